@@ -1,0 +1,1 @@
+"""The hub: HTTP API, ingest from MQTT, certificate authority, tasks (see cloud/README.md)."""

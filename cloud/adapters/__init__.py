@@ -1,0 +1,1 @@
+"""One module per foreign system the hub speaks to."""

@@ -1,0 +1,216 @@
+"""Mosquitto as a child of `covey-hub up`: render its configuration, start it, watch it, start it again, stop it.
+
+The configuration is `cloud/adapters/mosquitto/*.template` and nothing else, so an administrator who runs the broker
+alone has the same one. The child dies with the hub (also after a `kill -9` of the hub), has a process group of its own
+(so that Ctrl-C reaches the hub, which then stops in order), and its words go to the hub's log.
+"""
+
+import asyncio
+import ctypes
+import logging
+import os
+import pwd
+import shutil
+import signal
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from random import Random
+from string import Template
+from typing import Final
+
+from cloud.private_files import make_private_directory, write_private
+from shared.errors import ConfigError, UnavailableError
+from shared.gate import MESSAGE_MAX_BYTES
+
+logger = logging.getLogger(__name__)
+
+PACKET_OVERHEAD_BYTES: Final = 1_024
+"""Topic, properties and header of an MQTT packet around a payload."""
+START_TIMEOUT_S: Final = 10.0
+STOP_TIMEOUT_S: Final = 10.0
+PROBE_INTERVAL_S: Final = 0.05
+RESTART_BASE_S: Final = 0.5
+RESTART_CAP_S: Final = 30.0
+STABLE_AFTER_S: Final = 60.0
+"""A broker that ran this long starts over with the shortest pause."""
+KEPT_LINES: Final = 20
+PR_SET_PDEATHSIG: Final = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerFiles:
+    """Where a broker listens and where its files are."""
+
+    directory: Path
+    address: str
+    port: int
+    ca: Path
+    certificate: Path
+    key: Path
+
+
+def render(broker: BrokerFiles, *, account: str) -> tuple[str, str]:
+    """The configuration and the ACL. Raises `ConfigError` for a path that Mosquitto's syntax cannot hold."""
+    values = {
+        "account": account,
+        "address": broker.address,
+        "port": str(broker.port),
+        "ca": str(broker.ca),
+        "certificate": str(broker.certificate),
+        "key": str(broker.key),
+        "acl": str(broker.directory / "acl"),
+        "data": str(broker.directory),
+        "message_max_bytes": str(MESSAGE_MAX_BYTES),
+        "packet_max_bytes": str(MESSAGE_MAX_BYTES + PACKET_OVERHEAD_BYTES),
+    }
+    for value in values.values():
+        if any(not character.isprintable() for character in value):
+            raise ConfigError(f"The path {value!r} cannot stand in Mosquitto's configuration; choose another.")
+    templates = files("cloud.adapters") / "mosquitto"
+    configuration = (templates / "mosquitto.conf.template").read_text(encoding="utf-8")
+    acl = (templates / "acl.template").read_text(encoding="utf-8")
+    return Template(configuration).substitute(values), acl
+
+
+def write_configuration(broker: BrokerFiles) -> Path:
+    """Write both files into the broker's directory; returns the configuration's path. Blocking."""
+    make_private_directory(broker.directory)
+    configuration, acl = render(broker, account=_account())
+    write_private(broker.directory / "acl", acl.encode())
+    path = broker.directory / "mosquitto.conf"
+    write_private(path, configuration.encode())
+    return path
+
+
+def find_program(name: str) -> Path:
+    """Raises `ConfigError` if it is not installed. Debian keeps it in /usr/sbin, which is not on everybody's path."""
+    search = os.pathsep.join([os.defpath, "/usr/sbin", "/usr/local/sbin", "/usr/local/bin"])
+    found = shutil.which(name) or shutil.which(name, path=search)
+    if found is None:
+        raise ConfigError(
+            f"{name} is not installed; install it (Debian: apt-get install mosquitto),"
+            " or use your own broker with `covey-hub serve --mqtt-url`."
+        )
+    return Path(found)
+
+
+class Mosquitto:
+    """The child process. `start` once, then `watch` until cancelled, then `stop`."""
+
+    def __init__(self, program: Path, configuration: Path, *, address: str, port: int, random: Random) -> None:
+        self._program = program
+        self._configuration = configuration
+        self._address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104 - compared
+        self._port = port
+        self._random = random
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._last_lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self.restarts = 0
+
+    async def start(self) -> None:
+        """Returns when the broker accepts connections.
+
+        Raises `UnavailableError` if it does not come up, with what it said last.
+        """
+        if await self._accepts():
+            raise UnavailableError(
+                f"Something listens on {self._address}:{self._port} already; stop it, or choose another port"
+                " with --mqtt-port."
+            )
+        self._last_lines.clear()
+        self._process = await asyncio.create_subprocess_exec(
+            self._program,
+            "-c",
+            self._configuration,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=_dies_with_parent(),
+        )
+        self._reader = asyncio.create_task(self._read(self._process), name="broker-log")
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                while self._is_running() and not await self._accepts():
+                    await asyncio.sleep(PROBE_INTERVAL_S)
+        except TimeoutError:
+            await self.stop()
+        if not self._is_running():
+            await self.stop()
+            said = self._last_lines[-1] if self._last_lines else "it said nothing"
+            raise UnavailableError(f"Mosquitto did not start ({said}); see {self._configuration}.")
+
+    async def watch(self) -> None:
+        """Start the broker again whenever it ends, with growing pauses, until cancelled."""
+        loop = asyncio.get_running_loop()
+        pause_s = RESTART_BASE_S
+        while True:
+            started = loop.time()
+            if self._process is not None:
+                code = await self._process.wait()
+                said = "; ".join(list(self._last_lines)[-3:])
+                logger.warning("mosquitto ended with exit code %d and is started again: %s", code, said)
+            pause_s = RESTART_BASE_S if loop.time() - started >= STABLE_AFTER_S else pause_s
+            await asyncio.sleep(self._random.uniform(pause_s / 2, pause_s))
+            pause_s = min(2 * pause_s, RESTART_CAP_S)
+            try:
+                await self.start()
+                self.restarts += 1
+            except UnavailableError as error:
+                logger.warning("%s", error)
+
+    async def stop(self) -> None:
+        """Ask it to end, which saves what it persists; then insist."""
+        process, self._process = self._process, None
+        if process is not None and process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                async with asyncio.timeout(STOP_TIMEOUT_S):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        if self._reader is not None:
+            await self._reader
+            self._reader = None
+
+    def _is_running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    async def _accepts(self) -> bool:
+        try:
+            _, writer = await asyncio.open_connection(self._address, self._port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stderr is not None
+        while line := await process.stderr.readline():
+            text = line.decode(errors="replace").rstrip()
+            self._last_lines.append(text)
+            logger.info("mosquitto: %s", text)
+
+
+def _account() -> str:
+    """The account that we run as. Mosquitto looks at this only when it is root, which always has a name."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return "mosquitto"
+
+
+def _dies_with_parent() -> Callable[[], None]:
+    """Asks Linux to end the child when we are gone, however that happens (prctl(2), PR_SET_PDEATHSIG)."""
+    # Loaded before the fork: between fork and exec only the system call itself is safe.
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+
+    def ask() -> None:
+        prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+
+    return ask

@@ -1,0 +1,100 @@
+"""The hub's web application: routes, the gate before them, and the one place where errors become answers.
+
+`create_app` assembles; it opens nothing and starts nothing. What runs beside the requests is `cloud.server`'s.
+"""
+
+import logging
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+
+from cloud.errors import PROBLEM_RESPONSES, STATUS_OF_HTTP, Problem, status_of
+from cloud.http_gate import HEALTH_PATH, HttpGate
+from shared.errors import CoveyError
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_S = "5"
+
+
+class Health(BaseModel):
+    """Open to everybody, so it says no more than whether to come back later."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    status: str
+    version: str
+
+
+def create_app(
+    *,
+    version: str,
+    admin_token: str,
+    body_max_bytes: int,
+    open_routers: list[APIRouter],
+    admin_routers: list[APIRouter],
+) -> FastAPI:
+    """`admin_routers` need the administrator's token. The gate refuses by path, whatever a router declares."""
+    app = FastAPI(
+        title="Covey hub",
+        version=version,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        responses=PROBLEM_RESPONSES,
+    )
+    app.add_middleware(HttpGate, admin_token=admin_token, body_max_bytes=body_max_bytes)
+    app.add_exception_handler(CoveyError, _covey_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)
+    for router in open_routers:
+        app.include_router(router)
+    # For the OpenAPI document only: it tells clients how to authenticate. Enforcing is the gate's.
+    documented = Depends(HTTPBearer(auto_error=False, description="The hub's admin token."))
+    for router in admin_routers:
+        app.include_router(router, dependencies=[documented])
+
+    @app.get(HEALTH_PATH, tags=["health"])
+    def health() -> Health:
+        """Whether the hub answers."""
+        return Health(status="ok", version=version)
+
+    return app
+
+
+def _covey_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, CoveyError)
+    status = status_of(error)
+    if status >= 500:
+        logger.warning("a request failed: %s", error)
+    headers = {"Retry-After": RETRY_AFTER_S} if status in (429, 503) else None
+    return _answer(status, error.code, str(error), headers)
+
+
+def _invalid(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first: dict[str, Any] = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"][1:]) or "the request"
+    return _answer(422, "invalid", f"{place}: {first['msg']}.")
+
+
+def _http_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = STATUS_OF_HTTP.get(error.status_code, "http_error")
+    return _answer(error.status_code, code, f"{error.detail}.", dict(error.headers or {}))
+
+
+def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    # Starlette logs the traceback; the answer carries none of it.
+    logger.error("%s %s failed: %s", request.method, request.url.path, type(error).__name__)
+    return _answer(500, "internal", "The hub made a mistake; its log says which.")
+
+
+def _answer(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(Problem(code=code, message=message).model_dump(), status, headers)

@@ -1,0 +1,90 @@
+"""The database: one engine, one way to open a transaction. SQLite (WAL) by default, PostgreSQL by URL.
+
+Must not know any slice's tables. Services never commit; whoever opened the transaction does, by leaving it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import Dialect, Engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.types import DateTime, TypeDecorator
+from sqlmodel import Session, create_engine
+
+from shared.errors import UnavailableError
+
+BUSY_TIMEOUT_S: Final = 30
+"""How long a writer waits for SQLite's single write lock before the call fails as unavailable."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC datetimes on every database: SQLite would otherwise hand back naive ones."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        aware: datetime = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return aware
+
+
+class Database:
+    """An engine and its transactions. Blocking: call it from worker threads only."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = _open(url)
+        self.is_sqlite = self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction that may write: committed on leaving, rolled back on an exception.
+
+        Raises `UnavailableError` if the database is away or stays locked.
+        """
+        try:
+            with Session(self.engine, expire_on_commit=False) as session, session.begin():
+                if self.is_sqlite:
+                    # Take the write lock now: a read transaction that turns into a write can only fail.
+                    session.connection().exec_driver_sql("BEGIN IMMEDIATE")
+                yield session
+        except OperationalError as error:
+            raise UnavailableError(
+                "The hub's database does not answer; see its log, then try again."
+            ) from error
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A transaction that only reads."""
+        try:
+            with Session(self.engine, expire_on_commit=False) as session:
+                yield session
+        except OperationalError as error:
+            raise UnavailableError(
+                "The hub's database does not answer; see its log, then try again."
+            ) from error
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _open(url: str) -> Engine:
+    if make_url(url).get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_S})
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # transactions are opened by `write`, not behind our back
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    return engine

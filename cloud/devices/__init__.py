@@ -1,0 +1,1 @@
+"""Devices: enrolment, the certificate authority, presence."""

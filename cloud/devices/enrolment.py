@@ -1,0 +1,97 @@
+"""Spending a token: from an `EnrolRequest` to a member of the fleet. Decides; never commits.
+
+Everything happens in one transaction, so a request that is refused for another reason leaves its token unspent.
+"""
+
+import hmac
+from datetime import datetime
+
+from cryptography.hazmat.primitives.serialization import Encoding
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session
+
+from cloud.devices import repository
+from cloud.devices.tables import Device, EnrolmentToken
+from cloud.devices.tokens import name_taken, secret_hash
+from cloud.identity import Identity, parse_csr
+from shared.enrolment import BrokerAddress, EnrolRequest, EnrolResponse, is_proven
+from shared.errors import ProtocolError, RefusedError
+from shared.ids import Principal
+from shared.keys import key_id
+
+
+def enrol(
+    session: Session, request: EnrolRequest, *, identity: Identity, broker: BrokerAddress, now: datetime
+) -> EnrolResponse:
+    """Make the device a member. Raises `RefusedError` with code `token_unknown`, `token_used`, `token_expired`,
+    `proof_invalid`, `device_exists`, `device_mismatch` or `key_exists`, and `ProtocolError` for a bad CSR."""
+    token = _spend(session, request, now)
+    csr = parse_csr(request.csr_pem)
+    if not is_proven(request, csr.public_bytes(Encoding.DER)):
+        raise RefusedError(
+            "The signing key's proof does not fit the request; run `covey-edge enroll` again.",
+            code="proof_invalid",
+        )
+    principal = Principal(token.tenant, _device_name(token, request))
+    kid = key_id(request.signing_public)
+    if session.get(Device, str(principal)) is not None:
+        raise name_taken(principal)
+    if repository.has_signing_key(session, kid):
+        raise RefusedError("Another device has this signing key; make a new one.", code="key_exists")
+    certificate = identity.certify_device(csr, principal, now=now)
+    device = Device(
+        principal=str(principal),
+        tenant=principal.tenant,
+        name=principal.device,
+        signing_kid=kid,
+        signing_public=request.signing_public,
+        certificate_sha256=certificate.sha256,
+        certificate_not_after=certificate.not_after,
+        labels=token.labels,
+        enrolled_at=now,
+    )
+    session.add(device)
+    token.used_by = str(principal)
+    try:
+        session.flush()
+    except IntegrityError as error:  # two tokens for one name, spent at the same moment
+        raise name_taken(principal) from error
+    return EnrolResponse(
+        principal=str(principal),
+        certificate_pem=certificate.pem,
+        ca_pem=identity.ca_pem,
+        hub_signing_public=identity.signer.public,
+        hub_kid=identity.signer.kid,
+        broker=broker,
+        certificate_not_after=certificate.not_after,
+    )
+
+
+def _spend(session: Session, request: EnrolRequest, now: datetime) -> EnrolmentToken:
+    token = session.get(EnrolmentToken, request.token_id)
+    if token is None or not hmac.compare_digest(token.secret_sha256, secret_hash(request.secret)):
+        raise RefusedError(
+            "The hub does not know this token; make one with `covey-hub token create`.", code="token_unknown"
+        )
+    if not repository.spend_token(session, token.id, now=now):
+        session.refresh(token)
+        if token.used_at is not None:
+            raise RefusedError(
+                "The token has been used; make a new one with `covey-hub token create`.", code="token_used"
+            )
+        raise RefusedError(
+            "The token has expired; make a new one with `covey-hub token create`.", code="token_expired"
+        )
+    return token
+
+
+def _device_name(token: EnrolmentToken, request: EnrolRequest) -> str:
+    if token.device is None:
+        if request.device is None:
+            raise ProtocolError("The token leaves the device's name open; say one.", code="device_missing")
+        return request.device
+    if request.device not in (None, token.device):
+        raise RefusedError(
+            f"The token is for device {token.device}, not for {request.device}.", code="device_mismatch"
+        )
+    return token.device

@@ -1,0 +1,82 @@
+"""Queries over devices, tokens and refusals. No decisions, no commits."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import CursorResult, func, update
+from sqlmodel import Session, col, select
+
+from cloud.devices.tables import Device, EnrolmentToken, Refusal
+from cloud.journal.tables import DeadLetter, LaneRow
+from shared.errors import RefusedError
+
+
+def find_device(session: Session, principal: str) -> Device:
+    """Raises `RefusedError` (code `device_unknown`)."""
+    device = session.get(Device, principal)
+    if device is None:
+        raise RefusedError(
+            f"There is no device {principal}; `covey-hub device list` shows all.", code="device_unknown"
+        )
+    return device
+
+
+def page(session: Session, *, tenant: str | None, after: str, limit: int) -> Sequence[Device]:
+    """Devices in the order of their principals, from behind `after`."""
+    query = select(Device).where(Device.principal > after).order_by(col(Device.principal)).limit(limit)
+    if tenant is not None:
+        query = query.where(Device.tenant == tenant)
+    return session.exec(query).all()
+
+
+def lanes_of(session: Session, principals: Sequence[str]) -> Sequence[LaneRow]:
+    return session.exec(
+        select(LaneRow).where(col(LaneRow.principal).in_(principals)).order_by(col(LaneRow.id))
+    ).all()
+
+
+def refusals_of(session: Session, principal: str) -> Sequence[Refusal]:
+    return session.exec(
+        select(Refusal).where(Refusal.principal == principal).order_by(col(Refusal.reason))
+    ).all()
+
+
+def dead_letters_of(
+    session: Session, lane_ids: Sequence[int], limit: int
+) -> tuple[int, Sequence[DeadLetter]]:
+    """How many there are, and the newest `limit` of them."""
+    is_theirs = col(DeadLetter.lane_id).in_(lane_ids)
+    count = session.exec(select(func.count()).select_from(DeadLetter).where(is_theirs)).one()
+    newest = session.exec(
+        select(DeadLetter)
+        .where(is_theirs)
+        .order_by(col(DeadLetter.at).desc(), col(DeadLetter.seq).desc())
+        .limit(limit)
+    ).all()
+    return count, newest
+
+
+def has_signing_key(session: Session, kid: bytes) -> bool:
+    return session.exec(select(Device.principal).where(Device.signing_kid == kid)).first() is not None
+
+
+def tokens(session: Session, *, limit: int) -> Sequence[EnrolmentToken]:
+    """Newest first."""
+    return session.exec(
+        select(EnrolmentToken).order_by(col(EnrolmentToken.created_at).desc()).limit(limit)
+    ).all()
+
+
+def spend_token(session: Session, token_id: str, *, now: datetime) -> bool:
+    """Mark the token as used if it is still good. Of several at once, one wins: the row is locked by the first."""
+    result = session.execute(
+        update(EnrolmentToken)
+        .where(
+            col(EnrolmentToken.id) == token_id,
+            col(EnrolmentToken.used_at).is_(None),
+            col(EnrolmentToken.expires_at) > now,
+        )
+        .values(used_at=now)
+    )
+    assert isinstance(result, CursorResult)
+    return result.rowcount == 1

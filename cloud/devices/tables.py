@@ -1,0 +1,80 @@
+"""Devices, their sessions, and the tokens that let them in."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import JSON, Column, LargeBinary
+from sqlmodel import Field, SQLModel
+
+from cloud.db import UtcDateTime
+
+
+class DeviceStatus(StrEnum):
+    """What the hub lets a device do: `quarantined` and `revoked` devices are refused at the gate."""
+
+    ACTIVE = "active"
+    QUARANTINED = "quarantined"
+    REVOKED = "revoked"
+
+
+class Device(SQLModel, table=True):
+    """An enrolled device. Four facts of presence are four different things and are kept apart: the broker's word on its
+    connection (`broker_*`), its last hello, its last acknowledgement, its last record."""
+
+    principal: str = Field(primary_key=True, max_length=64)
+    tenant: str = Field(index=True, max_length=24)
+    name: str = Field(max_length=39)
+    status: str = Field(default=DeviceStatus.ACTIVE.value, max_length=16)
+    status_reason: str | None = Field(default=None, max_length=64)
+    signing_kid: bytes = Field(sa_column=Column(LargeBinary(8), nullable=False, unique=True))
+    signing_public: bytes = Field(sa_column=Column(LargeBinary(32), nullable=False))
+    certificate_sha256: str = Field(max_length=64)
+    certificate_not_after: datetime = Field(sa_type=UtcDateTime)
+    labels: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    version: str | None = Field(default=None, max_length=64)
+    enrolled_at: datetime = Field(sa_type=UtcDateTime)
+    broker_connection: bytes | None = Field(default=None, sa_column=Column(LargeBinary(16)))
+    broker_online: bool = False
+    broker_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    last_hello_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    last_ack_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    last_record_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class DeviceSession(SQLModel, table=True):
+    """A session that a hello settled (rule P17). At most two a device: the one in use and the one just offered."""
+
+    __tablename__ = "device_session"
+
+    id: bytes = Field(sa_column=Column(LargeBinary(16), primary_key=True))
+    principal: str = Field(index=True, foreign_key="device.principal", max_length=64)
+    is_current: bool = False
+    opened_at: datetime = Field(sa_type=UtcDateTime)
+    window_highest: int = 0
+    window_seen: bytes = Field(default=bytes(8), sa_column=Column(LargeBinary(8), nullable=False))
+    sent_counter: int = 0
+
+
+class EnrolmentToken(SQLModel, table=True):
+    """A one-time token. Only the hash of its secret is kept."""
+
+    __tablename__ = "enrolment_token"
+
+    id: str = Field(primary_key=True, max_length=16)
+    secret_sha256: str = Field(max_length=64)
+    tenant: str = Field(max_length=24)
+    device: str | None = Field(default=None, max_length=39)
+    labels: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    expires_at: datetime = Field(sa_type=UtcDateTime)
+    used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    used_by: str | None = Field(default=None, max_length=64)
+
+
+class Refusal(SQLModel, table=True):
+    """How often the gate refused messages on a device's topics, by reason."""
+
+    principal: str = Field(primary_key=True, max_length=64)
+    reason: str = Field(primary_key=True, max_length=32)
+    count: int = 0
+    last_at: datetime = Field(sa_type=UtcDateTime)

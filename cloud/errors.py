@@ -1,0 +1,89 @@
+"""The one table from error to answer: HTTP status, and exit code of `covey-hub`. Routes never build error responses.
+
+An answer is `{code, message}`: the code is stable, for programs; the message is one sentence, for people.
+"""
+
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.errors import (
+    CapacityError,
+    ConfigError,
+    CoveyError,
+    ProtocolError,
+    RefusedError,
+    UnavailableError,
+)
+
+STATUS_BY_CLASS: Final[dict[type[CoveyError], int]] = {
+    ProtocolError: 400,
+    RefusedError: 409,
+    UnavailableError: 503,
+    CapacityError: 429,
+    ConfigError: 500,
+}
+STATUS_BY_CODE: Final[dict[str, int]] = {
+    "unauthorized": 401,
+    "token_expired": 403,
+    "token_unknown": 403,
+    "token_used": 403,
+    "proof_invalid": 403,
+    "device_unknown": 404,
+    "node_unknown": 404,
+    "task_unknown": 404,
+    "lane_unknown": 404,
+    "body_too_large": 413,
+    "goal_too_large": 413,
+}
+"""Codes whose status says more than their class does."""
+
+STATUS_OF_HTTP: Final[dict[int, str]] = {404: "not_found", 405: "method_not_allowed"}
+"""Codes for what the framework itself refuses."""
+
+EXIT_CODES: Final[dict[type[CoveyError], int]] = {
+    UnavailableError: 69,
+    CapacityError: 75,
+    ProtocolError: 76,
+    RefusedError: 77,
+    ConfigError: 78,
+}
+"""From sysexits.h: EX_UNAVAILABLE, EX_TEMPFAIL, EX_PROTOCOL, EX_NOPERM, EX_CONFIG."""
+
+
+class Problem(BaseModel):
+    """The body of every answer that is not a success."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    code: str
+    message: str
+
+
+PROBLEM_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    "4XX": {"model": Problem, "description": "Refused: see `code`."},
+    "5XX": {"model": Problem, "description": "The hub cannot do it now: see `code`."},
+}
+
+
+def status_of(error: CoveyError) -> int:
+    """The HTTP status of an error that reached a route's edge."""
+    if error.code in STATUS_BY_CODE:
+        return STATUS_BY_CODE[error.code]
+    return next((status for kind, status in STATUS_BY_CLASS.items() if isinstance(error, kind)), 500)
+
+
+def exit_code_of(error: CoveyError) -> int:
+    """What `covey-hub` exits with."""
+    return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 70)
+
+
+def error_from_status(status: int, problem: Problem) -> CoveyError:
+    """The error that a client of this API raises for an answer: the same class that the hub raised, as far as told."""
+    if status in (400, 422):
+        return ProtocolError(problem.message, code=problem.code)
+    if status in (413, 429):
+        return CapacityError(problem.message, bound=problem.code, limit=0, code=problem.code)
+    if status >= 500:
+        return UnavailableError(problem.message, code=problem.code)
+    return RefusedError(problem.message, code=problem.code)

@@ -1,0 +1,359 @@
+"""Who the hub is: certificate authority, its own certificates, and its Ed25519 signing key. Files; blocking.
+
+    ca.pem ca.key            ECDSA P-256, 10 years; signs everything below and nothing that may sign itself
+    server.pem server.key    HTTPS and the broker's listener; made anew near its end or when the name changes
+    client.pem client.key    the hub's own connection to the broker; common name `hub`
+    signing.key              Ed25519 (rule P6): envelopes, acknowledgements and seals of the orders lanes
+
+Keys never leave their files (0600). A device's certificate is made from the public key of its CSR and from nothing
+else in it: name, use and life are the hub's decision.
+"""
+
+import hashlib
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from cloud.private_files import make_private_directory, read_private, write_private
+from shared.errors import ConfigError, ProtocolError
+from shared.ids import HUB, Principal
+from shared.keys import Signer
+
+CA_LIFE: Final = timedelta(days=3_652)
+LEAF_LIFE: Final = timedelta(days=90)
+RENEW_BEFORE: Final = timedelta(days=30)
+"""A hub certificate with less than this left is made anew when the hub starts."""
+BACKDATED: Final = timedelta(hours=24)
+"""Certificates are valid from a day before: boards without a battery clock start in the past."""
+
+_KEY_USAGES: Final = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
+
+LeafPublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where the identity's files are."""
+
+    directory: Path
+
+    @property
+    def ca(self) -> Path:
+        return self.directory / "ca.pem"
+
+    @property
+    def ca_key(self) -> Path:
+        return self.directory / "ca.key"
+
+    @property
+    def server(self) -> Path:
+        return self.directory / "server.pem"
+
+    @property
+    def server_key(self) -> Path:
+        return self.directory / "server.key"
+
+    @property
+    def client(self) -> Path:
+        return self.directory / "client.pem"
+
+    @property
+    def client_key(self) -> Path:
+        return self.directory / "client.key"
+
+    @property
+    def signing_key(self) -> Path:
+        return self.directory / "signing.key"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCertificate:
+    """A certificate made for a device."""
+
+    pem: str
+    sha256: str
+    not_after: datetime
+
+
+class Identity:
+    """An opened identity. `open_identity` makes one."""
+
+    def __init__(
+        self,
+        paths: Paths,
+        *,
+        ca: x509.Certificate,
+        ca_key: ec.EllipticCurvePrivateKey,
+        signer: Signer,
+        trust_domain: str,
+    ) -> None:
+        self.paths = paths
+        self.signer = signer
+        self.ca_pem = ca.public_bytes(Encoding.PEM).decode()
+        self.ca_sha256 = hashlib.sha256(ca.public_bytes(Encoding.DER)).digest()
+        self._ca = ca
+        self._ca_key = ca_key
+        self._trust_domain = trust_domain
+
+    def certify_device(
+        self, csr: x509.CertificateSigningRequest, principal: Principal, *, now: datetime
+    ) -> DeviceCertificate:
+        """A client certificate for `principal` over the CSR's key. The CSR must have come from `parse_csr`."""
+        spiffe = f"spiffe://{self._trust_domain}/{principal.tenant}/{principal.device}"
+        certificate = _sign(
+            self._ca,
+            self._ca_key,
+            public_key=leaf_key(csr),
+            common_name=str(principal),
+            names=[x509.UniformResourceIdentifier(spiffe)],
+            uses=[ExtendedKeyUsageOID.CLIENT_AUTH],
+            now=now,
+        )
+        return DeviceCertificate(
+            pem=certificate.public_bytes(Encoding.PEM).decode(),
+            sha256=certificate.fingerprint(hashes.SHA256()).hex(),
+            not_after=certificate.not_valid_after_utc,
+        )
+
+
+def parse_csr(pem: str) -> x509.CertificateSigningRequest:
+    """Raises `ProtocolError` (code `csr_invalid`) unless it is a CSR over a key we certify, signed by that key."""
+    try:
+        csr = x509.load_pem_x509_csr(pem.encode())
+        leaf_key(csr)
+        if not csr.is_signature_valid:
+            raise ProtocolError("The certificate request is not signed by its own key.", code="csr_invalid")
+    except (ValueError, UnsupportedAlgorithm, InvalidSignature) as error:
+        raise ProtocolError("The certificate request cannot be read.", code="csr_invalid") from error
+    return csr
+
+
+def leaf_key(csr: x509.CertificateSigningRequest) -> LeafPublicKey:
+    """The key that a device wants certified. Raises `ProtocolError` for kinds that we do not certify."""
+    match csr.public_key():
+        case ec.EllipticCurvePublicKey(curve=ec.SECP256R1() | ec.SECP384R1()) as key:
+            return key
+        case ed25519.Ed25519PublicKey() as key:
+            return key
+        case _:
+            raise ProtocolError(
+                "The certificate request must be over a P-256, P-384 or Ed25519 key.", code="csr_invalid"
+            )
+
+
+def open_identity(directory: Path, *, public_host: str, trust_domain: str, now: datetime) -> Identity:
+    """Load the identity; make what is missing and what is near its end. Raises `ConfigError` on damage.
+
+    A CA or signing key that is half there is never replaced: every enrolled device hangs on it.
+    """
+    make_private_directory(directory)
+    paths = Paths(directory)
+    ca, ca_key = _open_ca(paths, now)
+    signer = _open_signer(paths)
+    server_names = _server_names(public_host)
+    _renew(
+        ca, ca_key, paths.server, paths.server_key, HUB, server_names, ExtendedKeyUsageOID.SERVER_AUTH, now
+    )
+    _renew(ca, ca_key, paths.client, paths.client_key, HUB, [], ExtendedKeyUsageOID.CLIENT_AUTH, now)
+    return Identity(paths, ca=ca, ca_key=ca_key, signer=signer, trust_domain=trust_domain)
+
+
+def _open_ca(paths: Paths, now: datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    pem, key_pem = read_private(paths.ca), read_private(paths.ca_key)
+    if key_pem is None and pem is None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        # Key first: a certificate without its key would stop the next start, a key without certificate only this one.
+        write_private(paths.ca_key, _private_pem(key))
+        certificate = _self_signed(key, now)
+        write_private(paths.ca, certificate.public_bytes(Encoding.PEM))
+        return certificate, key
+    if key_pem is None:
+        raise ConfigError(f"{paths.ca_key} is missing; restore it from the backup of {paths.directory}.")
+    loaded = _load_key(paths.ca_key, key_pem)
+    if not isinstance(loaded, ec.EllipticCurvePrivateKey):
+        raise ConfigError(f"{paths.ca_key} is not an EC key; restore it from the backup.")
+    if pem is None:
+        certificate = _self_signed(loaded, now)
+        write_private(paths.ca, certificate.public_bytes(Encoding.PEM))
+        return certificate, loaded
+    certificate = _load_certificate(paths.ca, pem)
+    if certificate.public_key() != loaded.public_key():
+        raise ConfigError(
+            f"{paths.ca} and {paths.ca_key} do not belong together; restore both from the backup."
+        )
+    if certificate.not_valid_after_utc <= now:
+        raise ConfigError(f"The certificate authority in {paths.ca} has expired; a new one must be rolled out.")
+    return certificate, loaded
+
+
+def _open_signer(paths: Paths) -> Signer:
+    pem = read_private(paths.signing_key)
+    if pem is None:
+        key = ed25519.Ed25519PrivateKey.generate()
+        write_private(paths.signing_key, _private_pem(key))
+        return Signer(key)
+    loaded = _load_key(paths.signing_key, pem)
+    if not isinstance(loaded, ed25519.Ed25519PrivateKey):
+        raise ConfigError(f"{paths.signing_key} is not an Ed25519 key; restore it from the backup.")
+    return Signer(loaded)
+
+
+def _renew(
+    ca: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+    path: Path,
+    key_path: Path,
+    common_name: str,
+    names: Sequence[x509.GeneralName],
+    use: x509.ObjectIdentifier,
+    now: datetime,
+) -> None:
+    """Make one of the hub's own certificates anew, with a new key, unless it is still good."""
+    pem, key_pem = read_private(path), read_private(key_path)
+    if pem is not None and key_pem is not None:
+        certificate, key = _load_certificate(path, pem), _load_key(key_path, key_pem)
+        if (
+            certificate.public_key() == key.public_key()
+            and _is_from(certificate, ca)
+            and certificate.not_valid_after_utc - now > RENEW_BEFORE
+            and certificate.not_valid_before_utc <= now
+            and _names(certificate) == list(names)
+        ):
+            return
+    fresh = ec.generate_private_key(ec.SECP256R1())
+    made = _sign(
+        ca,
+        ca_key,
+        public_key=fresh.public_key(),
+        common_name=common_name,
+        names=names,
+        uses=[use],
+        now=now,
+    )
+    # A crash in between leaves a pair that does not match, which the next start sees and makes anew.
+    write_private(key_path, _private_pem(fresh))
+    write_private(path, made.public_bytes(Encoding.PEM))
+
+
+def _server_names(public_host: str) -> list[x509.GeneralName]:
+    names: list[x509.GeneralName] = []
+    for host in dict.fromkeys([public_host, "localhost", "127.0.0.1"]):
+        try:
+            names.append(x509.IPAddress(ipaddress.ip_address(host)))
+        except ValueError:
+            names.append(x509.DNSName(host))
+    return names
+
+
+def _sign(
+    ca: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+    *,
+    public_key: LeafPublicKey,
+    common_name: str,
+    names: Sequence[x509.GeneralName],
+    uses: Sequence[x509.ObjectIdentifier],
+    now: datetime,
+) -> x509.Certificate:
+    not_after = min(now + LEAF_LIFE, ca.not_valid_after_utc)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]))
+        .issuer_name(ca.subject)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(max(now - BACKDATED, ca.not_valid_before_utc))
+        .not_valid_after(not_after)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage("digital_signature"), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
+        )
+    )
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return builder.sign(ca_key, hashes.SHA256())
+
+
+def _self_signed(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Covey hub CA")])
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - BACKDATED)
+        .not_valid_after(now + CA_LIFE)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage("key_cert_sign", "crl_sign"), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+
+
+def _usage(*allowed: str) -> x509.KeyUsage:
+    return x509.KeyUsage(**{use: use in allowed for use in _KEY_USAGES})
+
+
+def _names(certificate: x509.Certificate) -> list[x509.GeneralName]:
+    try:
+        return list(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    except x509.ExtensionNotFound:
+        return []
+
+
+def _is_from(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(ca)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _private_pem(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _load_key(path: Path, pem: bytes) -> ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey:
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ConfigError(f"{path} is not a readable key; restore it from the backup.") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
+        raise ConfigError(f"{path} is not a key of the hub; restore it from the backup.")
+    return key
+
+
+def _load_certificate(path: Path, pem: bytes) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(pem)
+    except ValueError as error:
+        raise ConfigError(f"{path} is not a readable certificate; restore it from the backup.") from error

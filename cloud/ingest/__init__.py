@@ -1,0 +1,1 @@
+"""MQTT to gate to log to projections to acknowledgement: one direction, one place."""

@@ -1,0 +1,69 @@
+"""What a projection handler is told about the record it applies, and the rows it works on.
+
+One `Applied` serves a whole run of records: `seq` moves on from record to record. Tens of thousands of records a
+second pass here, so a handler does no query per record. It finds rows with `find` and makes them with `add`: both
+go through `rows`, which the slices' `PREFETCH` functions fill with a few queries a run. The session does not
+autoflush while handlers run; everything is written once, at the end of the run.
+
+    def on_node_moved(session: Session, applied: Applied, record: NodeMoved) -> None:
+        node = applied.find(session, Node, (record.task, record.node))
+
+A handler that raises `CoveyError` dead-letters that one record, with the error's message as the reason; what the
+handler had changed is undone. It must not know whether records come from a broker or from a replay.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlmodel import Session, SQLModel
+
+from shared.records import Record
+
+Row = TypeVar("Row", bound=SQLModel)
+
+
+@dataclass(slots=True, kw_only=True)
+class Applied:
+    """The record's place (`seq` in `lane` of `principal`), the time, and what the handlers leave behind.
+
+    `touched_tasks`: ids of tasks whose watchers are to be told after the commit. `orders_for`: principals whose
+    orders lane got something in this transaction.
+    """
+
+    principal: str
+    tenant: str
+    lane_id: int
+    lane: str
+    epoch: bytes
+    now: datetime
+    seq: int = 0
+    touched_tasks: set[str] = field(default_factory=set)
+    orders_for: set[str] = field(default_factory=set)
+    rows: dict[tuple[type[SQLModel], object], SQLModel | None] = field(default_factory=dict)
+
+    def find(self, session: Session, model: type[Row], key: object) -> Row | None:
+        """The row of primary key `key` (a tuple if it has several columns), also if it was added in this run."""
+        place = (model, key)
+        if place not in self.rows:
+            self.rows[place] = session.get(model, key)
+        row = self.rows[place]
+        assert row is None or isinstance(row, model)
+        return row
+
+    def add(self, session: Session, row: Row, key: object) -> Row:
+        """Add a new row, to be found by the records that follow."""
+        session.add(row)
+        self.rows[type(row), key] = row
+        return row
+
+    def remember(self, model: type[Row], key: object, row: Row | None) -> None:
+        """For `PREFETCH`: the row of `key` was read, or (None) is known not to exist."""
+        self.rows.setdefault((model, key), row)
+
+
+Handler = Callable[[Session, Applied, Any], None]
+Handlers = Mapping[type, Handler]
+Prefetch = Callable[[Session, Applied, Sequence[Record]], None]
+"""A slice may export `PREFETCH`: called with a run of records before its handlers are, to read their rows at once."""

@@ -1,0 +1,158 @@
+"""A batch of a device's log: chain, seal, append, project, acknowledge (rules P9 to P14).
+
+Everything happens in the turn's one transaction; the acknowledgement that is made here leaves after its commit.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Final, Literal
+
+from cloud.devices.tables import Device, DeviceSession
+from cloud.ingest.applied import Applied
+from cloud.ingest.projections import project
+from cloud.ingest.turn import FORK_REASON, Turn
+from cloud.journal import repository
+from cloud.journal.tables import LaneRow
+from shared.blobs import Blob
+from shared.ids import Lane, LaneId
+from shared.log import Head, start
+from shared.messages import Ack, Batch
+from shared.records import Poison, Record, parse_record
+from shared.replication import Broken, Extend, Fork, Gap, receive, seal_input
+from shared.topics import ack_channel
+
+logger = logging.getLogger(__name__)
+
+AckStatus = Literal["ok", "gap", "fork"]
+
+POISON_KIND: Final = "?"
+LANE_EPOCHS_MAX: Final = 64
+"""Epochs of one lane of one device. Each is a store made anew; a device that needs more is not well."""
+
+
+def take(turn: Turn, device: Device, via: DeviceSession, *, lane: Lane, batch: Batch) -> None:
+    """Append what is new of `batch` and acknowledge; or say what is missing; or refuse."""
+    principal = device.principal
+    if batch.lane != lane:
+        turn.refuse(principal, "wrong_lane")
+        return
+    lane_id = LaneId(principal, lane, batch.epoch)
+    epochs = [row for row in repository.lanes_of(turn.session, principal) if row.lane == lane]
+    row = next((row for row in epochs if row.epoch == batch.epoch), None)
+    ours = start(lane_id) if row is None else repository.head_of(row)
+
+    if row is not None and row.forked_at_seq is not None:
+        _acknowledge_fork(turn, via, row, row.forked_at_seq)
+        return
+    match receive(ours, batch, lambda seq: _hash_at(turn, row, ours, seq)):
+        case Broken():
+            turn.refuse(principal, "broken_batch")
+        case Gap(wanted):
+            logger.info("%s: the %s batch begins beyond what is held; %d is wanted", principal, lane, wanted)
+            turn.counts["gaps"] += 1
+            _acknowledge(turn, via, lane_id, ours, status="gap")
+        case Fork(seq):
+            _on_fork(turn, device, via, row=row, lane=lane_id, seq=seq)
+        case Extend() as new:
+            last = Head(batch.first_seq + len(batch.records) - 1, batch.head)
+            key = turn.key_of(device)
+            if not key.verifies(batch.seal, seal_input(lane_id, last)):
+                turn.refuse(principal, "bad_seal")
+                return
+            if not new.records:
+                turn.counts["duplicate_batches"] += 1
+                _acknowledge(turn, via, lane_id, ours)
+                return
+            if row is None:
+                if len(epochs) >= LANE_EPOCHS_MAX:
+                    turn.refuse(principal, "too_many_epochs")
+                    return
+                if epochs:
+                    logger.warning("%s writes a new %s log: its store was made anew", principal, lane)
+                row = repository.create_lane(turn.session, lane_id, turn.now)
+            _append(turn, device, row, new, batch.blobs)
+            repository.insert_seal(turn.session, row=row, seq=last.seq, kid=key.kid, seal=batch.seal)
+            _acknowledge(turn, via, lane_id, repository.head_of(row))
+
+
+def _hash_at(turn: Turn, row: LaneRow | None, ours: Head, seq: int) -> bytes | None:
+    if row is None:
+        return ours.hash if seq == ours.seq else None
+    return repository.hash_at(turn.session, row, seq)
+
+
+def _append(turn: Turn, device: Device, row: LaneRow, new: Extend, blobs: Sequence[Blob]) -> None:
+    key, first = repository.key_of(row), row.head_seq + 1
+    parsed = [parse_record(data) for data in new.records]
+    values: list[repository.RecordValues] = [
+        (key, seq, hash_, POISON_KIND, 0, data)
+        if isinstance(record, Poison)
+        else (key, seq, hash_, record.kind, record.at_ms, data)
+        for seq, (hash_, record, data) in enumerate(
+            zip(new.hashes, parsed, new.records, strict=True), start=first
+        )
+    ]
+    repository.insert_records(turn.session, values)
+    if blobs:
+        _store_named(turn, device.principal, parsed, blobs)
+    row.head_seq, row.head_hash = values[-1][1], values[-1][2]
+    device.last_record_at = turn.now
+    turn.counts["records"] += len(values)
+
+    applied = Applied(
+        principal=device.principal,
+        tenant=device.tenant,
+        lane_id=key,
+        lane=row.lane,
+        epoch=row.epoch,
+        now=turn.now,
+        touched_tasks=turn.touched_tasks,
+        orders_for=turn.orders_for,
+    )
+    dead = project(turn.session, applied, parsed, first_seq=first)
+    if dead:
+        logger.warning("%s: %d records of %s went to the dead letters", device.principal, len(dead), row.lane)
+        turn.counts["dead_letters"] += len(dead)
+        repository.insert_dead_letters(turn.session, row=row, reasons=dead, at=turn.now)
+
+
+def _store_named(
+    turn: Turn, principal: str, parsed: Sequence[Record | Poison], blobs: Sequence[Blob]
+) -> None:
+    named = {ref for record in parsed if not isinstance(record, Poison) for ref in record.blob_refs()}
+    wanted = [blob for blob in blobs if blob.ref() in named]
+    repository.insert_blobs(turn.session, principal, wanted)
+    turn.counts["blobs"] += len(wanted)
+    turn.counts["blobs_unnamed"] += len(blobs) - len(wanted)
+
+
+def _on_fork(
+    turn: Turn, device: Device, via: DeviceSession, *, row: LaneRow | None, lane: LaneId, seq: int
+) -> None:
+    logger.warning("%s: its %s log contradicts ours at %d", device.principal, lane.lane, seq)
+    if row is None:
+        row = repository.create_lane(turn.session, lane, turn.now)
+    row.forked_at_seq = seq
+    turn.quarantine(device, FORK_REASON)
+    turn.counts["forks"] += 1
+    _acknowledge_fork(turn, via, row, seq)
+
+
+def _acknowledge_fork(turn: Turn, via: DeviceSession, row: LaneRow, seq: int) -> None:
+    held = repository.hash_at(turn.session, row, seq)
+    head = repository.head_of(row) if held is None else Head(seq, held)
+    _acknowledge(turn, via, repository.lane_id(row), head, status="fork")
+
+
+def _acknowledge(
+    turn: Turn, via: DeviceSession, lane: LaneId, head: Head, *, status: AckStatus = "ok"
+) -> None:
+    ack = Ack(
+        lane=lane.lane.value,
+        epoch=lane.epoch,
+        upto=head.seq,
+        hash=head.hash,
+        credit=turn.credit,
+        status=status,
+    )
+    turn.send(via, ack_channel(lane.lane), ack)

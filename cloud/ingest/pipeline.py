@@ -1,0 +1,153 @@
+"""The life of arriving messages: one transaction for a group, then what is to be published. Blocking.
+
+    topic → gate → session → hello | batch | acknowledgement | state → commit → Outcome
+
+A group shares a commit. If anything in it fails, each of its messages gets a transaction of its own, so one bad
+message costs only itself.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from cloud.db import Database
+from cloud.devices.tables import DeviceStatus
+from cloud.devices.trust import KeyCache
+from cloud.ingest import batches, hello, orders, presence
+from cloud.ingest.admission import Admitted, admit_on, topic_of
+from cloud.ingest.credit import credit_for
+from cloud.ingest.inbox import Arrival
+from cloud.ingest.status import says_offline
+from cloud.ingest.turn import Outgoing, Turn
+from shared.clock import Clock
+from shared.errors import UnavailableError
+from shared.keys import Signer
+from shared.messages import Ack, Batch, DeviceState, Hello
+from shared.topics import HUB_STATUS, upward_lane
+
+logger = logging.getLogger(__name__)
+
+PUSH_CHUNK: Final = 32
+"""Devices whose orders are moved on in one transaction."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What committed transactions leave to be done. `must_announce`: a worker's will says that the hub is away."""
+
+    outgoing: list[Outgoing] = field(default_factory=list)
+    touched_tasks: set[str] = field(default_factory=set)
+    counts: Counter[str] = field(default_factory=Counter)
+    must_announce: bool = False
+
+
+class Pipeline:
+    """Handles messages in the order in which it is given them. Call it from one thread."""
+
+    def __init__(self, *, database: Database, signer: Signer, clock: Clock) -> None:
+        self._database = database
+        self._signer = signer
+        self._clock = clock
+        self._keys = KeyCache()
+
+    def handle(self, arrivals: Sequence[Arrival], *, fill: float) -> Outcome:
+        """Handle a group; `fill` of the inbox sets the credit. Raises `UnavailableError` if the database is away."""
+        outcome = Outcome()
+        try:
+            self._handle_together(arrivals, fill, outcome)
+        except UnavailableError:
+            raise
+        except Exception:
+            if len(arrivals) == 1:
+                # Logged and dropped: its sender repeats it, and gives up on the session when that does not help.
+                logger.exception("a message on %s could not be handled", arrivals[0].topic)
+                return Outcome(counts=Counter(failed=1))
+            logger.warning("a group of %d messages failed; each is tried alone", len(arrivals))
+            outcome = Outcome()
+            for arrival in arrivals:
+                alone = self.handle([arrival], fill=fill)
+                outcome.outgoing += alone.outgoing
+                outcome.touched_tasks |= alone.touched_tasks
+                outcome.counts += alone.counts
+                outcome.must_announce |= alone.must_announce
+        return outcome
+
+    def push(self, principals: Iterable[str]) -> Outcome:
+        """Move the orders of these devices on. Raises `UnavailableError` if the database is away."""
+        outcome = Outcome()
+        names = sorted(principals)
+        for begin in range(0, len(names), PUSH_CHUNK):
+            part = names[begin : begin + PUSH_CHUNK]
+            with self._turn(0.0, outcome) as turn:
+                turn.lock(part)
+                turn.orders_for.update(part)
+        return outcome
+
+    def push_due(self) -> Outcome:
+        """Move on all orders whose time has come, also those that other processes appended."""
+        with self._database.read() as session:
+            names = orders.due(session, self._clock.now())
+        return self.push(names)
+
+    def _handle_together(self, arrivals: Sequence[Arrival], fill: float, outcome: Outcome) -> None:
+        topics = [topic_of(arrival.topic) for arrival in arrivals]
+        with self._turn(fill, outcome) as turn:
+            turn.lock(str(topic.principal) for topic in topics if topic is not None)
+            for arrival, topic in zip(arrivals, topics, strict=True):
+                turn.counts["messages"] += 1
+                if topic is not None:
+                    admitted = admit_on(turn, topic, arrival.message)
+                    if admitted is not None:
+                        _act(turn, admitted)
+                elif arrival.topic == HUB_STATUS:
+                    outcome.must_announce |= says_offline(arrival.message, self._signer)
+                else:
+                    turn.refuse(None, "unknown_topic")
+
+    @contextmanager
+    def _turn(self, fill: float, outcome: Outcome) -> Iterator[Turn]:
+        """A transaction whose results join `outcome` once it has committed."""
+        with self._database.write() as session:
+            turn = Turn(
+                session=session,
+                now=self._clock.now(),
+                signer=self._signer,
+                credit=credit_for(fill),
+                keys=self._keys,
+            )
+            yield turn
+            _push_orders(turn)
+        outcome.outgoing += turn.outgoing
+        outcome.touched_tasks |= turn.touched_tasks
+        outcome.counts += turn.counts
+
+
+def _act(turn: Turn, admitted: Admitted) -> None:
+    device, via = admitted.device, admitted.via
+    match admitted.message:
+        case DeviceState() as state:
+            presence.note_state(turn, device, state)
+        case Hello() as said:
+            hello.answer(turn, device, said)
+        case Batch() as batch:
+            lane = upward_lane(admitted.channel)
+            assert via is not None
+            assert lane is not None
+            batches.take(turn, device, via, lane=lane, batch=batch)
+        case Ack() as ack:
+            orders.on_ack(turn, device, ack)
+        case other:
+            raise AssertionError(f"no handler for {type(other).__name__}")
+
+
+def _push_orders(turn: Turn) -> None:
+    """Orders that were appended in this turn, for devices that it holds. The poll finds the others."""
+    for principal in sorted(turn.orders_for & set(turn.devices)):
+        device = turn.devices[principal]
+        if device.status == DeviceStatus.ACTIVE:
+            orders.push(turn, device)
+        else:
+            orders.on_gone(turn, device)

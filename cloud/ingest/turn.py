@@ -1,0 +1,103 @@
+"""One transaction of ingest: what it has read and locked, and what is to be done when it has committed.
+
+Nothing here outlives the transaction: a turn that fails is thrown away whole, counters included.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from sqlmodel import Session, col, select
+
+from cloud.devices.tables import Device, DeviceSession, DeviceStatus, Refusal
+from cloud.devices.trust import DeviceTrust, KeyCache
+from shared.gate import close, message_id
+from shared.ids import HUB
+from shared.keys import Signer, TrustedKey
+from shared.messages import Payload
+from shared.topics import Channel, device_topic
+
+FORK_REASON: Final = "fork"
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A sealed message, to be published after the commit."""
+
+    topic: str
+    message: bytes
+
+
+@dataclass(slots=True, kw_only=True)
+class Turn:
+    """Devices are locked in the order of their names, so two workers cannot wait for each other's."""
+
+    session: Session
+    now: datetime
+    signer: Signer
+    credit: int
+    keys: KeyCache
+    devices: dict[str, Device] = field(default_factory=dict)
+    sessions: dict[str, list[DeviceSession]] = field(default_factory=dict)
+    outgoing: list[Outgoing] = field(default_factory=list)
+    touched_tasks: set[str] = field(default_factory=set)
+    orders_for: set[str] = field(default_factory=set)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def lock(self, principals: Iterable[str]) -> None:
+        """Read and lock the devices of this turn, with their sessions."""
+        names = sorted(set(principals))
+        devices = select(Device).where(col(Device.principal).in_(names)).order_by(col(Device.principal))
+        self.devices = {row.principal: row for row in self.session.exec(devices.with_for_update()).all()}
+        sessions = select(DeviceSession).where(col(DeviceSession.principal).in_(list(self.devices)))
+        self.sessions = {name: [] for name in self.devices}
+        for row in self.session.exec(sessions).all():
+            self.sessions[row.principal].append(row)
+
+    @property
+    def trust(self) -> DeviceTrust:
+        return DeviceTrust(self.session, self.devices, self.keys)
+
+    def key_of(self, device: Device) -> TrustedKey:
+        """The key with which `device` signs."""
+        return self.keys.of(device)
+
+    def refuse(self, principal: str | None, reason: str) -> None:
+        """Count a refusal; in the database only for a device that exists, so that names cannot fill it."""
+        self.counts[f"refused.{reason}"] += 1
+        if principal is None or principal not in self.devices:
+            return
+        row = self.session.get(Refusal, (principal, reason))
+        if row is None:
+            row = Refusal(principal=principal, reason=reason, last_at=self.now)
+            self.session.add(row)
+            self.session.flush()
+        row.count += 1
+        row.last_at = self.now
+
+    def send(self, via: DeviceSession, channel: Channel, payload: Payload) -> None:
+        """Seal for the session's device, under the session's next counter."""
+        self.publish(via, channel, self.seal(via, payload))
+
+    def seal(self, via: DeviceSession, payload: Payload) -> bytes:
+        """Seal under the next counter; may be repeated until `publish` uses that counter up."""
+        return close(
+            payload,
+            issuer=HUB,
+            audience=via.principal,
+            message_id=message_id(via.id, via.sent_counter + 1),
+            signer=self.signer,
+        )
+
+    def publish(self, via: DeviceSession, channel: Channel, message: bytes) -> None:
+        via.sent_counter += 1
+        self.outgoing.append(Outgoing(device_topic(via.principal, channel), message))
+
+    def quarantine(self, device: Device, reason: str) -> None:
+        """Refuse the device from now on, until an operator decides (rule P13)."""
+        if device.status == DeviceStatus.ACTIVE:
+            device.status = DeviceStatus.QUARANTINED.value
+            device.status_reason = reason
+            self.counts["quarantined"] += 1

@@ -1,0 +1,1 @@
+"""The logs that the hub holds, and their verification."""

@@ -1,0 +1,188 @@
+"""Rows of the logs: find and lock lanes, append in bulk, read back. No decisions, no commits.
+
+Records are never ORM objects here: tens of thousands a second are inserted by the driver's own `executemany`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import RowMapping, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import Session, col, select
+
+from cloud.journal.tables import BlobRow, DeadLetter, LaneRow, RecordRow, SealRow
+from shared.blobs import Blob
+from shared.ids import Lane, LaneId
+from shared.log import Entry, Head, start
+
+RecordValues = tuple[int, int, bytes, str, int, bytes]
+"""lane_id, seq, hash, kind, at_ms, data: the columns of `RecordRow`, in order."""
+
+READ_CHUNK: Final = 1_000
+IN_CHUNK: Final = 500
+"""Parameters of one `IN (…)`: below the smallest limit among the databases."""
+
+_INSERT_RECORD: Final = "INSERT INTO record (lane_id, seq, hash, kind, at_ms, data) VALUES ({})"
+
+
+def lane_id(row: LaneRow) -> LaneId:
+    """The log that a row stands for."""
+    return LaneId(row.principal, Lane(row.lane), row.epoch)
+
+
+def head_of(row: LaneRow) -> Head:
+    return Head(row.head_seq, row.head_hash)
+
+
+def key_of(row: LaneRow) -> int:
+    """The row's key; every row that was read or flushed has one."""
+    assert row.id is not None
+    return row.id
+
+
+def newest_lane(session: Session, principal: str, lane: Lane) -> LaneRow | None:
+    """The lane's latest epoch that the hub has heard of."""
+    query = (
+        select(LaneRow)
+        .where(LaneRow.principal == principal, LaneRow.lane == lane.value)
+        .order_by(col(LaneRow.id).desc())
+        .limit(1)
+    )
+    return session.exec(query).first()
+
+
+def lanes_of(session: Session, principal: str) -> Sequence[LaneRow]:
+    """All lanes and epochs of a device, oldest first."""
+    return session.exec(select(LaneRow).where(LaneRow.principal == principal).order_by(col(LaneRow.id))).all()
+
+
+def lock_lane(session: Session, key: int) -> LaneRow:
+    """The row as it stands now, locked until the transaction ends (on SQLite the whole database is)."""
+    session.flush()  # what this transaction changed must not be overwritten by reading anew
+    query = (
+        select(LaneRow).where(LaneRow.id == key).with_for_update().execution_options(populate_existing=True)
+    )
+    return session.exec(query).one()
+
+
+def create_lane(session: Session, lane: LaneId, now: datetime) -> LaneRow:
+    """A new, empty log."""
+    row = LaneRow(
+        principal=lane.principal,
+        lane=lane.lane.value,
+        epoch=lane.epoch,
+        head_hash=start(lane).hash,
+        created_at=now,
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def hash_at(session: Session, row: LaneRow, seq: int) -> bytes | None:
+    """The chain hash at `seq`; for 0 the lane's start; None for a sequence that the log does not have."""
+    if seq == row.head_seq:
+        return row.head_hash
+    if seq == 0:
+        return start(lane_id(row)).hash
+    found = session.get(RecordRow, (key_of(row), seq)) if 0 < seq < row.head_seq else None
+    return None if found is None else found.hash
+
+
+def insert_records(session: Session, values: Sequence[RecordValues]) -> None:
+    """Insert in bulk, by the driver alone."""
+    connection = session.connection()
+    placeholder = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+    statement = _INSERT_RECORD.format(", ".join([placeholder] * 6))
+    connection.exec_driver_sql(statement, list(values))
+
+
+def insert_seal(session: Session, *, row: LaneRow, seq: int, kid: bytes, seal: bytes) -> None:
+    session.execute(_plain(SealRow), {"lane_id": key_of(row), "seq": seq, "kid": kid, "seal": seal})
+
+
+def insert_dead_letters(session: Session, *, row: LaneRow, reasons: Mapping[int, str], at: datetime) -> None:
+    """Keep why the records at these sequences could not be understood or applied."""
+    if reasons:
+        values = [
+            {"lane_id": key_of(row), "seq": seq, "reason": reason[:200], "at": at}
+            for seq, reason in reasons.items()
+        ]
+        session.execute(_plain(DeadLetter), values)
+
+
+def insert_blobs(session: Session, principal: str, blobs: Sequence[Blob]) -> None:
+    """Store content by its hash; what is there already stays."""
+    if not blobs:
+        return
+    values = [
+        {"hash": blob.ref().hash, "principal": principal, "salt": blob.salt, "content": blob.content}
+        for blob in blobs
+    ]
+    session.execute(_insert_missing_blob(session), values)
+
+
+def blobs_by_hash(session: Session, hashes: Sequence[bytes]) -> dict[bytes, Blob]:
+    """Those of the named blobs that the hub holds."""
+    found: dict[bytes, Blob] = {}
+    for begin in range(0, len(hashes), IN_CHUNK):
+        part = hashes[begin : begin + IN_CHUNK]
+        for row in session.exec(select(BlobRow).where(col(BlobRow.hash).in_(part))).all():
+            found[row.hash] = Blob(salt=row.salt, content=row.content)
+    return found
+
+
+def read_rows(
+    session: Session, row: LaneRow, *, after: int, limit: int, upto: int | None = None
+) -> Sequence[RowMapping]:
+    """Records after a sequence, oldest first, as plain mappings of `seq`, `hash`, `kind`, `at_ms`, `data`."""
+    query = text(
+        "SELECT seq, hash, kind, at_ms, data FROM record"
+        " WHERE lane_id = :lane AND seq > :after AND seq <= :upto ORDER BY seq LIMIT :limit"
+    )
+    bounds = {
+        "lane": key_of(row),
+        "after": after,
+        "upto": row.head_seq if upto is None else upto,
+        "limit": limit,
+    }
+    return session.execute(query, bounds).mappings().all()
+
+
+def read_entries(
+    session: Session, row: LaneRow, *, after: int, limit: int, upto: int | None = None
+) -> list[Entry]:
+    """As `read_rows`, as entries of a log."""
+    return [
+        Entry(found["seq"], bytes(found["hash"]), bytes(found["data"]))
+        for found in read_rows(session, row, after=after, limit=limit, upto=upto)
+    ]
+
+
+def seals_between(session: Session, row: LaneRow, *, after: int, upto: int) -> Iterator[SealRow]:
+    """Seals at sequences from `after + 1` to `upto`, in order."""
+    query = (
+        select(SealRow)
+        .where(SealRow.lane_id == key_of(row), col(SealRow.seq) > after, col(SealRow.seq) <= upto)
+        .order_by(col(SealRow.seq))
+    )
+    yield from session.exec(query)
+
+
+def dead_letters_between(session: Session, row: LaneRow, *, after: int, upto: int) -> dict[int, str]:
+    """Reasons by sequence."""
+    query = select(DeadLetter.seq, DeadLetter.reason).where(
+        DeadLetter.lane_id == key_of(row), col(DeadLetter.seq) > after, col(DeadLetter.seq) <= upto
+    )
+    return dict(session.exec(query).all())
+
+
+def _plain(table: type[SealRow] | type[DeadLetter]) -> Any:
+    return table.__table__.insert()  # type: ignore[union-attr]  # SQLModel does not declare it
+
+
+def _insert_missing_blob(session: Session) -> Any:
+    table = BlobRow.__table__  # type: ignore[attr-defined]  # SQLModel does not declare it
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    return insert(table).on_conflict_do_nothing(index_elements=["hash"])

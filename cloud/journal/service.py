@@ -1,0 +1,197 @@
+"""What the slices ask of the logs: append orders, keep and read content, show records, verify.
+
+Functions that take a session work inside the caller's transaction and never commit. `verify` opens its own.
+All of them block: call them from worker threads only.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlmodel import Session, select
+
+from cloud.db import Database
+from cloud.devices.tables import Device
+from cloud.journal import repository
+from cloud.journal.tables import BlobRow, LaneRow
+from shared.blobs import Blob, BlobRef
+from shared.clock import from_ms
+from shared.errors import RefusedError
+from shared.ids import EPOCH_BYTES, Lane, LaneId
+from shared.keys import TrustedKey
+from shared.log import Head, extend, first_break, start
+from shared.records import OrderRecord, Poison, Record, encode_record, parse_record
+from shared.replication import seal_input
+
+TAIL_MAX_RECORDS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordView:
+    """A record for people: its place, and what it says or (`Poison`) why it says nothing to us.
+
+    `dead_letter` tells why it was not understood or not applied.
+    """
+
+    seq: int
+    hash: bytes
+    kind: str
+    at: datetime
+    record: Record | Poison
+    dead_letter: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneReport:
+    """The outcome of verifying one log. `problem` is None if it is sound; else what is wrong, first at `broken_at`.
+
+    `sealed_upto`: up to here the writer's own signatures vouch for it (for `orders` the hub is the writer: 0).
+    """
+
+    lane: str
+    epoch: bytes
+    records: int
+    head_seq: int
+    seals: int
+    sealed_upto: int
+    problem: str | None = None
+    broken_at: int | None = None
+
+
+def append_order(
+    session: Session,
+    *,
+    principal: str,
+    records: Sequence[tuple[OrderRecord, tuple[Blob, ...]]],
+    now: datetime,
+) -> list[int]:
+    """Append to the orders log of a device, with the content that the records name; returns their sequences.
+
+    The log is made on first use, and anew (with a new epoch) after the last one forked. Delivery is the ingest
+    worker's: tell it with `wake`, or leave it to its poll.
+
+    Raises `RefusedError` if there is no such device.
+    """
+    lane = _orders_lane(session, principal, now)
+    head = repository.head_of(lane)
+    key = repository.key_of(lane)
+    values: list[repository.RecordValues] = []
+    blobs: list[Blob] = []
+    for record, content in records:
+        data = encode_record(record)
+        head = extend(head, data)
+        values.append((key, head.seq, head.hash, record.kind, record.at_ms, data))
+        blobs.extend(content)
+    repository.insert_records(session, values)
+    repository.insert_blobs(session, principal, blobs)
+    lane.head_seq, lane.head_hash = head.seq, head.hash
+    session.flush()
+    return [seq for _, seq, *_ in values]
+
+
+def store_blob(session: Session, principal: str, blob: Blob) -> BlobRef:
+    """Keep content; storing it again changes nothing."""
+    repository.insert_blobs(session, principal, [blob])
+    return blob.ref()
+
+
+def read_blob(session: Session, hash_: bytes) -> Blob | None:
+    """The content of that hash, or None if it never came or was forgotten."""
+    row = session.get(BlobRow, hash_)
+    return None if row is None else Blob(salt=row.salt, content=row.content)
+
+
+def tail(session: Session, principal: str, lane: Lane, *, after: int, limit: int) -> list[RecordView]:
+    """Records after a sequence of the lane's latest epoch, oldest first, at most `TAIL_MAX_RECORDS`."""
+    row = repository.newest_lane(session, principal, lane)
+    if row is None:
+        return []
+    found = repository.read_rows(session, row, after=after, limit=min(limit, TAIL_MAX_RECORDS))
+    if not found:
+        return []
+    reasons = repository.dead_letters_between(session, row, after=after, upto=found[-1]["seq"])
+    return [
+        RecordView(
+            seq=each["seq"],
+            hash=bytes(each["hash"]),
+            kind=each["kind"],
+            at=from_ms(each["at_ms"]),
+            record=parse_record(bytes(each["data"])),
+            dead_letter=reasons.get(each["seq"]),
+        )
+        for each in found
+    ]
+
+
+def verify(database: Database, principal: str) -> list[LaneReport]:
+    """Recompute every chain of a device, check every seal against its key, compare heads. Memory is bounded.
+
+    The log may grow meanwhile: each lane is verified up to the head that it had at the start.
+    """
+    with database.read() as session:
+        device = session.get(Device, principal)
+        lanes = list(repository.lanes_of(session, principal))
+    keys = [] if device is None else [TrustedKey(owner=principal, public=device.signing_public)]
+    return [_verify_lane(database, row, keys) for row in lanes]
+
+
+def _verify_lane(database: Database, row: LaneRow, keys: Sequence[TrustedKey]) -> LaneReport:
+    lane = repository.lane_id(row)
+    position = start(lane)
+    records = seals = sealed_upto = 0
+    problem: str | None = None
+    broken_at: int | None = None
+    while problem is None:
+        with database.read() as session:
+            entries = repository.read_entries(
+                session, row, after=position.seq, limit=repository.READ_CHUNK, upto=row.head_seq
+            )
+            if not entries:
+                break
+            broken_at = first_break(position, entries)
+            if broken_at is not None:
+                problem = "the record is missing, altered or out of order"
+                records += broken_at - position.seq - 1
+                break
+            hashes = {entry.seq: entry.hash for entry in entries}
+            for seal in repository.seals_between(session, row, after=position.seq, upto=entries[-1].seq):
+                if not _is_sealed(lane, Head(seal.seq, hashes[seal.seq]), seal.kid, seal.seal, keys):
+                    problem, broken_at = "the seal is not the device's", seal.seq
+                    break
+                seals, sealed_upto = seals + 1, seal.seq
+            records += len(entries)
+            position = Head(entries[-1].seq, entries[-1].hash)
+    if problem is None and position != repository.head_of(row):
+        problem, broken_at = "the log does not reach the head that was acknowledged", position.seq + 1
+    if problem is None and lane.lane is not Lane.ORDERS and sealed_upto != position.seq:
+        problem, broken_at = "no seal of the device covers the end of the log", sealed_upto + 1
+    return LaneReport(
+        lane=row.lane,
+        epoch=row.epoch,
+        records=records,
+        head_seq=row.head_seq,
+        seals=seals,
+        sealed_upto=sealed_upto,
+        problem=problem,
+        broken_at=broken_at,
+    )
+
+
+def _is_sealed(lane: LaneId, head: Head, kid: bytes, seal: bytes, keys: Sequence[TrustedKey]) -> bool:
+    return any(key.kid == kid and key.verifies(seal, seal_input(lane, head)) for key in keys)
+
+
+def _orders_lane(session: Session, principal: str, now: datetime) -> LaneRow:
+    row = repository.newest_lane(session, principal, Lane.ORDERS)
+    if row is None or row.forked_at_seq is not None:
+        # The device's row is the lock under which a lane is made: two writers must not make two.
+        device = session.exec(select(Device).where(Device.principal == principal).with_for_update()).first()
+        if device is None:
+            raise RefusedError(f"There is no device {principal}.", code="not_found")
+        row = repository.newest_lane(session, principal, Lane.ORDERS)
+        if row is None or row.forked_at_seq is not None:
+            epoch = secrets.token_bytes(EPOCH_BYTES)
+            row = repository.create_lane(session, LaneId(principal, Lane.ORDERS, epoch), now)
+    return repository.lock_lane(session, repository.key_of(row))

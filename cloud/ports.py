@@ -1,0 +1,37 @@
+"""The few doors between the hub's decisions and the outside.
+
+Each port has one real implementation in `cloud/adapters` and one in-memory one in `tests/support`, and both obey the
+same contract test. Implementations raise only `shared.errors`.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+Deliver = Callable[[str, bytes], None]
+"""Takes one message: its topic and its bytes. Called on the event loop's thread; must not block."""
+
+
+class Link(Protocol):
+    """The hub worker's connection to the broker.
+
+    It has no session at the broker: what was not delivered while it was away is sent again by its sender (rule P14).
+    """
+
+    async def run(self, deliver: Deliver) -> None:
+        """Connect, subscribe, say that the hub is there, and stay connected with back-off, until cancelled.
+
+        When cancelled it says that the hub is away and disconnects in order.
+        Raises `ConfigError` if certificates or keys cannot be read.
+        """
+        ...
+
+    async def publish(self, topic: str, message: bytes) -> bool:
+        """Hand over with QoS 1, waiting (bounded) for room among the messages in flight.
+
+        False if there was no connection or no room: the message is dropped, and the protocol repeats it.
+        """
+        ...
+
+    async def announce(self) -> None:
+        """Say again, retained, that the hub is there: another worker's will has said that it is not."""
+        ...

@@ -1,0 +1,1 @@
+"""Tasks: creating, leasing, cancelling, watching; the projection of what devices report."""

@@ -1,0 +1,232 @@
+"""What devices report about work, made visible: the projection of journal records onto the tables of this slice.
+
+Runs inside the ingest transaction, record by record in the order of the lane; see `cloud.ingest.applied` for the
+rules (no query per record, validate before changing anything). A device is believed only about nodes that it
+originated or was offered; what it says about a node it no longer holds, or that has ended, is kept as a late result
+(rule P16). Every record about a node that its device still holds renews the lease.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Final
+
+from sqlmodel import Session
+
+from cloud.ingest.applied import Applied, Handler
+from cloud.tasks import repository, tree
+from cloud.tasks.tables import Effect, LateResult, Node, Task
+from shared.errors import ProtocolError
+from shared.ids import HUB, Principal
+from shared.records import (
+    ModelCalled,
+    NodeBody,
+    NodeMoved,
+    QuestionAnswered,
+    QuestionAsked,
+    Record,
+    TaskCreated,
+    ToolIntent,
+    ToolResult,
+)
+from shared.tasks.states import TERMINAL, NodeState, Step, step
+
+
+def prefetch(session: Session, applied: Applied, records: Sequence[Record]) -> None:
+    """Read what the handlers of a run will ask for, with a few queries; what is not there is remembered as absent."""
+    task_ids: set[str] = set()
+    places: set[tuple[str, int]] = set()
+    calls: set[tuple[str, int, int, str]] = set()
+    for record in records:
+        task_id = getattr(record, "task", None)
+        if task_id is None:
+            continue
+        task_ids.add(task_id)
+        number = getattr(record, "node", None)
+        if number is not None:
+            places.add((task_id, number))
+        if isinstance(record, ToolIntent | ToolResult | QuestionAsked | QuestionAnswered):
+            calls.add((record.task, record.node, record.call, applied.principal))
+    if not task_ids:
+        return
+    tasks = {task.id: task for task in repository.lock_tasks(session, task_ids)}
+    for task_id in task_ids:
+        applied.remember(Task, task_id, tasks.get(task_id))
+    nodes = {(node.task_id, node.node): node for node in repository.nodes_at(session, places)}
+    for place in places:
+        applied.remember(Node, place, nodes.get(place))
+    tasks_with_calls = {task_id for task_id, *_ in calls if task_id in tasks}
+    effects = {
+        (effect.task_id, effect.node, effect.call, effect.principal): effect
+        for effect in repository.effects_of_tasks(session, tasks_with_calls, applied.principal)
+    }
+    for key in calls:
+        applied.remember(Effect, key, effects.get(key))
+
+
+def on_task_created(session: Session, applied: Applied, record: TaskCreated) -> None:
+    """Work that began on the device: a tree of one node that the device holds without a lease."""
+    if applied.find(session, Task, record.task) is not None:
+        raise ProtocolError("A task of this id is there already.", code="task_exists")
+    task = Task(
+        id=record.task,
+        tenant=applied.tenant,
+        origin=applied.principal,
+        goal_hash=record.goal.hash,
+        created_at=applied.now,
+    )
+    node = Node(
+        task_id=record.task,
+        node=0,
+        kind=repository.AGENT,
+        place=f"device:{Principal.parse(applied.principal).device}",
+        principal=applied.principal,
+        state=NodeState.QUEUED.value,
+        limits=record.limits.model_dump(),
+        lease_s=0,
+        updated_at=applied.now,
+    )
+    applied.add(session, task, task.id)
+    # Without relationships between the tables, only this order keeps the foreign key.
+    session.flush()
+    applied.add(session, node, (node.task_id, node.node))
+    _touch(applied, task)
+
+
+def on_node_moved(session: Session, applied: Applied, record: NodeMoved) -> None:
+    task, node = _find(session, applied, record)
+    result_hash = None if record.result is None else record.result.hash
+    if task.origin == HUB and record.attempt > node.attempt:
+        raise ProtocolError("The record names an attempt that was never offered.", code="attempt_unknown")
+    is_holder = node.principal == applied.principal and (
+        task.origin != HUB or record.attempt == node.attempt
+    )
+    if not is_holder or _is_late(node, record.state, result_hash):
+        late = LateResult(
+            lane_id=applied.lane_id,
+            seq=applied.seq,
+            task_id=task.id,
+            node=node.node,
+            principal=applied.principal,
+            state=record.state.value,
+            result_hash=result_hash,
+            at=applied.now,
+        )
+        applied.add(session, late, (late.lane_id, late.seq))
+        _touch(applied, task)
+        return
+    moved = tree.move(
+        session, node, record.state, now=applied.now, reason=record.reason, result_hash=result_hash
+    )
+    if moved is Step.APPLIED:
+        node.attempt = record.attempt
+    _renew(applied, task, node)
+
+
+def on_tool_intent(session: Session, applied: Applied, record: ToolIntent) -> None:
+    task, node = _find(session, applied, record)
+    effect = _effect(session, applied, record.task, record.node, record.call)
+    if effect is None:
+        effect = Effect(
+            task_id=record.task,
+            node=record.node,
+            call=record.call,
+            principal=applied.principal,
+            tool=record.tool,
+            arguments_hash=record.arguments.hash,
+        )
+        applied.add(session, effect, (record.task, record.node, record.call, applied.principal))
+    effect.intents += 1
+    _renew(applied, task, node)
+
+
+def on_tool_result(session: Session, applied: Applied, record: ToolResult) -> None:
+    task, node = _find(session, applied, record)
+    effect = _effect(session, applied, record.task, record.node, record.call)
+    if effect is None:
+        raise ProtocolError("A tool's result came without its intent.", code="intent_missing")
+    effect.results += 1
+    effect.ok = record.ok
+    effect.ms = record.ms
+    effect.result_hash = record.result.hash
+    _renew(applied, task, node)
+
+
+def on_question_asked(session: Session, applied: Applied, record: QuestionAsked) -> None:
+    task, node = _find(session, applied, record)
+    effect = _effect(session, applied, record.task, record.node, record.call)
+    if effect is None:
+        raise ProtocolError("A question came about a call that was never intended.", code="intent_missing")
+    effect.question = "asked"
+    _renew(applied, task, node)
+
+
+def on_question_answered(session: Session, applied: Applied, record: QuestionAnswered) -> None:
+    task, node = _find(session, applied, record)
+    effect = _effect(session, applied, record.task, record.node, record.call)
+    if effect is None:
+        raise ProtocolError("An answer came about a call that was never intended.", code="intent_missing")
+    effect.question = "happened" if record.happened else "not_happened"
+    _renew(applied, task, node)
+
+
+def on_model_called(session: Session, applied: Applied, record: ModelCalled) -> None:
+    """Nothing to show, but a sign of life. A call whose task is not known here is no error: it is only telemetry."""
+    if record.task is None or record.node is None:
+        return
+    task = applied.find(session, Task, record.task)
+    node = applied.find(session, Node, (record.task, record.node))
+    if task is not None and node is not None and task.tenant == applied.tenant:
+        _renew(applied, task, node)
+
+
+HANDLERS: Final[Mapping[type, Handler]] = {
+    TaskCreated: on_task_created,
+    NodeMoved: on_node_moved,
+    ToolIntent: on_tool_intent,
+    ToolResult: on_tool_result,
+    QuestionAsked: on_question_asked,
+    QuestionAnswered: on_question_answered,
+    ModelCalled: on_model_called,
+}
+PREFETCH: Final = prefetch
+
+
+def _find(session: Session, applied: Applied, record: NodeBody) -> tuple[Task, Node]:
+    """The node that a record speaks of. Raises `ProtocolError` if the device never had anything to do with it."""
+    task = applied.find(session, Task, record.task)
+    node = applied.find(session, Node, (record.task, record.node))
+    if task is None or node is None or task.tenant != applied.tenant:
+        raise ProtocolError("The record names a node that is not known here.", code="node_unknown")
+    # Only after a lapsed lease does a device speak of a node that it does not hold, so this query is rare.
+    if node.principal != applied.principal and not repository.was_offered(
+        session, task.id, node.node, applied.principal
+    ):
+        raise ProtocolError("The record names a node of another device.", code="node_foreign")
+    return task, node
+
+
+def _is_late(node: Node, state: NodeState, result_hash: bytes | None) -> bool:
+    match step(NodeState(node.state), state):
+        case Step.LATE:
+            return True
+        case Step.REPEATED:  # the same end with another result is news that changes nothing
+            return state in TERMINAL and result_hash not in (None, node.result_hash)
+        case _:
+            return False
+
+
+def _effect(session: Session, applied: Applied, task_id: str, node: int, call: int) -> Effect | None:
+    return applied.find(session, Effect, (task_id, node, call, applied.principal))
+
+
+def _renew(applied: Applied, task: Task, node: Node) -> None:
+    if node.lease_s and node.principal == applied.principal and node.state not in TERMINAL:
+        node.lease_until = applied.now + timedelta(seconds=node.lease_s)
+    _touch(applied, task)
+
+
+def _touch(applied: Applied, task: Task) -> None:
+    # Once a run: watchers compare revisions, and one UPDATE serves many records.
+    if task.id not in applied.touched_tasks:
+        applied.touched_tasks.add(task.id)
+        tree.bump(task)

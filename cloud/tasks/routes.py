@@ -1,0 +1,197 @@
+"""HTTP for tasks. Plain functions run in worker threads; the event stream alone lives in the loop."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from fastapi.responses import StreamingResponse
+
+from cloud.db import Database
+from cloud.devices.service import resolve
+from cloud.settings import HubSettings
+from cloud.tasks import repository, service, views
+from cloud.tasks.feed import TaskFeed
+from cloud.tasks.schemas import (
+    EVENT_STREAM_RESPONSE,
+    AnswerQuestion,
+    CreateTask,
+    LimitsChoice,
+    TaskPage,
+    TaskView,
+)
+from cloud.tasks.service import Changes, NewTask
+from shared.blobs import SALT_BYTES, Blob
+from shared.clock import Clock
+from shared.errors import CapacityError, RefusedError, UnavailableError
+from shared.ids import ID_PATTERN, ID_RANDOM_BYTES, Principal, id_from_random
+from shared.tasks.limits import Limits
+from shared.tasks.states import TERMINAL
+
+TaskId = Annotated[str, Path(pattern=ID_PATTERN)]
+NodeNumber = Annotated[int, Path(ge=0, le=65_535)]
+POLL_S = 1.0
+"""How often a stream looks for changes that another process made."""
+KEEPALIVE_POLLS = 15
+"""Polls without news after which a comment is sent, so that no proxy takes the stream for dead."""
+PAGE_DEFAULT_ROWS = 50
+
+
+def task_routes(
+    *,
+    database: Database,
+    clock: Clock,
+    settings: HubSettings,
+    feed: TaskFeed,
+    on_changes: Callable[[Changes], None],
+) -> APIRouter:
+    """`on_changes` is called after the commit, in the request's thread."""
+    router = APIRouter(prefix="/v1/tasks", tags=["tasks"])
+
+    @router.post("", status_code=201)
+    def create_task(request: CreateTask) -> TaskView:
+        """Give work to devices. It is durable when this returns; a device that is away gets it when it comes back."""
+        tenant = request.tenant or settings.tenant
+        new = NewTask(
+            id=id_from_random(secrets.token_bytes(ID_RANDOM_BYTES)),
+            tenant=tenant,
+            goal=Blob(salt=secrets.token_bytes(SALT_BYTES), content=_goal(request.goal, settings)),
+            principals=_principals(request.devices, tenant, settings),
+            labels=request.labels,
+            limits=_limits(request.limits),
+            lease_s=request.lease_s or settings.task_lease_s,
+            deadline_s=request.deadline_s or settings.task_deadline_s,
+        )
+        changes = Changes()
+        with database.write() as session:
+            service.create(session, new, now=clock.now(), changes=changes)
+        on_changes(changes)
+        return _view(new.id)
+
+    @router.get("")
+    def list_tasks(
+        tenant: Annotated[str | None, Query(max_length=24)] = None,
+        before: Annotated[str | None, Query(pattern=ID_PATTERN)] = None,
+        limit: Annotated[int, Query(ge=1)] = PAGE_DEFAULT_ROWS,
+    ) -> TaskPage:
+        """Tasks, newest first."""
+        with database.read() as session:
+            return views.page(
+                session, tenant=tenant, before=before, limit=min(limit, settings.page_max_rows)
+            )
+
+    @router.get("/{task_id}")
+    def show_task(task_id: TaskId) -> TaskView:
+        """The whole tree: who did what when, with results, tool calls and late results."""
+        return _view(task_id)
+
+    @router.post("/{task_id}/cancel", status_code=202)
+    def cancel_task(task_id: TaskId) -> TaskView:
+        """Ask the devices to stop. The task ends when they confirm; until then it says that this was asked."""
+        changes = Changes()
+        with database.write() as session:
+            service.cancel(session, task_id, now=clock.now(), changes=changes)
+        on_changes(changes)
+        return _view(task_id)
+
+    @router.post("/{task_id}/nodes/{node}/answer", status_code=202)
+    def answer_question(task_id: TaskId, node: NodeNumber, request: AnswerQuestion) -> TaskView:
+        """Tell a device whether the tool call it was interrupted in did happen."""
+        changes = Changes()
+        with database.write() as session:
+            service.answer(
+                session,
+                task_id,
+                node,
+                call=request.call,
+                happened=request.happened,
+                now=clock.now(),
+                changes=changes,
+            )
+        on_changes(changes)
+        return _view(task_id)
+
+    @router.get("/{task_id}/events", response_class=StreamingResponse, responses=EVENT_STREAM_RESPONSE)
+    async def watch_task(task_id: TaskId) -> StreamingResponse:
+        """Server-sent events: the tree now and after each change, until the task has ended."""
+        events = _events(task_id)
+        first = await anext(events)  # an unknown task or too many streams is still an ordinary error answer
+        return StreamingResponse(
+            _after(first, events), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+        )
+
+    def _view(task_id: str) -> TaskView:
+        with database.read() as session:
+            return views.show(session, task_id)
+
+    def _revision(task_id: str) -> int | None:
+        with database.read() as session:
+            return repository.revision_of(session, task_id)
+
+    async def _events(task_id: str) -> AsyncIterator[str]:
+        with feed.watch(task_id) as changed:
+            shown = -1
+            quiet_polls = 0
+            while not feed.is_closed or shown < 0:
+                changed.clear()
+                try:
+                    revision = await asyncio.to_thread(_revision, task_id)
+                    if revision is None or revision != shown:
+                        view = await asyncio.to_thread(_view, task_id)
+                        shown, quiet_polls = view.revision, 0
+                        yield f"id: {shown}\nevent: task\ndata: {view.model_dump_json()}\n\n"
+                        if view.state in TERMINAL:
+                            yield f"event: end\ndata: {view.state}\n\n"
+                            return
+                except UnavailableError:
+                    if shown < 0:
+                        raise
+                try:
+                    async with asyncio.timeout(POLL_S):
+                        await changed.wait()
+                except TimeoutError:
+                    quiet_polls += 1
+                    if quiet_polls % KEEPALIVE_POLLS == 0:
+                        yield ": still here\n\n"
+
+    return router
+
+
+async def _after(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
+    yield first
+    async for event in rest:
+        yield event
+
+
+def _goal(text: str, settings: HubSettings) -> bytes:
+    content = text.encode()
+    if len(content) > settings.goal_max_bytes:
+        raise CapacityError(
+            f"The goal is {len(content)} bytes long; at most {settings.goal_max_bytes} are allowed.",
+            bound="goal_max_bytes",
+            limit=settings.goal_max_bytes,
+            code="goal_too_large",
+        )
+    return content
+
+
+def _principals(names: Sequence[str], tenant: str, settings: HubSettings) -> tuple[str, ...]:
+    if len(names) > settings.task_max_devices:
+        raise CapacityError(
+            f"A task may name at most {settings.task_max_devices} devices.",
+            bound="task_max_devices",
+            limit=settings.task_max_devices,
+        )
+    principals = tuple(dict.fromkeys(resolve(name, tenant) for name in names))
+    for principal in principals:
+        if Principal.parse(principal).tenant != tenant:
+            raise RefusedError(
+                f"Device {principal} is not of tenant {tenant}; a task stays within one tenant.",
+                code="tenant_mismatch",
+            )
+    return principals
+
+
+def _limits(choice: LimitsChoice) -> Limits:
+    return Limits.model_validate(choice.model_dump(exclude_none=True))

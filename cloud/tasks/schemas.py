@@ -1,0 +1,142 @@
+"""What the API says and takes about tasks."""
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from cloud.devices.schemas import ApiModel, DeviceReference, Labels
+from shared.enrolment import TenantName
+
+ABOUT_GOAL_CHARS = 200
+
+
+class LimitsChoice(ApiModel):
+    """Bounds of each node's work; what is not said has the protocol's default (`shared.tasks.limits`)."""
+
+    turns: Annotated[int, Field(ge=1, le=100)] | None = None
+    tool_calls: Annotated[int, Field(ge=0, le=1_000)] | None = None
+    output_tokens: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    wall_s: Annotated[int, Field(ge=1, le=604_800)] | None = None
+
+
+class CreateTask(ApiModel):
+    """Either `devices`, or `any` with the labels that the device must have. The same device twice counts once."""
+
+    goal: Annotated[str, Field(min_length=1)]
+    devices: tuple[DeviceReference, ...] = ()
+    any: bool = False
+    labels: Labels = Field(default_factory=dict)
+    tenant: TenantName | None = None
+    lease_s: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
+    deadline_s: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
+    limits: LimitsChoice = LimitsChoice()
+
+    @model_validator(mode="after")
+    def _says_where(self) -> Self:
+        if bool(self.devices) == self.any:
+            raise ValueError("say either devices or any")
+        if self.labels and not self.any:
+            raise ValueError("labels choose among any devices; they do not go with named ones")
+        return self
+
+
+class AnswerQuestion(ApiModel):
+    """Did the interrupted tool call happen?"""
+
+    call: Annotated[int, Field(ge=0)]
+    happened: bool
+
+
+class OfferView(ApiModel):
+    attempt: int
+    principal: str
+    offered_at: datetime
+    acknowledged_at: datetime | None
+    withdrawn_at: datetime | None
+
+
+class EffectView(ApiModel):
+    """A tool call. More than one result would mean that it was done more than once."""
+
+    call: int
+    principal: str
+    tool: str
+    intents: int
+    results: int
+    ok: bool | None
+    ms: float | None
+    arguments: str | None
+    result: str | None
+    question: str | None
+
+
+class NodeView(ApiModel):
+    node: int
+    parent: int | None
+    kind: str
+    place: str
+    principal: str | None
+    state: str
+    attempt: int
+    reason: str | None
+    result: str | None
+    is_cancel_requested: bool
+    limits: dict[str, int]
+    lease_until: datetime | None
+    deadline: datetime | None
+    updated_at: datetime
+    offers: list[OfferView]
+    effects: list[EffectView]
+
+
+class LateResultView(ApiModel):
+    """What a device reported for a node that had ended or was no longer its own: kept, never applied."""
+
+    node: int
+    principal: str
+    state: str
+    result: str | None
+    at: datetime
+
+
+class TaskSummary(ApiModel):
+    """`goal` is cut to its beginning."""
+
+    id: str
+    tenant: str
+    origin: str
+    goal: str | None
+    state: str
+    created_at: datetime
+    revision: int
+
+
+class TaskView(ApiModel):
+    """A whole tree. `state` is its root's. Text is null where content was withheld or forgotten."""
+
+    id: str
+    tenant: str
+    origin: str
+    goal: str | None
+    state: str
+    is_cancel_requested: bool
+    created_at: datetime
+    revision: int
+    nodes: list[NodeView]
+    late_results: list[LateResultView]
+
+
+class TaskPage(ApiModel):
+    """`next`: the value of `before` for the following page, null on the last."""
+
+    tasks: list[TaskSummary]
+    next: str | None
+
+
+EVENT_STREAM_RESPONSE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Events `task`, each with a TaskView; then `end` when the task has ended.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}

@@ -1,0 +1,1 @@
+"""One module per foreign library; each implements a port of `edge.ports` and translates its errors."""

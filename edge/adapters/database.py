@@ -1,0 +1,260 @@
+"""One SQLite file, one writer thread, group commit.
+
+Everything that changes the store runs on the writer thread as a function of the connection; functions that wait
+together are committed together. Only a group with a `durable` member waits for the disk (synchronous=FULL); the
+others survive a crash of the process, not of the power. Must not know what is in the tables.
+"""
+
+import asyncio
+import fcntl
+import importlib.resources
+import logging
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Final, TypeVar
+
+from shared.errors import CapacityError, ConfigError, CoveyError, UnavailableError
+
+logger = logging.getLogger(__name__)
+
+GROUP_MAX: Final = 256
+"""Functions committed together at most."""
+QUEUE_MAX: Final = 10_000
+"""Writes waiting at most; beyond it callers get a `CapacityError`."""
+BUSY_TIMEOUT_MS: Final = 5_000
+LOCK_TRIES: Final = 3
+LOCK_RETRY_S: Final = 0.1
+DISK_FULL_BOUND: Final = "disk"
+
+T = TypeVar("T")
+_Job = tuple[Callable[[sqlite3.Connection], object], bool, "Future[object]"]
+
+
+class Database:
+    """The open store. Construct with `open_database`; close once."""
+
+    def __init__(self, path: Path, lock_fd: int | None) -> None:
+        self.path = path
+        self._lock_fd = lock_fd
+        self._jobs: queue.Queue[_Job | None] = queue.Queue(QUEUE_MAX)
+        self._reader = _connect(path)
+        self._reader_lock = threading.Lock()
+        self._writer = _connect(path)
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    async def write(self, change: Callable[[sqlite3.Connection], T], *, durable: bool) -> T:
+        """Run `change` in the next transaction; returns after its commit.
+
+        Raises `CapacityError` when the disk or the queue is full, `UnavailableError` when the disk fails, and
+        whatever `CoveyError` the change raises; in each case nothing of the change remains.
+        """
+        return await asyncio.wrap_future(self._submit(change, durable))
+
+    def write_blocking(self, change: Callable[[sqlite3.Connection], T], *, durable: bool) -> T:
+        """`write` for start-up and commands. Blocks."""
+        return self._submit(change, durable).result()
+
+    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `query` on the reading connection, off the loop."""
+        return await asyncio.get_running_loop().run_in_executor(None, self.read_blocking, query)
+
+    def read_blocking(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """`read` for start-up and commands. Blocks."""
+        with self._reader_lock:
+            try:
+                return query(self._reader)
+            except sqlite3.Error as error:
+                raise _translate(error) from error
+
+    def close(self) -> None:
+        """Commit what waits, then close. Blocks."""
+        self._jobs.put(None)
+        self._thread.join()
+        self._reader.close()
+        self._writer.close()
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+
+    def _submit(self, change: Callable[[sqlite3.Connection], T], durable: bool) -> "Future[T]":
+        future: Future[T] = Future()
+        try:
+            self._jobs.put_nowait((change, durable, future))  # type: ignore[arg-type]  # Future is invariant in T
+        except queue.Full:
+            raise CapacityError(
+                "The store has more writes waiting than it may hold; try again in a moment.",
+                bound="QUEUE_MAX",
+                limit=QUEUE_MAX,
+            ) from None
+        return future
+
+    def _run(self) -> None:
+        while (first := self._jobs.get()) is not None:
+            group = [first]
+            is_last = False
+            while len(group) < GROUP_MAX:
+                try:
+                    job = self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+                if job is None:
+                    is_last = True
+                    break
+                group.append(job)
+            self._commit(group)
+            if is_last:
+                return
+
+    def _commit(self, group: list[_Job]) -> None:
+        group = [job for job in group if job[2].set_running_or_notify_cancel()]
+        if not group:
+            return
+        outcomes: list[tuple[Future[object], object | BaseException]] = []
+        try:
+            durable = any(job[1] for job in group)
+            self._writer.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self._writer.execute("BEGIN IMMEDIATE")
+            for change, _, future in group:
+                outcomes.append((future, self._attempt(change)))
+            self._writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            if len(group) > 1:
+                # One change too large for what is left of the disk must not fail its neighbours.
+                for job in group:
+                    self._commit_again(job)
+                return
+            outcomes = [(job[2], _translate(error)) for job in group]
+        for future, outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+    def _commit_again(self, job: _Job) -> None:
+        change, durable, future = job
+        try:
+            self._writer.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self._writer.execute("BEGIN IMMEDIATE")
+            outcome = self._attempt(change)
+            self._writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            outcome = _translate(error)
+        if isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    def _attempt(self, change: Callable[[sqlite3.Connection], object]) -> object | BaseException:
+        """The change's result, or its error after rolling back only this change."""
+        self._writer.execute("SAVEPOINT change")
+        try:
+            result = change(self._writer)
+        except sqlite3.Error:
+            raise
+        except BaseException as error:  # noqa: BLE001  # handed to the caller, who waits for it
+            self._writer.execute("ROLLBACK TO change")
+            self._writer.execute("RELEASE change")
+            if not isinstance(error, CoveyError):
+                logger.exception("a change of the store failed")
+            return error
+        self._writer.execute("RELEASE change")
+        return result
+
+
+def open_database(path: Path, *, exclusive: bool = True) -> Database:
+    """Open and migrate the store at `path`.
+
+    With `exclusive` the caller becomes its only writer. Raises `ConfigError` if another process is, or if a newer
+    program made the store.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock_fd = _lock(path) if exclusive else None
+    try:
+        migrate(path)
+        return Database(path, lock_fd)
+    except BaseException:
+        if lock_fd is not None:
+            os.close(lock_fd)
+        raise
+
+
+def migrate(path: Path) -> None:
+    """Bring the store to this program's version, each migration whole or not at all."""
+    migrations = sorted(
+        (
+            entry
+            for entry in importlib.resources.files("edge.migrations").iterdir()
+            if entry.name.endswith(".sql")
+        ),
+        key=lambda entry: entry.name,
+    )
+    try:
+        connection = _connect(path)
+        try:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > len(migrations):
+                raise ConfigError(
+                    f"The store {path} was made by a newer covey-edge (store version {version}, this program knows"
+                    f" {len(migrations)}); install that version or newer."
+                )
+            for number, entry in enumerate(migrations[version:], start=version + 1):
+                connection.executescript(
+                    f"BEGIN IMMEDIATE;\n{entry.read_text()}\nPRAGMA user_version={number};\nCOMMIT;"
+                )
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise _translate(error) from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    return connection
+
+
+def _lock(path: Path) -> int:
+    lock_path = path.with_suffix(".lock")
+    try:
+        fd = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot open {lock_path}: {error.strerror}; check the directory and its owner."
+        ) from error
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            # A command that asks whether a daemon runs holds the lock for an instant.
+            time.sleep(LOCK_RETRY_S)
+        else:
+            return fd
+    os.close(fd)
+    raise ConfigError(f"Another covey-edge already runs on {path.parent}; stop it, or use another --home.")
+
+
+def _translate(error: sqlite3.Error) -> CoveyError:
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return CapacityError(
+            "The disk is full: nothing was stored; free some space and try again.",
+            bound=DISK_FULL_BOUND,
+            limit=0,
+        )
+    if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return ConfigError("The store is not a sound SQLite database; restore it from a backup or remove it.")
+    return UnavailableError(
+        f"The store could not be read or written ({error}); check the disk and its permissions."
+    )

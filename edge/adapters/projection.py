@@ -1,0 +1,268 @@
+"""What the records mean for the device's tables of work. Runs inside the transaction that stores the record.
+
+Both logs can be replayed in either order with the same result: an order never undoes what the journal says, and a
+journal record speaks only for the attempt that it names.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, assert_never
+
+from edge.ports import EffectView, NodeView
+from shared.blobs import BlobRef
+from shared.clock import from_ms
+from shared.records import (
+    DeviceStarted,
+    DeviceStopped,
+    ForeignCause,
+    JournalRecord,
+    ModelCalled,
+    NodeMoved,
+    OrderRecord,
+    QuestionAnswered,
+    QuestionAsked,
+    QuestionReplied,
+    TaskCancelled,
+    TaskCreated,
+    TaskOffered,
+    ToolIntent,
+    ToolResult,
+)
+from shared.tasks.limits import Limits
+from shared.tasks.states import TERMINAL, NodeState, Step, step
+
+_OPEN = tuple(state.value for state in NodeState if state not in TERMINAL)
+
+
+def apply_journal(db: sqlite3.Connection, record: JournalRecord, *, seq: int, epoch: bytes) -> None:
+    """Apply one of our own records."""
+    match record:
+        case TaskCreated():
+            _insert_node(
+                db,
+                task=record.task,
+                node=0,
+                origin="local",
+                attempt=1,
+                goal=record.goal,
+                limits=record.limits,
+                deadline_ms=None,
+                at_ms=record.at_ms,
+                cause=(epoch, seq),
+            )
+        case NodeMoved():
+            _move(db, record)
+        case ModelCalled():
+            if record.task is not None and record.output is not None:
+                db.execute(
+                    "INSERT INTO effect (task, node, call, kind, name, idempotent, argument_hash, intent_seq,"
+                    " result_hash, result_seq, ok, output_tokens) VALUES (?, ?, ?, 'model', ?, 1, ?, ?, ?, ?, 1, ?)"
+                    " ON CONFLICT DO NOTHING",
+                    (
+                        record.task,
+                        record.node,
+                        record.call,
+                        record.purpose,
+                        _ref(record.prompt),
+                        seq,
+                        _ref(record.output),
+                        seq,
+                        record.output_tokens,
+                    ),
+                )
+        case ToolIntent():
+            db.execute(
+                "INSERT INTO effect (task, node, call, kind, name, idempotent, argument_hash, intent_seq)"
+                " VALUES (?, ?, ?, 'tool', ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (
+                    record.task,
+                    record.node,
+                    record.call,
+                    record.tool,
+                    record.idempotent,
+                    _ref(record.arguments),
+                    seq,
+                ),
+            )
+        case ToolResult():
+            db.execute(
+                "UPDATE effect SET result_hash = ?, result_seq = ?, ok = ?"
+                " WHERE task = ? AND node = ? AND call = ? AND result_hash IS NULL",
+                (_ref(record.result), seq, record.ok, record.task, record.node, record.call),
+            )
+        case QuestionAsked():
+            db.execute(
+                "UPDATE effect SET question_seq = ? WHERE task = ? AND node = ? AND call = ?",
+                (seq, record.task, record.node, record.call),
+            )
+        case QuestionAnswered():
+            _answer(db, record)
+        case DeviceStarted() | DeviceStopped():
+            pass
+        case _:
+            assert_never(record)
+
+
+def apply_order(db: sqlite3.Connection, record: OrderRecord, *, seq: int, epoch: bytes) -> str | None:
+    """Apply one of the hub's orders; returns why it could not be, for the dead letters, or None."""
+    match record:
+        case TaskOffered():
+            if db.execute("SELECT 1 FROM blob WHERE hash = ?", (record.goal.hash,)).fetchone() is None:
+                return "the goal's content did not come with the offer"
+            _insert_node(
+                db,
+                task=record.task,
+                node=record.node,
+                origin="hub",
+                attempt=record.attempt,
+                goal=record.goal,
+                limits=record.limits,
+                deadline_ms=record.deadline_ms,
+                at_ms=record.at_ms,
+                cause=(epoch, seq),
+            )
+        case TaskCancelled():
+            db.execute(
+                "UPDATE node SET cancel = ? WHERE task = ? AND node = ?",
+                (record.reason, record.task, record.node),
+            )
+        case QuestionReplied():
+            _answer(db, record)
+        case _:
+            assert_never(record)
+    return None
+
+
+def read_open_nodes(db: sqlite3.Connection) -> tuple[NodeView, ...]:
+    """Nodes that have not ended, oldest first."""
+    marks = ", ".join("?" * len(_OPEN))
+    rows = db.execute(f"{_SELECT_NODE} WHERE state IN ({marks}) ORDER BY position", _OPEN).fetchall()
+    return tuple(_node_view(db, row) for row in rows)
+
+
+def read_node(db: sqlite3.Connection, task: str, node: int) -> NodeView | None:
+    """One node, or None."""
+    row = db.execute(f"{_SELECT_NODE} WHERE task = ? AND node = ?", (task, node)).fetchone()
+    return None if row is None else _node_view(db, row)
+
+
+def read_effects(db: sqlite3.Connection, task: str, node: int) -> tuple[EffectView, ...]:
+    """The effects of one node by call number."""
+    rows = db.execute(
+        "SELECT call, kind, name, idempotent, argument_hash, intent_seq, result_hash, result_seq, ok, output_tokens,"
+        " question_seq, happened FROM effect WHERE task = ? AND node = ? ORDER BY call",
+        (task, node),
+    ).fetchall()
+    return tuple(
+        EffectView(
+            call=row[0],
+            kind=row[1],
+            name=row[2],
+            is_idempotent=bool(row[3]),
+            argument=_blob_ref(db, row[4]),
+            intent_seq=row[5],
+            result=_blob_ref(db, row[6]),
+            result_seq=row[7],
+            ok=None if row[8] is None else bool(row[8]),
+            output_tokens=row[9],
+            is_asked=row[10] is not None,
+            happened=None if row[11] is None else bool(row[11]),
+        )
+        for row in rows
+    )
+
+
+_SELECT_NODE = (
+    "SELECT task, node, origin, attempt, state, reason, goal_hash, result_hash, limits, deadline_ms, started_ms,"
+    " cause_epoch, cause_seq, cancel FROM node"
+)
+
+
+def _node_view(db: sqlite3.Connection, row: Sequence[Any]) -> NodeView:
+    goal = _blob_ref(db, row[6])
+    if goal is None:
+        raise AssertionError(f"the goal of task {row[0]} is gone")
+    return NodeView(
+        task=row[0],
+        node=row[1],
+        origin=row[2],
+        attempt=row[3],
+        state=NodeState(row[4]),
+        reason=row[5],
+        goal=goal,
+        result=_blob_ref(db, row[7]),
+        limits=Limits.model_validate_json(row[8]),
+        deadline=None if row[9] is None else from_ms(row[9]),
+        started=None if row[10] is None else from_ms(row[10]),
+        cause=row[12] if row[2] == "local" else ForeignCause(lane="orders", epoch=row[11], seq=row[12]),
+        cancel=row[13],
+    )
+
+
+def _insert_node(
+    db: sqlite3.Connection,
+    *,
+    task: str,
+    node: int,
+    origin: str,
+    attempt: int,
+    goal: BlobRef,
+    limits: Limits,
+    deadline_ms: int | None,
+    at_ms: int,
+    cause: tuple[bytes, int],
+) -> None:
+    # A later attempt of a node that came back to this device starts the node anew, but keeps its finished effects.
+    db.execute(
+        "INSERT INTO node (task, node, position, origin, attempt, state, goal_hash, limits, deadline_ms, created_ms,"
+        " cause_epoch, cause_seq) VALUES (?, ?, (SELECT coalesce(max(position), 0) + 1 FROM node), ?, ?, ?, ?, ?, ?, ?,"
+        " ?, ?) ON CONFLICT (task, node) DO UPDATE SET attempt = excluded.attempt, state = excluded.state,"
+        " reason = NULL, result_hash = NULL, cancel = NULL, goal_hash = excluded.goal_hash,"
+        " limits = excluded.limits, deadline_ms = excluded.deadline_ms, started_ms = NULL,"
+        " cause_epoch = excluded.cause_epoch, cause_seq = excluded.cause_seq WHERE excluded.attempt > node.attempt",
+        (
+            task,
+            node,
+            origin,
+            attempt,
+            NodeState.OFFERED.value,
+            goal.hash,
+            limits.model_dump_json(),
+            deadline_ms,
+            at_ms,
+            *cause,
+        ),
+    )
+
+
+def _move(db: sqlite3.Connection, record: NodeMoved) -> None:
+    row = db.execute(
+        "SELECT state FROM node WHERE task = ? AND node = ? AND attempt = ?",
+        (record.task, record.node, record.attempt),
+    ).fetchone()
+    if row is None or step(NodeState(row[0]), record.state) is not Step.APPLIED:
+        return
+    started_ms = record.at_ms if record.state is NodeState.RUNNING else None
+    db.execute(
+        "UPDATE node SET state = ?, reason = ?, result_hash = ?, started_ms = coalesce(started_ms, ?)"
+        " WHERE task = ? AND node = ?",
+        (record.state.value, record.reason, _ref(record.result), started_ms, record.task, record.node),
+    )
+
+
+def _answer(db: sqlite3.Connection, record: QuestionAnswered | QuestionReplied) -> None:
+    db.execute(
+        "UPDATE effect SET happened = ? WHERE task = ? AND node = ? AND call = ? AND happened IS NULL",
+        (record.happened, record.task, record.node, record.call),
+    )
+
+
+def _ref(ref: BlobRef | None) -> bytes | None:
+    return None if ref is None else ref.hash
+
+
+def _blob_ref(db: sqlite3.Connection, hash_: bytes | None) -> BlobRef | None:
+    if hash_ is None:
+        return None
+    row = db.execute("SELECT length(content) FROM blob WHERE hash = ?", (hash_,)).fetchone()
+    return None if row is None else BlobRef(hash=hash_, size=row[0])

@@ -1,0 +1,514 @@
+"""The agent: takes open nodes from the journal's projection, runs each to its end, one at a time.
+
+What to do next is `core.turn.next_step`'s decision over what the journal says happened; this module reads that
+history, performs the step and writes its outcome. A person waiting on site comes before work from the hub.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal, assert_never
+
+from edge.core.turn import (
+    Agent,
+    AskModel,
+    AskWhether,
+    End,
+    ModelSpoke,
+    Past,
+    ToolUsed,
+    UseTool,
+    next_step,
+)
+from edge.dispatch import Dispatcher, make_blob
+from edge.ports import (
+    Draft,
+    EffectView,
+    Finished,
+    Generation,
+    Journal,
+    LanguageModel,
+    NodeView,
+    TextDelta,
+    Work,
+)
+from shared.blobs import BLOB_MAX_BYTES, Blob, BlobRef
+from shared.clock import Clock, to_ms
+from shared.errors import CapacityError, CoveyError, UnavailableError
+from shared.records import (
+    ForeignCause,
+    ModelCalled,
+    NodeMoved,
+    QuestionAnswered,
+    QuestionAsked,
+    TaskCreated,
+)
+from shared.tasks.limits import Limits
+from shared.tasks.states import TERMINAL, NodeState
+
+logger = logging.getLogger(__name__)
+
+PROMPT_SHARE_BYTES: Final = BLOB_MAX_BYTES * 3 // 4
+"""A longer prompt is not kept beside its model call: prompt and output share the content of one record."""
+RETRY_AFTER: Final = timedelta(seconds=30)
+"""How long a node waits after the model or the store was unavailable."""
+STORE_RETRY_S: Final = 5.0
+PASSING_BOUNDS: Final = ("disk", "QUEUE_MAX")
+"""Bounds that may be free again later; reaching any other ends the node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A node came to its end."""
+
+    state: NodeState
+    reason: str | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A node waits: somebody must say whether call `call` of `tool` happened."""
+
+    call: int
+    tool: str
+
+
+Progress = TextDelta | Ended | Asked
+
+
+class AgentRunner:
+    """Runs nodes. `changed()` tells it that there may be work; `run()` works until cancelled."""
+
+    def __init__(
+        self,
+        *,
+        device: str,
+        model: LanguageModel,
+        dispatcher: Dispatcher,
+        journal: Journal,
+        work: Work,
+        clock: Clock,
+        new_id: Callable[[], str],
+        limits: Limits,
+        answer_max_tokens: int,
+        tasks_max_open: int,
+    ) -> None:
+        self._device = device
+        self._model = model
+        self._dispatcher = dispatcher
+        self._journal = journal
+        self._work = work
+        self._clock = clock
+        self._new_id = new_id
+        self._limits = limits
+        self._answer_max_tokens = answer_max_tokens
+        self._tasks_max_open = tasks_max_open
+        self._wake = asyncio.Event()
+        self._current: tuple[str, int] | None = None
+        self._current_work: asyncio.Task[None] | None = None
+        self._watchers: dict[str, list[asyncio.Queue[Progress]]] = {}
+        self._retry_at: dict[tuple[str, int], datetime] = {}
+
+    @property
+    def current_task(self) -> str | None:
+        """The task being worked on now."""
+        return None if self._current is None else self._current[0]
+
+    def changed(self) -> None:
+        """The projection of work may have changed."""
+        self._wake.set()
+
+    async def submit(self, goal: str, *, limits: Limits | None = None) -> str:
+        """Begin a task on this device; returns its id once it is safe on the disk.
+
+        Raises `CapacityError` if too many tasks are open or the disk is full.
+        """
+        if len(await self._work.open_nodes()) >= self._tasks_max_open:
+            raise CapacityError(
+                f"This device already has {self._tasks_max_open} open tasks; wait or cancel some.",
+                bound="tasks_max_open",
+                limit=self._tasks_max_open,
+            )
+        task = self._new_id()
+        blob = make_blob(goal.encode())
+        record = TaskCreated(at_ms=self._now_ms(), task=task, goal=blob.ref(), limits=limits or self._limits)
+        await self._journal.append(Draft(record, (blob,)), durable=True)
+        self.changed()
+        return task
+
+    @contextlib.asynccontextmanager
+    async def watch(self, task: str) -> AsyncIterator[AsyncIterator[Progress]]:
+        """What happens to root node 0 of `task` from now on; ends after `Ended`."""
+        queue: asyncio.Queue[Progress] = asyncio.Queue()
+        self._watchers.setdefault(task, []).append(queue)
+        try:
+            yield self._progress(task, queue)
+        finally:
+            self._watchers[task].remove(queue)
+            if not self._watchers[task]:
+                del self._watchers[task]
+
+    async def cancel(self, task: str, *, reason: str = "asked") -> bool:
+        """End an open local task as cancelled; False if it is not open."""
+        node = await self._work.node(task, 0)
+        if node is None or node.state in TERMINAL:
+            return False
+        await self._stop_current(task)
+        return await self._end_if_open(node, End(NodeState.CANCELLED, "", reason))
+
+    async def answer(self, task: str, node: int, call: int, *, happened: bool) -> bool:
+        """A person says whether an interrupted effect happened; False if nobody asked."""
+        effect = next((e for e in await self._work.effects(task, node) if e.call == call), None)
+        if effect is None or not effect.is_asked or effect.happened is not None:
+            return False
+        record = QuestionAnswered(at_ms=self._now_ms(), task=task, node=node, call=call, happened=happened)
+        await self._journal.append(Draft(record), durable=True)
+        self.changed()
+        return True
+
+    async def run(self) -> None:
+        """Work until cancelled. An interrupted node stays as it is in the journal and goes on at the next start."""
+        while True:
+            self._wake.clear()
+            try:
+                node = await self._next_node()
+                if node is not None:
+                    await self._run_one(node)
+                    continue
+                wait_s = self._idle_s()
+            except (CapacityError, UnavailableError) as error:
+                # The store cannot take the outcome now (disk full, disk busy): nothing is claimed, we try again.
+                logger.warning("work waits: %s", error)
+                wait_s = STORE_RETRY_S
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._wake.wait()
+
+    async def _run_one(self, node: NodeView) -> None:
+        self._current = (node.task, node.node)
+        self._current_work = asyncio.create_task(self._work_on(node), name=f"node[{node.task}/{node.node}]")
+        guard = asyncio.create_task(self._watch_for_cancel(node), name=f"cancel[{node.task}/{node.node}]")
+        try:
+            await asyncio.wait({self._current_work})
+            if not self._current_work.cancelled() and (error := self._current_work.exception()) is not None:
+                await self._on_error(node, error)
+        finally:
+            guard.cancel()
+            self._current_work.cancel()
+            await asyncio.gather(guard, self._current_work, return_exceptions=True)
+            self._current = None
+            self._current_work = None
+
+    async def _watch_for_cancel(self, node: NodeView) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            fresh = await self._work.node(node.task, node.node)
+            if fresh is not None and fresh.cancel is not None and self._current_work is not None:
+                self._current_work.cancel()
+                await asyncio.wait({self._current_work})
+                await self._end_if_open(fresh, End(NodeState.CANCELLED, "", fresh.cancel))
+                return
+
+    async def _stop_current(self, task: str) -> None:
+        work = self._current_work
+        if work is not None and self._current is not None and self._current[0] == task:
+            work.cancel()
+            await asyncio.wait({work})
+
+    async def _on_error(self, node: NodeView, error: BaseException) -> None:
+        """A node that cannot go on: later, if what failed may come back; else it has failed."""
+        if isinstance(error, CapacityError) and error.bound not in PASSING_BOUNDS:
+            await self._end(node, End(NodeState.FAILED, str(error), error.bound))
+        elif isinstance(error, UnavailableError | CapacityError):
+            logger.warning("task %s waits: %s", node.task, error)
+            self._retry_at[(node.task, node.node)] = self._clock.now() + RETRY_AFTER
+        elif isinstance(error, CoveyError):
+            await self._end(node, End(NodeState.FAILED, str(error), error.code))
+        else:
+            logger.error("task %s failed", node.task, exc_info=error)
+            await self._end(
+                node, End(NodeState.FAILED, "The agent failed; see the device's log.", "internal")
+            )
+
+    async def _next_node(self) -> NodeView | None:
+        now = self._clock.now()
+        ready = []
+        for node in await self._work.open_nodes():
+            if node.cancel is not None:
+                await self._end(node, End(NodeState.CANCELLED, "", node.cancel))
+            elif node.deadline is not None and now >= node.deadline and node.state is NodeState.OFFERED:
+                await self._end(node, End(NodeState.EXPIRED, "", "deadline"))
+            elif self._retry_at.get((node.task, node.node), now) <= now and await self._is_ready(node):
+                ready.append(node)
+        return min(ready, key=lambda node: node.origin != "local", default=None)
+
+    async def _is_ready(self, node: NodeView) -> bool:
+        if node.state is not NodeState.WAITING:
+            return True
+        effects = await self._work.effects(node.task, node.node)
+        return not effects or effects[-1].result is not None or effects[-1].happened is not None
+
+    def _idle_s(self) -> float | None:
+        if not self._retry_at:
+            return None
+        return max(0.1, (min(self._retry_at.values()) - self._clock.now()).total_seconds())
+
+    # --- one node ---
+
+    async def _work_on(self, node: NodeView) -> None:
+        self._retry_at.pop((node.task, node.node), None)
+        if node.state is not NodeState.RUNNING:
+            await self._move(node, NodeState.RUNNING)
+            fresh = await self._work.node(node.task, node.node)
+            node = node if fresh is None else fresh
+        goal = await self._text(node.goal)
+        agent = Agent(
+            device=self._device,
+            tools=self._dispatcher.specs,
+            context_tokens=self._model.context_tokens,
+            answer_max_tokens=self._answer_max_tokens,
+            limits=node.limits,
+        )
+        started = node.started or self._clock.now()
+        left_s = node.limits.wall_s - (self._clock.now() - started).total_seconds()
+        try:
+            async with asyncio.timeout(max(0.0, left_s)):
+                await self._turn_until_end(agent, node, goal)
+        except TimeoutError:
+            reason = f"Stopped after {node.limits.wall_s} s."
+            await self._end(node, End(NodeState.TIMED_OUT, reason, "wall_s"))
+
+    async def _turn_until_end(self, agent: Agent, node: NodeView, goal: str) -> None:
+        while True:
+            effects = await self._work.effects(node.task, node.node)
+            if effects and effects[-1].result is None and effects[-1].happened is True:
+                await self._confirm(node, effects[-1])
+                continue
+            decision = next_step(agent, goal, await self._past(effects))
+            causes: tuple[int | ForeignCause, ...] = (
+                (effects[-1].result_seq or effects[-1].intent_seq or 1,) if effects else (node.cause,)
+            )
+            match decision:
+                case AskModel(purpose, generation):
+                    await self._ask_model(node, len(effects), purpose, generation, causes)
+                case UseTool(tool, arguments, is_retry):
+                    call = effects[-1].call if is_retry else len(effects)
+                    await self._dispatcher.call(
+                        task=node.task,
+                        node=node.node,
+                        call=call,
+                        tool=tool,
+                        arguments=arguments,
+                        causes=causes,
+                    )
+                case AskWhether(tool):
+                    await self._ask_whether(node, effects[-1], tool)
+                    return
+                case End():
+                    await self._end(node, decision, causes=causes)
+                    return
+                case _:
+                    assert_never(decision)
+
+    async def _ask_model(
+        self,
+        node: NodeView,
+        call: int,
+        purpose: Literal["act", "answer"],
+        generation: Generation,
+        causes: tuple[int | ForeignCause, ...],
+    ) -> None:
+        parts: list[str] = []
+        finished: Finished | None = None
+        async with contextlib.aclosing(self._model.generate(generation)) as stream:
+            async for item in stream:
+                if isinstance(item, Finished):
+                    finished = item
+                else:
+                    parts.append(item.text)
+                    if purpose == "answer":
+                        self._publish(node.task, item)
+        if finished is None:
+            raise UnavailableError("The model stopped without finishing.")
+        await self._journal.append(
+            model_called(
+                at_ms=self._now_ms(),
+                model=self._model.name,
+                purpose=purpose,
+                generation=generation,
+                text="".join(parts).strip(),
+                finished=finished,
+                causes=causes,
+                place=(node.task, node.node, call),
+            ),
+            durable=False,
+        )
+
+    async def _ask_whether(self, node: NodeView, effect: EffectView, tool: str) -> None:
+        drafts = []
+        if not effect.is_asked:
+            drafts.append(
+                Draft(
+                    QuestionAsked(
+                        at_ms=self._now_ms(),
+                        causes=() if effect.intent_seq is None else (effect.intent_seq,),
+                        task=node.task,
+                        node=node.node,
+                        call=effect.call,
+                        tool=tool,
+                    )
+                )
+            )
+        moved = NodeMoved(
+            at_ms=self._now_ms(),
+            task=node.task,
+            node=node.node,
+            attempt=node.attempt,
+            state=NodeState.WAITING,
+            reason="did_it_happen",
+        )
+        await self._journal.append(*drafts, Draft(moved), durable=True)
+        self._publish(node.task, Asked(effect.call, tool))
+
+    async def _confirm(self, node: NodeView, effect: EffectView) -> None:
+        await self._dispatcher.record_result(
+            task=node.task,
+            node=node.node,
+            call=effect.call,
+            tool=effect.name,
+            ok=True,
+            content={"note": "This was interrupted; a person confirmed that it happened."},
+            ms=0.0,
+            intent=effect.intent_seq or 1,
+        )
+
+    async def _past(self, effects: Sequence[EffectView]) -> list[Past]:
+        past: list[Past] = []
+        for effect in effects:
+            text = None if effect.result is None else await self._text(effect.result)
+            if effect.kind == "model":
+                purpose: Literal["act", "answer"] = "answer" if effect.name == "answer" else "act"
+                past.append(ModelSpoke(purpose, text or "", effect.output_tokens))
+            else:
+                arguments = "{}" if effect.argument is None else await self._text(effect.argument)
+                past.append(
+                    ToolUsed(
+                        tool=effect.name,
+                        arguments=json.loads(arguments),
+                        result=text,
+                        ok=bool(effect.ok),
+                        is_idempotent=effect.is_idempotent,
+                        happened=effect.happened,
+                    )
+                )
+        return past
+
+    async def _text(self, ref: BlobRef) -> str:
+        blob = await self._journal.blob(ref)
+        if blob is None:
+            raise CoveyError(
+                "Content that this task needs is no longer on the device.", code="content_missing"
+            )
+        return blob.text()
+
+    async def _move(self, node: NodeView, state: NodeState) -> None:
+        record = NodeMoved(
+            at_ms=self._now_ms(),
+            causes=(node.cause,),
+            task=node.task,
+            node=node.node,
+            attempt=node.attempt,
+            state=state,
+        )
+        await self._journal.append(Draft(record), durable=False)
+
+    async def _end_if_open(self, node: NodeView, end: End) -> bool:
+        fresh = await self._work.node(node.task, node.node)
+        if fresh is None or fresh.state in TERMINAL:
+            return False
+        await self._end(fresh, end)
+        return True
+
+    async def _end(
+        self, node: NodeView, end: End, *, causes: tuple[int | ForeignCause, ...] | None = None
+    ) -> None:
+        blob: Blob | None = make_blob(end.text.encode()[:BLOB_MAX_BYTES]) if end.text else None
+        record = NodeMoved(
+            at_ms=self._now_ms(),
+            causes=(node.cause,) if causes is None else causes,
+            task=node.task,
+            node=node.node,
+            attempt=node.attempt,
+            state=end.state,
+            reason=end.reason,
+            result=None if blob is None else blob.ref(),
+        )
+        await self._journal.append(Draft(record, () if blob is None else (blob,)), durable=True)
+        self._publish(node.task, Ended(end.state, end.reason, end.text))
+
+    # --- watching ---
+
+    def _publish(self, task: str, progress: Progress) -> None:
+        for queue in self._watchers.get(task, ()):
+            queue.put_nowait(progress)
+
+    async def _progress(self, task: str, queue: asyncio.Queue[Progress]) -> AsyncIterator[Progress]:
+        node = await self._work.node(task, 0)
+        if node is not None and node.state in TERMINAL and queue.empty():
+            text = "" if node.result is None else await self._text(node.result)
+            yield Ended(node.state, node.reason, text)
+            return
+        while True:
+            progress = await queue.get()
+            yield progress
+            if isinstance(progress, Ended):
+                return
+
+    def _now_ms(self) -> int:
+        return to_ms(self._clock.now())
+
+
+def model_called(
+    *,
+    at_ms: int,
+    model: str,
+    purpose: Literal["act", "answer", "chat"],
+    generation: Generation,
+    text: str,
+    finished: Finished | None,
+    causes: tuple[int | ForeignCause, ...] = (),
+    place: tuple[str, int, int] | None = None,
+) -> Draft:
+    """The record of one generation with its content. Without `finished` it was cancelled."""
+    prompt = json.dumps(
+        [{"role": message.role, "content": message.content} for message in generation.messages],
+        ensure_ascii=False,
+    ).encode()
+    output = make_blob(text.encode()[: BLOB_MAX_BYTES - PROMPT_SHARE_BYTES])
+    kept = make_blob(prompt) if len(prompt) <= PROMPT_SHARE_BYTES else None
+    task, node, call = place or (None, None, None)
+    record = ModelCalled(
+        at_ms=at_ms,
+        causes=causes,
+        labels=() if kept is not None else ("prompt_not_kept",),
+        model=model,
+        purpose=purpose,
+        finish="cancelled" if finished is None else finished.finish,
+        prompt_tokens=0 if finished is None else finished.prompt_tokens,
+        cached_tokens=0 if finished is None else finished.cached_tokens,
+        output_tokens=0 if finished is None else finished.output_tokens,
+        first_token_ms=0.0 if finished is None else round(finished.first_token_ms, 3),
+        total_ms=0.0 if finished is None else round(finished.total_ms, 3),
+        task=task,
+        node=node,
+        call=call,
+        prompt=None if kept is None else kept.ref(),
+        output=output.ref(),
+    )
+    return Draft(record, (output,) if kept is None else (kept, output))

@@ -1,0 +1,116 @@
+"""Bodies that the local API accepts. The chat body is OpenAI's; of what it may carry, this is what a device honours."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from edge.ports import Message
+from shared.errors import RefusedError
+
+
+class TextPart(BaseModel):
+    """A part of a message. Devices read text only."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | tuple[TextPart, ...]
+
+    def as_message(self) -> Message:
+        """The message as the model port takes it."""
+        text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        return Message("system" if self.role == "developer" else self.role, text)
+
+
+class StreamOptions(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    include_usage: bool = False
+
+
+class JsonSchemaFormat(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str = "answer"
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+
+
+class ResponseFormat(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchemaFormat | None = None
+
+
+class ChatRequest(BaseModel):
+    """POST /v1/chat/completions."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    model: str
+    messages: Annotated[tuple[ChatMessage, ...], Field(min_length=1, max_length=1_000)]
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=131_072)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1, le=131_072)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    seed: int | None = None
+    stop: str | Annotated[tuple[str, ...], Field(max_length=4)] | None = None
+    n: int = 1
+    logprobs: bool | None = None
+    response_format: ResponseFormat | None = None
+    tools: tuple[Any, ...] | None = None
+
+    def json_schema(self) -> dict[str, Any] | None:
+        """The schema that the answer must keep, if one was asked for."""
+        if self.response_format is None or self.response_format.type == "text":
+            return None
+        if self.response_format.json_schema is not None:
+            return self.response_format.json_schema.schema_
+        return {"type": "object"}
+
+    def check(self) -> None:
+        """Raises `RefusedError` for what a device does not do, rather than ignoring it."""
+        if self.n != 1:
+            raise RefusedError("This device gives one answer at a time: n must be 1.", code="unsupported")
+        if self.logprobs:
+            raise RefusedError("This device does not report log probabilities.", code="unsupported")
+        if self.tools:
+            raise RefusedError(
+                "Tools are the device's own: ask the model 'covey', which uses them under the device's rules.",
+                code="unsupported",
+            )
+
+
+class TaskRequest(BaseModel):
+    """POST /tasks: work for this device, done in the background."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    goal: Annotated[str, Field(min_length=1)]
+
+
+class AnswerRequest(BaseModel):
+    """POST /tasks/{task}/answer: whether the interrupted effect `call` happened."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    call: Annotated[int, Field(ge=0)]
+    happened: bool
+    node: Annotated[int, Field(ge=0)] = 0
+
+
+class LinkRequest(BaseModel):
+    """POST /link: stop or start the link to the hub; the device works on without it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool

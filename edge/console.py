@@ -1,0 +1,449 @@
+"""What the commands do besides parsing: talk to the running daemon, or open the store themselves when none runs."""
+
+import asyncio
+import contextlib
+import json
+import sqlite3
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, Final, NoReturn, Protocol
+
+from edge.agent import AgentRunner, Asked, Ended
+from edge.ports import TextDelta
+from edge.settings import EdgeSettings
+from shared.errors import (
+    CapacityError,
+    ConfigError,
+    CoveyError,
+    ProtocolError,
+    RefusedError,
+    UnavailableError,
+)
+from shared.ids import Lane
+from shared.tasks.states import NodeState
+
+HTTP_TIMEOUT_S: Final = 10.0
+FOLLOW_EVERY_S: Final = 0.5
+HISTORY_MAX_TURNS: Final = 20
+_NO_DAEMON: Final = "No covey-edge runs on {home}; start it with `covey-edge run --home {home}`."
+
+
+# --- asking --------------------------------------------------------------------------------------------------------
+
+
+async def ask_once(settings: EdgeSettings, question: str, *, as_json: bool) -> None:
+    """Ask and print the answer as it comes (or, as JSON, when it is whole)."""
+    if not question.strip():
+        raise RefusedError("Ask something: the question is empty.")
+    async with _agent(settings) as agent:
+        await agent.ask([{"role": "user", "content": question}], as_json=as_json)
+
+
+async def chat_loop(settings: EdgeSettings) -> None:
+    """Read, ask, print, until an empty line."""
+    history: list[dict[str, str]] = []
+    async with _agent(settings) as agent:
+        while True:
+            try:
+                line = await asyncio.get_running_loop().run_in_executor(None, input, "you> ")
+            except EOFError:
+                return
+            if not line.strip():
+                return
+            history.append({"role": "user", "content": line})
+            try:
+                answer = await agent.ask(history[-HISTORY_MAX_TURNS:], as_json=False)
+            except (RefusedError, CapacityError, UnavailableError) as error:
+                print(f"covey-edge: {error}", file=sys.stderr)
+                history.pop()
+                continue
+            history.append({"role": "assistant", "content": answer})
+
+
+class Agent(Protocol):
+    """A device's agent as a command reaches it."""
+
+    async def ask(self, messages: list[dict[str, str]], *, as_json: bool) -> str:
+        """Print the answer, and return it."""
+        ...
+
+
+class _RemoteAgent:
+    """The agent of the running daemon, over its local API."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url
+        self._token = token
+
+    async def ask(self, messages: list[dict[str, str]], *, as_json: bool) -> str:
+        import httpx
+
+        body = {"model": "covey", "messages": messages, "stream": True}
+        headers = {"authorization": f"Bearer {self._token}"}
+        parts: list[str] = []
+        try:
+            async with (
+                httpx.AsyncClient(
+                    timeout=httpx.Timeout(HTTP_TIMEOUT_S, read=None), trust_env=False
+                ) as client,
+                client.stream(
+                    "POST", f"{self._url}/v1/chat/completions", json=body, headers=headers
+                ) as response,
+            ):
+                if response.status_code != httpx.codes.OK:
+                    _raise_problem(response.status_code, await response.aread())
+                async for line in response.aiter_lines():
+                    if text := _delta(line):
+                        parts.append(text)
+                        _print_piece(text, as_json=as_json)
+        except httpx.HTTPError as error:
+            raise UnavailableError("The daemon went away while answering; ask again.") from error
+        return _print_end("".join(parts), as_json=as_json)
+
+
+class _OwnAgent:
+    """The agent in this very process, when no daemon runs."""
+
+    def __init__(self, runner: AgentRunner, settings: EdgeSettings) -> None:
+        self._runner = runner
+        self._settings = settings
+
+    async def ask(self, messages: list[dict[str, str]], *, as_json: bool) -> str:
+        *before, last = messages
+        goal = last["content"]
+        if before:
+            background = "\n".join(f"{message['role']}: {message['content']}" for message in before)
+            goal = f"{goal}\n\nThe conversation so far:\n{background}"
+        if len(goal.encode()) > self._settings.goal_max_bytes:
+            raise CapacityError(
+                f"The request is longer than {self._settings.goal_max_bytes} bytes; shorten it.",
+                bound="goal_max_bytes",
+                limit=self._settings.goal_max_bytes,
+            )
+        task = await self._runner.submit(goal)
+        parts: list[str] = []
+        async with self._runner.watch(task) as progress:
+            async for item in progress:
+                match item:
+                    case TextDelta(text):
+                        parts.append(text)
+                        _print_piece(text, as_json=as_json)
+                    case Asked(call, tool):
+                        raise RefusedError(
+                            f"The task {task} waits: did call {call} of {tool} happen? Start the daemon and answer"
+                            f" with `covey-edge task answer {task} {call} yes|no`."
+                        )
+                    case Ended(NodeState.SUCCEEDED, _, text):
+                        if not parts:
+                            parts.append(text)
+                            _print_piece(text, as_json=as_json)
+                    case Ended(state, reason, text):
+                        raise RefusedError(text or f"The task ended as {state.value} ({reason}).")
+        return _print_end("".join(parts), as_json=as_json)
+
+
+@contextlib.asynccontextmanager
+async def _agent(settings: EdgeSettings) -> AsyncIterator[Agent]:
+    """The running daemon's agent; without a daemon, the agent itself for as long as the command lasts."""
+    address = _address(settings)
+    if address is not None:
+        yield _RemoteAgent(address, _token(settings))
+        return
+    from edge.wiring import build_daemon, open_ports
+
+    async with open_ports(settings, with_link=False) as ports:
+        daemon = build_daemon(settings, ports)
+        working = asyncio.create_task(daemon.runner.run(), name="agent")
+        try:
+            yield _OwnAgent(daemon.runner, settings)
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+
+
+def _delta(line: str) -> str:
+    """The text in one line of an event stream. Raises `RefusedError` if it carries an error."""
+    if not line.startswith("data: ") or line == "data: [DONE]":
+        return ""
+    event = json.loads(line.removeprefix("data: "))
+    if "error" in event:
+        raise RefusedError(event["error"]["message"], code=event["error"]["code"])
+    choices = event.get("choices") or [{}]
+    return str(choices[0].get("delta", {}).get("content") or "")
+
+
+def _print_piece(text: str, *, as_json: bool) -> None:
+    if not as_json:
+        print(text, end="", flush=True)
+
+
+def _print_end(answer: str, *, as_json: bool) -> str:
+    print(json.dumps({"answer": answer}, ensure_ascii=False) if as_json else "")
+    return answer
+
+
+# --- status and settings -------------------------------------------------------------------------------------------
+
+
+def show_status(settings: EdgeSettings, *, as_json: bool) -> None:
+    """The running daemon's status, or what the store says when none runs."""
+    address = _address(settings)
+    if address is None:
+        status = _stored_status(settings)
+    else:
+        status = {"running": True, **_call(settings, "GET", "/status")}
+    if as_json:
+        print(json.dumps(status))
+        return
+    rows = [
+        ("device", status.get("device") or "not enrolled"),
+        ("running", "yes" if status["running"] else "no; start it with `covey-edge run`"),
+    ]
+    if status["running"]:
+        link = status["link"]
+        rows += [
+            ("link", f"{link['state']} ({link['detail']})"),
+            (
+                "model",
+                f"{status['model']['name']}, {'loaded' if status['model']['loaded'] else 'not loaded'}",
+            ),
+            ("tasks", f"{status['tasks']['open']} open"),
+            ("memory", f"{status['rss_mb']} MB"),
+        ]
+    journal = status["journal"]
+    rows.append(("journal", f"{journal['head']} records, {journal['waiting']} not yet at the hub"))
+    rows += [("problem", f"{issue['part']}: {issue['message']}") for issue in status.get("issues", [])]
+    _table(rows)
+
+
+def show_settings(settings: EdgeSettings, origins: dict[str, str], *, as_json: bool) -> None:
+    """Each setting with its value and origin."""
+    values = settings.model_dump(mode="json")
+    if as_json:
+        print(json.dumps({name: {"value": values[name], "origin": origins[name]} for name in values}))
+        return
+    _table([(name, json.dumps(values[name], ensure_ascii=False), origins[name]) for name in values])
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for _ in rows[0]:
+        table.add_column(overflow="fold")
+    for row in rows:
+        # Text, not markup: what devices and people wrote is shown as it is.
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+# --- journal -------------------------------------------------------------------------------------------------------
+
+
+def tail(settings: EdgeSettings, *, lane: str, count: int, follow: bool, as_json: bool) -> None:
+    """Print the latest records, then with `follow` the new ones until interrupted."""
+    if lane not in (Lane.JOURNAL.value, Lane.ORDERS.value):
+        raise ConfigError("The lane is journal or orders.")
+    from edge.api.app import describe
+    from shared.log import Entry
+
+    with _open_read_only(settings) as db:
+        last = -1
+        while True:
+            row = db.execute(
+                "SELECT id, head_seq FROM lane WHERE name = ? ORDER BY id DESC LIMIT 1", (lane,)
+            ).fetchone()
+            if row is not None:
+                first = max(row[1] - count, 0) if last < 0 else last
+                for entry in db.execute(
+                    "SELECT seq, hash, data FROM record WHERE lane_id = ? AND seq > ? ORDER BY seq",
+                    (row[0], first),
+                ):
+                    shown = describe(Entry(*entry))
+                    print(json.dumps(shown) if as_json else _line(shown), flush=True)
+                    last = entry[0]
+                last = max(last, first)
+            if not follow:
+                return
+            time.sleep(FOLLOW_EVERY_S)
+
+
+def _line(record: dict[str, Any]) -> str:
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(record.get("at_ms", 0) / 1000))
+    shown = {
+        key: value for key, value in record.items() if key not in ("seq", "hash", "at_ms", "kind", "labels")
+    }
+    rest = " ".join(f"{key}={_short(value)}" for key, value in shown.items())
+    return f"{record['seq']:>6}  {at}  {record['kind']:<18} {rest}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict) and set(value) == {"hash", "size"}:
+        return f"{value['hash'][:8]}({value['size']}B)"
+    return json.dumps(value) if isinstance(value, dict | list) else str(value)
+
+
+def verify_journal(settings: EdgeSettings, *, as_json: bool) -> None:
+    """Recompute everything. Raises `ProtocolError` if anything was altered."""
+    from edge.adapters.journal_sqlite import verify
+
+    with _open_read_only(settings) as db:
+        db.execute("BEGIN")
+        report = verify(db)
+    faults = [f"{name}: {fault}" for name, _, fault in report if fault is not None]
+    if as_json:
+        print(
+            json.dumps({"lanes": [{"lane": lane, "records": n, "fault": fault} for lane, n, fault in report]})
+        )
+    else:
+        for name, records, fault in report:
+            print(f"{name}: {records} records, {'sound' if fault is None else fault}")
+    if faults:
+        raise ProtocolError(f"The journal is not sound: {'; '.join(faults)}.")
+
+
+@contextlib.contextmanager
+def _open_read_only(settings: EdgeSettings) -> Iterator[sqlite3.Connection]:
+    """The store without taking it from a running daemon."""
+    if not settings.store_path.exists():
+        raise ConfigError(
+            f"There is no store in {settings.home}; `covey-edge run` or `covey-edge ask` makes one."
+        )
+    try:
+        db = sqlite3.connect(f"file:{settings.store_path}?mode=ro", uri=True, isolation_level=None)
+        try:
+            yield db
+        finally:
+            db.close()
+    except sqlite3.Error as error:
+        raise UnavailableError(f"The store in {settings.home} cannot be read: {error}.") from error
+
+
+def _stored_status(settings: EdgeSettings) -> dict[str, Any]:
+    from edge.identity import load_identity
+
+    identity = load_identity(settings.identity_dir)
+    head, acked = 0, 0
+    if settings.store_path.exists():
+        with _open_read_only(settings) as db:
+            row = db.execute(
+                "SELECT head_seq, acked FROM lane WHERE name = 'journal' ORDER BY id DESC LIMIT 1"
+            ).fetchone()
+            head, acked = row or (0, 0)
+    return {
+        "running": False,
+        "device": None if identity is None else str(identity.principal),
+        "journal": {"head": head, "acknowledged": acked, "waiting": head - acked},
+    }
+
+
+# --- tasks and link ------------------------------------------------------------------------------------------------
+
+
+def set_link(settings: EdgeSettings, *, enabled: bool) -> None:
+    """Tell the running daemon to stop or start its link."""
+    _call(settings, "POST", "/link", {"enabled": enabled})
+    print("The link is on." if enabled else "The link is off; the device works on by itself.")
+
+
+def show_task(settings: EdgeSettings, task: str, *, as_json: bool) -> None:
+    """One task of the running daemon."""
+    shown = _call(settings, "GET", f"/tasks/{task}")
+    if as_json:
+        print(json.dumps(shown, ensure_ascii=False))
+        return
+    state = shown["state"] + (f" ({shown['reason']})" if shown["reason"] else "")
+    rows = [("task", shown["task"]), ("origin", shown["origin"]), ("state", state), ("goal", shown["goal"])]
+    rows += [
+        (
+            f"call {effect['call']}",
+            f"{effect['name']} {effect['arguments'] or ''} -> {effect['result'] or '(unfinished)'}",
+        )
+        for effect in shown["effects"]
+    ]
+    rows.append(("result", shown["result"] or ""))
+    _table(rows)
+
+
+def cancel_task(settings: EdgeSettings, task: str) -> None:
+    """Cancel a local task."""
+    _call(settings, "POST", f"/tasks/{task}/cancel", {})
+    print(f"Task {task} is cancelled.")
+
+
+def answer_question(settings: EdgeSettings, task: str, call: int, *, happened: bool) -> None:
+    """Answer whether an interrupted effect happened."""
+    _call(settings, "POST", f"/tasks/{task}/answer", {"call": call, "happened": happened})
+    print(f"Noted: call {call} of task {task} {'happened' if happened else 'did not happen'}.")
+
+
+# --- the daemon's API ----------------------------------------------------------------------------------------------
+
+
+def _address(settings: EdgeSettings) -> str | None:
+    """The running daemon's address, None if none runs. A file left by a killed daemon does not count."""
+    try:
+        url = str(json.loads(settings.api_address_path.read_text(encoding="utf-8"))["url"])
+    except (OSError, ValueError, KeyError):
+        return None
+    return url if _is_locked(settings) else None
+
+
+def _is_locked(settings: EdgeSettings) -> bool:
+    import fcntl
+
+    try:
+        with settings.store_path.with_suffix(".lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _token(settings: EdgeSettings) -> str:
+    try:
+        return settings.api_token_path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot read {settings.api_token_path}: {error.strerror}; run as the device's user."
+        ) from error
+
+
+def _call(
+    settings: EdgeSettings, method: str, path: str, body: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    import httpx
+
+    address = _address(settings)
+    if address is None:
+        raise UnavailableError(_NO_DAEMON.format(home=settings.home))
+    try:
+        response = httpx.request(
+            method,
+            address + path,
+            json=body,
+            headers={"authorization": f"Bearer {_token(settings)}"},
+            timeout=HTTP_TIMEOUT_S,
+            trust_env=False,
+        )
+    except httpx.HTTPError as error:
+        raise UnavailableError(_NO_DAEMON.format(home=settings.home)) from error
+    if response.status_code >= httpx.codes.BAD_REQUEST:
+        _raise_problem(response.status_code, response.content)
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def _raise_problem(status: int, body: bytes) -> NoReturn:
+    try:
+        problem = json.loads(body)["error"]
+        message, code = str(problem["message"]), str(problem["code"])
+    except (ValueError, KeyError, TypeError):
+        message, code = f"The daemon answered with status {status}.", "error"
+    kind: type[CoveyError] = UnavailableError if status >= 500 else RefusedError
+    raise kind(message, code=code)

@@ -1,0 +1,266 @@
+"""The daemon's life: open journal, then agent, link and local API side by side, then an orderly stop.
+
+A part that fails makes the device degraded and becomes an issue in its status; only identity and storage, opened
+before this object exists, are fatal.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from time import monotonic
+from typing import Any, Final
+
+import uvicorn
+
+from edge.adapters.database import Database
+from edge.adapters.journal_sqlite import SqliteJournal
+from edge.agent import AgentRunner
+from edge.api.app import AGENT_MODEL, Api, build_app
+from edge.identity import Identity
+from edge.ports import Draft, LanguageModel
+from edge.settings import EdgeSettings
+from edge.sync import Sync
+from shared.clock import Clock, to_ms
+from shared.errors import CapacityError, ConfigError, CoveyError, UnavailableError
+from shared.ids import Lane
+from shared.records import DeviceStarted, DeviceStopped
+
+logger = logging.getLogger(__name__)
+
+RESTART_AFTER_S: Final = 5.0
+"""How long a failed part rests before it is started again."""
+STOP_TIMEOUT_S: Final = 10.0
+KEEPALIVE_S: Final = 30
+META_CLEAN: Final = "stopped_cleanly"
+META_PAUSED: Final = "link_paused"
+
+
+class Daemon:
+    """One device. Built by `edge.wiring.build_daemon`."""
+
+    def __init__(
+        self,
+        *,
+        settings: EdgeSettings,
+        database: Database,
+        journal: SqliteJournal,
+        model: LanguageModel,
+        runner: AgentRunner,
+        sync: Sync | None,
+        identity: Identity | None,
+        clock: Clock,
+        new_id: Callable[[], str],
+        api_token: str,
+        version: str,
+    ) -> None:
+        self.runner = runner
+        self._settings = settings
+        self._database = database
+        self._journal = journal
+        self._model = model
+        self._sync = sync
+        self._identity = identity
+        self._clock = clock
+        self._new_id = new_id
+        self._api_token = api_token
+        self._version = version
+        self._issues: dict[str, str] = {}
+        self._started = monotonic()
+        self._stop = asyncio.Event()
+
+    async def run(self, *, on_ready: Callable[[str], None] = lambda _url: None) -> None:
+        """Serve until SIGTERM, SIGINT or `stop()`. `on_ready` gets the local API's address."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        await self._begin()
+        listener = self._listen()
+        host, port = listener.getsockname()[:2]
+        url = f"http://{host}:{port}"
+        self._settings.api_address_path.write_text(
+            json.dumps({"url": url, "pid": os.getpid()}), encoding="utf-8"
+        )
+        parts = [
+            asyncio.create_task(self._keep("agent", self.runner.run), name="agent"),
+            asyncio.create_task(self._serve(listener), name="api"),
+        ]
+        if self._sync is not None:
+            parts.append(asyncio.create_task(self._keep("link", self._sync.run), name="link"))
+        on_ready(url)
+        stop = asyncio.create_task(self._stop.wait(), name="stop")
+        try:
+            await asyncio.wait({stop, *parts}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for part in [stop, *parts]:
+                part.cancel()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STOP_TIMEOUT_S):
+                    await asyncio.gather(stop, *parts, return_exceptions=True)
+            self._settings.api_address_path.unlink(missing_ok=True)
+            listener.close()
+            await self._end()
+
+    def stop(self) -> None:
+        """Stop in order."""
+        self._stop.set()
+
+    def app(self) -> Any:
+        """The local API as an ASGI application."""
+        return build_app(
+            Api(
+                settings=self._settings,
+                token=self._api_token,
+                runner=self.runner,
+                model=self._model,
+                journal=self._journal,
+                log=self._journal,
+                work=self._journal,
+                clock=self._clock,
+                new_id=self._new_id,
+                status=self.status,
+                set_link=self._set_link,
+            )
+        )
+
+    async def status(self) -> dict[str, Any]:
+        """What the device knows about itself."""
+        lane = await self._journal.lane(Lane.JOURNAL)
+        nodes = await self._journal.open_nodes()
+        sync = None if self._sync is None else self._sync.status()
+        head = 0 if lane is None else lane.head.seq
+        acked = 0 if lane is None else lane.acked
+        link: dict[str, Any] = {
+            "state": "not enrolled",
+            "detail": "`covey-edge enroll` joins this device to a hub",
+        }
+        if sync is not None:
+            link = {
+                "state": sync.state.value,
+                "detail": sync.detail,
+                "last_hello_at": None if sync.last_hello_at is None else sync.last_hello_at.isoformat(),
+                "last_ack_at": None if sync.last_ack_at is None else sync.last_ack_at.isoformat(),
+                "forked": sync.is_forked,
+                "refused": sync.refused,
+            }
+        return {
+            "device": None if self._identity is None else str(self._identity.principal),
+            "version": self._version,
+            "uptime_s": round(monotonic() - self._started, 3),
+            "rss_mb": _rss_mb(),
+            "link": link,
+            "journal": {"head": head, "acknowledged": acked, "waiting": head - acked},
+            "tasks": {"open": len(nodes), "current": self.runner.current_task},
+            "model": {
+                "name": self._model.name,
+                "loaded": bool(getattr(self._model, "is_loaded", True)),
+                "chat_as": [AGENT_MODEL, self._model.name],
+            },
+            "sensors": [sensor.name for sensor in self._settings.sensors],
+            "issues": [{"part": part, "message": message} for part, message in self._issues.items()],
+        }
+
+    # --- parts ---
+
+    async def _keep(self, part: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Run a part for as long as the daemon lives; its failure degrades the device and is tried again."""
+        while True:
+            try:
+                await run()
+            except Exception as error:
+                errors = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
+                logger.exception("%s failed", part)
+                known = next((item for item in errors if isinstance(item, CoveyError)), None)
+                self._issues[part] = str(known) if known is not None else f"{part} failed; see the log."
+            await asyncio.sleep(RESTART_AFTER_S)
+            self._issues.pop(part, None)
+
+    async def _serve(self, listener: socket.socket) -> None:
+        config = uvicorn.Config(
+            self.app(),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_keep_alive=KEEPALIVE_S,
+            server_header=False,
+        )
+        await _Server(config).serve(sockets=[listener])
+
+    def _listen(self) -> socket.socket:
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((self._settings.api_host, self._settings.api_port))
+        except OSError as error:
+            listener.close()
+            raise ConfigError(
+                f"Cannot listen on {self._settings.api_host}:{self._settings.api_port} ({error.strerror});"
+                " choose another port with --api-port (0 takes any)."
+            ) from error
+        listener.set_inheritable(False)
+        return listener
+
+    def _set_link(self, enabled: bool) -> None:
+        if self._sync is None:
+            raise ConfigError("This device is not enrolled; `covey-edge enroll` joins it to a hub.")
+        self._sync.pause(not enabled)
+        self._database.write_blocking(
+            lambda db: db.execute(
+                "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                (META_PAUSED, not enabled),
+            ),
+            durable=True,
+        )
+
+    # --- start and stop ---
+
+    async def _begin(self) -> None:
+        was_clean, is_paused = await self._database.write(_take_flags, durable=True)
+        if self._sync is not None and is_paused:
+            self._sync.pause(True)
+        record = DeviceStarted(at_ms=to_ms(self._clock.now()), version=self._version, was_clean=was_clean)
+        try:
+            await self._journal.append(Draft(record), durable=False)
+        except (CapacityError, UnavailableError) as error:
+            self._issues["store"] = str(error)
+
+    async def _end(self) -> None:
+        record = DeviceStopped(at_ms=to_ms(self._clock.now()))
+        with contextlib.suppress(CapacityError, UnavailableError):
+            await self._journal.append(Draft(record), durable=False)
+            await self._database.write(
+                lambda db: db.execute("INSERT OR REPLACE INTO meta VALUES (?, 1)", (META_CLEAN,)),
+                durable=True,
+            )
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its own signal handlers: the daemon owns the stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _take_flags(db: Any) -> tuple[bool, bool]:
+    """Whether the last run stopped in order (that note is spent), and whether a person paused the link."""
+    rows = dict(
+        db.execute("SELECT key, value FROM meta WHERE key IN (?, ?)", (META_CLEAN, META_PAUSED)).fetchall()
+    )
+    is_first = db.execute("SELECT 1 FROM record LIMIT 1").fetchone() is None
+    db.execute("DELETE FROM meta WHERE key = ?", (META_CLEAN,))
+    return is_first or META_CLEAN in rows, bool(rows.get(META_PAUSED, False))
+
+
+def _rss_mb() -> float:
+    """Resident memory in MB; 0 where /proc is not there."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            pages = int(file.read().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return round(pages * os.sysconf("SC_PAGE_SIZE") / 1_000_000, 1)

@@ -1,0 +1,140 @@
+"""The one door to the outside world: every tool call goes through here, intent before, result after.
+
+The intent is on the disk before the tool runs and the result before the model sees it (DESIGN.md section 3). Only the
+dispatcher holds the tools; nothing else can call them.
+"""
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
+from typing import Final
+
+from edge.core.turn import ToolSpec
+from edge.ports import Draft, Journal
+from edge.tools import Tool
+from shared.blobs import BLOB_MAX_BYTES, SALT_BYTES, Blob
+from shared.clock import Clock, to_ms
+from shared.errors import CapacityError, CoveyError, ProtocolError, RefusedError, UnavailableError
+from shared.records import ForeignCause, ToolIntent, ToolResult
+
+logger = logging.getLogger(__name__)
+
+TOOL_TIMEOUT_S: Final = 60.0
+RESULT_MAX_BYTES: Final = BLOB_MAX_BYTES
+
+
+class Dispatcher:
+    """Holds the tools and calls them, with the journal as witness."""
+
+    def __init__(self, *, tools: Sequence[Tool], journal: Journal, clock: Clock) -> None:
+        self._tools = {tool.spec.name: tool for tool in tools}
+        self._journal = journal
+        self._clock = clock
+
+    @property
+    def specs(self) -> tuple[ToolSpec, ...]:
+        """What the model may be told about."""
+        return tuple(tool.spec for tool in self._tools.values())
+
+    async def call(
+        self,
+        *,
+        task: str,
+        node: int,
+        call: int,
+        tool: str,
+        arguments: Mapping[str, object],
+        causes: tuple[int | ForeignCause, ...],
+    ) -> int:
+        """Call `tool` as effect `call` of a node; returns the sequence of its result record.
+
+        A tool that fails is a result too. Raises `RefusedError` for a tool that is not there, and what the journal
+        raises: if the intent cannot be stored, the tool is not called.
+        """
+        held = self._tools.get(tool)
+        if held is None:
+            raise RefusedError(f"This device has no tool {tool}.")
+        argument = make_blob(json.dumps(arguments, ensure_ascii=False).encode())
+        (intent,) = await self._journal.append(
+            Draft(
+                ToolIntent(
+                    at_ms=to_ms(self._clock.now()),
+                    causes=causes,
+                    task=task,
+                    node=node,
+                    call=call,
+                    tool=tool,
+                    idempotent=held.spec.is_idempotent,
+                    arguments=argument.ref(),
+                ),
+                (argument,),
+            ),
+            durable=True,
+        )
+        started = perf_counter()
+        ok, content = await self._attempt(held, arguments, key=f"{task}/{node}/{call}")
+        return await self.record_result(
+            task=task,
+            node=node,
+            call=call,
+            tool=tool,
+            ok=ok,
+            content=content,
+            ms=_ms_since(started),
+            intent=intent,
+        )
+
+    async def record_result(
+        self, *, task: str, node: int, call: int, tool: str, ok: bool, content: object, ms: float, intent: int
+    ) -> int:
+        """Write what came of an effect; returns the record's sequence."""
+        data = json.dumps(content, ensure_ascii=False).encode()
+        if len(data) > RESULT_MAX_BYTES:
+            ok = False
+            data = json.dumps({"error": f"The result was larger than {RESULT_MAX_BYTES} bytes."}).encode()
+        result = make_blob(data)
+        (seq,) = await self._journal.append(
+            Draft(
+                ToolResult(
+                    at_ms=to_ms(self._clock.now()),
+                    causes=(intent,),
+                    task=task,
+                    node=node,
+                    call=call,
+                    tool=tool,
+                    ok=ok,
+                    ms=ms,
+                    result=result.ref(),
+                ),
+                (result,),
+            ),
+            durable=True,
+        )
+        return seq
+
+    async def _attempt(self, tool: Tool, arguments: Mapping[str, object], *, key: str) -> tuple[bool, object]:
+        try:
+            async with asyncio.timeout(TOOL_TIMEOUT_S):
+                return True, await tool.call(arguments, key)
+        except TimeoutError:
+            return False, {"error": f"{tool.spec.name} gave no result within {TOOL_TIMEOUT_S:.0f} s."}
+        except (RefusedError, UnavailableError, CapacityError, ProtocolError) as error:
+            return False, {"error": str(error)}
+        except CoveyError:
+            raise
+        except Exception:
+            # A tool is foreign code: its crash is a result for the model, and a traceback for the operator's log.
+            logger.exception("tool %s failed", tool.spec.name)
+            return False, {"error": f"{tool.spec.name} failed."}
+
+
+def make_blob(content: bytes, *, random: Callable[[int], bytes] = os.urandom) -> Blob:
+    """A blob with a fresh salt."""
+    return Blob(salt=random(SALT_BYTES), content=content)
+
+
+def _ms_since(started: float) -> float:
+    return round((perf_counter() - started) * 1000, 3)

@@ -1,0 +1,176 @@
+"""All settings of the device, read once. The only module that reads the environment or configuration files.
+
+Where a value comes from, strongest first: command line, `<home>/edge.toml`, board profile, default. Secrets are paths,
+never values. `covey-edge check` prints the effective settings with their origins.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared.errors import ConfigError
+
+HOME_VARIABLE: Final = "COVEY_EDGE_HOME"
+MODELS_VARIABLE: Final = "COVEY_MODELS_DIR"
+SETTINGS_FILE: Final = "edge.toml"
+_PROFILE_FOLDERS: Final = (
+    Path(__file__).parent / "profiles",
+    Path(__file__).parent.parent / "firmware-configs",
+)
+
+
+class SensorSettings(BaseModel):
+    """One sensor. `csv` replays a column of a file, a row each `interval_s`; `file` reads a number from a file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+    kind: Literal["csv", "file"]
+    path: Path
+    column: str = "value"
+    interval_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    scale: float = 1.0
+    quantity: Annotated[str, Field(max_length=32)] = "value"
+    unit: Annotated[str, Field(max_length=16)] = ""
+    low: float | None = None
+    high: float | None = None
+
+
+class EdgeSettings(BaseModel):
+    """Settings of one device. Frozen; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path
+    models_dir: Path
+    model: str = "qwen2.5-coder-1.5b-instruct"
+    model_context_tokens: Annotated[int, Field(ge=512, le=131_072)] = 4_096
+    model_threads: Annotated[int, Field(ge=0, le=256)] = 0
+    model_idle_unload_s: Annotated[float, Field(ge=0, le=86_400)] = 300.0
+    model_memory_max_mb: Annotated[int, Field(ge=64)] | None = None
+    model_url: str | None = None
+    model_api_key_file: Path | None = None
+    index: Literal["on", "off"] = "on"
+    cpu_nice: Annotated[int, Field(ge=0, le=19)] = 0
+    api_host: str = "127.0.0.1"
+    api_port: Annotated[int, Field(ge=0, le=65_535)] = 8_765
+    body_max_bytes: Annotated[int, Field(ge=1_024, le=16_777_216)] = 1_048_576
+    goal_max_bytes: Annotated[int, Field(ge=64, le=49_152)] = 16_384
+    tasks_max_open: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+    task_turns: Annotated[int, Field(ge=1, le=100)] = 8
+    task_tool_calls: Annotated[int, Field(ge=0, le=1_000)] = 16
+    task_output_tokens: Annotated[int, Field(ge=1, le=100_000)] = 2_048
+    task_wall_s: Annotated[int, Field(ge=1, le=604_800)] = 900
+    answer_max_tokens: Annotated[int, Field(ge=16, le=8_192)] = 256
+    hello_timeout_s: Annotated[float, Field(gt=0, le=300)] = 10.0
+    hello_interval_s: Annotated[float, Field(ge=5, le=86_400)] = 120.0
+    ping_interval_s: Annotated[int, Field(ge=5, le=3_600)] = 30
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    sensors: tuple[SensorSettings, ...] = ()
+
+    @property
+    def store_path(self) -> Path:
+        return self.home / "store.sqlite"
+
+    @property
+    def identity_dir(self) -> Path:
+        return self.home / "identity"
+
+    @property
+    def api_token_path(self) -> Path:
+        return self.home / "api.token"
+
+    @property
+    def api_address_path(self) -> Path:
+        return self.home / "api.json"
+
+
+def load_settings(
+    *, home: Path | None = None, profile: str | None = None, overrides: Mapping[str, object] | None = None
+) -> tuple[EdgeSettings, dict[str, str]]:
+    """The effective settings, and for each field where it came from.
+
+    Raises `ConfigError` with one sentence for an unknown key, a wrong value, or a file that cannot be read.
+    """
+    home = (
+        (home or Path(os.environ.get(HOME_VARIABLE, Path.home() / ".covey" / "edge"))).expanduser().absolute()
+    )
+    values: dict[str, Any] = {"home": home, "models_dir": default_models_dir()}
+    origins = {
+        "home": "command line or environment",
+        "models_dir": "environment" if MODELS_VARIABLE in os.environ else "default",
+    }
+    if profile is not None:
+        path = _profile_path(profile)
+        _overlay(values, origins, _read(path), origin=f"profile {profile}", base=path.parent)
+    file = home / SETTINGS_FILE
+    if file.exists():
+        _overlay(values, origins, _read(file), origin=str(file), base=home)
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    _overlay(values, origins, given, origin="command line", base=Path.cwd())
+    try:
+        settings = EdgeSettings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        origin = origins.get(str(first["loc"][0]) if first["loc"] else "", "the settings")
+        if first["type"] == "extra_forbidden":
+            message = f"There is no setting {key!r} ({origin}); `covey-edge check` lists those there are."
+        else:
+            message = f"The setting {key!r} is wrong ({origin}): {first['msg']}."
+        raise ConfigError(message) from error
+    return settings, {name: origins.get(name, "default") for name in EdgeSettings.model_fields}
+
+
+def default_models_dir() -> Path:
+    """Where model files live unless a setting says otherwise; shared by all devices of one user."""
+    return Path(os.environ.get(MODELS_VARIABLE, Path.home() / ".covey" / "models")).expanduser().absolute()
+
+
+def profiles() -> list[str]:
+    """The board profiles that this installation carries."""
+    found = {entry.parent.name for folder in _PROFILE_FOLDERS for entry in folder.glob("*/profile.toml")}
+    return sorted(found)
+
+
+def _profile_path(profile: str) -> Path:
+    for folder in _PROFILE_FOLDERS:
+        path = folder / profile / "profile.toml"
+        if path.resolve().is_relative_to(folder.resolve()) and path.is_file():
+            return path
+    raise ConfigError(f"There is no board profile {profile!r}; there are: {', '.join(profiles())}.")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"Cannot read {path}: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+
+
+def _overlay(
+    values: dict[str, Any], origins: dict[str, str], new: Mapping[str, object], *, origin: str, base: Path
+) -> None:
+    """Lay `new` over `values`; relative paths in a file are relative to that file."""
+    for key, value in new.items():
+        values[key] = _rebased(key, value, base)
+        origins[key] = origin
+
+
+def _rebased(key: str, value: object, base: Path) -> object:
+    if key == "sensors" and isinstance(value, list):
+        return [
+            {**sensor, "path": base / str(sensor["path"])}
+            if isinstance(sensor, dict) and "path" in sensor
+            else sensor
+            for sensor in value
+        ]
+    if key in ("models_dir", "model_api_key_file") and isinstance(value, str):
+        return base / Path(value).expanduser()
+    return value

@@ -1,0 +1,518 @@
+"""The host of replication on the device: feeds `shared.replication` with events, performs its effects.
+
+All state belongs to the loop. `linked` is true only between an answered hello and the end of that session (rule P17):
+a live socket is not a live sync.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final, TypeVar, assert_never
+
+from edge.ports import Connected, Disconnected, LaneState, Link, Outbox, Received
+from shared import gate
+from shared.clock import Clock
+from shared.errors import CapacityError, UnavailableError
+from shared.gate import Accepted, Expected, Rejected, Session, admit
+from shared.ids import EVERYONE, HUB, UPWARD, Lane
+from shared.keys import Signer, TrustView
+from shared.messages import (
+    BATCH_MAX_RECORDS,
+    NONCE_BYTES,
+    Ack,
+    Batch,
+    Cursor,
+    DeviceState,
+    Hello,
+    HelloAck,
+    HubStatus,
+    LaneHead,
+    Payload,
+)
+from shared.replication import (
+    Acknowledged,
+    Appended,
+    Forget,
+    Linked,
+    Phase,
+    Relink,
+    ReportFork,
+    Send,
+    SenderEvent,
+    SenderState,
+    Sent,
+    Tick,
+    Unlinked,
+    pack,
+    step,
+)
+from shared.topics import HUB_STATUS, Channel, ack_channel, batch_channel, device_topic
+
+logger = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=Payload)
+
+TICK_S: Final = 1.0
+MAX_HELLOS: Final = 3
+"""Unanswered hellos after which the connection is dropped and made anew."""
+
+
+class LinkState(StrEnum):
+    """How far the device got towards its hub."""
+
+    PAUSED = "paused"
+    OFFLINE = "offline"
+    CONNECTED = "connected"
+    LINKED = "linked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncStatus:
+    """What `status` shows. `waiting`: journal records that the hub has not acknowledged."""
+
+    state: LinkState
+    detail: str
+    last_hello_at: datetime | None
+    last_ack_at: datetime | None
+    waiting: int
+    is_forked: bool
+    refused: dict[str, int]
+
+
+class Sync:
+    """One device's replication over one link."""
+
+    def __init__(
+        self,
+        *,
+        principal: str,
+        signer: Signer,
+        trust: TrustView,
+        link: Link,
+        outbox: Outbox,
+        clock: Clock,
+        version: str,
+        hello_timeout_s: float,
+        hello_interval_s: float,
+        on_orders: Callable[[], None],
+        on_linked: Callable[[bool], None] = lambda _linked: None,
+    ) -> None:
+        self._principal = principal
+        self._signer = signer
+        self._trust = trust
+        self._link = link
+        self._outbox = outbox
+        self._clock = clock
+        self._version = version
+        self._hello_timeout = timedelta(seconds=hello_timeout_s)
+        self._hello_interval = timedelta(seconds=hello_interval_s)
+        self._on_orders = on_orders
+        self._on_linked = on_linked
+        self._senders: dict[Lane, SenderState] = {}
+        self._connection: bytes | None = None
+        self._nonce: bytes | None = None
+        self._hello_sent_at: datetime | None = None
+        self._hellos = 0
+        self._session: Session | None = None
+        self._counter = 0
+        self._detail = "not connected yet"
+        self._last_hello_at: datetime | None = None
+        self._last_ack_at: datetime | None = None
+        self._refused: dict[str, int] = {}
+        self._is_paused = False
+        self._pause_changed = asyncio.Event()
+        self._appended = asyncio.Event()
+        self._turn = asyncio.Lock()
+
+    # --- what others may ask and tell ---
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether a hello was answered and the session still stands."""
+        return self._session is not None
+
+    def status(self) -> SyncStatus:
+        """A snapshot for people."""
+        journal = self._senders.get(Lane.JOURNAL)
+        if self._is_paused:
+            state = LinkState.PAUSED
+        elif self._session is not None:
+            state = LinkState.LINKED
+        else:
+            state = LinkState.CONNECTED if self._connection is not None else LinkState.OFFLINE
+        return SyncStatus(
+            state=state,
+            detail=self._detail,
+            last_hello_at=self._last_hello_at,
+            last_ack_at=self._last_ack_at,
+            waiting=0 if journal is None else journal.head - journal.acked,
+            is_forked=any(sender.phase is Phase.FORKED for sender in self._senders.values()),
+            refused=dict(self._refused),
+        )
+
+    def appended(self) -> None:
+        """Something was committed to the store."""
+        self._appended.set()
+
+    def pause(self, paused: bool) -> None:
+        """Stop or start the link; work goes on without it."""
+        self._is_paused = paused
+        self._pause_changed.set()
+
+    # --- life ---
+
+    async def run(self) -> None:
+        """Sync until cancelled; says goodbye to the broker on the way out."""
+        await self._load_senders()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow_journal(), name="sync[journal]")
+            group.create_task(self._tick(), name="sync[tick]")
+            group.create_task(self._stay_linked(), name="sync[link]")
+
+    async def _stay_linked(self) -> None:
+        while True:
+            self._pause_changed.clear()
+            if self._is_paused:
+                self._detail = "paused by a person; `covey-edge link start` resumes"
+                await self._pause_changed.wait()
+                continue
+            listening = asyncio.create_task(self._listen(), name="sync[listen]")
+            paused = asyncio.create_task(self._pause_changed.wait(), name="sync[pause]")
+            try:
+                await asyncio.wait({listening, paused}, return_when=asyncio.FIRST_COMPLETED)
+                if listening.done():
+                    await listening
+            finally:
+                listening.cancel()
+                paused.cancel()
+                await asyncio.gather(listening, paused, return_exceptions=True)
+
+    async def _listen(self) -> None:
+        async with contextlib.aclosing(self._link.events()) as events:
+            try:
+                async for event in events:
+                    async with self._turn:
+                        await self._on_event(event)
+            finally:
+                await self._say_goodbye()
+
+    async def _on_event(self, event: Connected | Disconnected | Received) -> None:
+        try:
+            match event:
+                case Connected(connection):
+                    await self._on_connected(connection)
+                case Disconnected(reason):
+                    await self._on_disconnected(reason)
+                case Received(topic, payload):
+                    await self._on_message(topic, payload)
+                case _:
+                    assert_never(event)
+        except (CapacityError, UnavailableError) as error:
+            # The store cannot take it now (disk full or busy). Nothing was acknowledged, so it will be sent again.
+            logger.warning("sync waits: %s", error)
+            self._detail = str(error)
+
+    async def _follow_journal(self) -> None:
+        while True:
+            await self._appended.wait()
+            self._appended.clear()
+            async with self._turn:
+                for name in list(self._senders):
+                    lane = await self._outbox.lane(name)
+                    if lane is not None:
+                        await self._feed(name, Appended(lane.head.seq))
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            async with self._turn:
+                now = self._clock.now()
+                for name in list(self._senders):
+                    await self._feed(name, Tick())
+                await self._check_hello(now)
+
+    async def _check_hello(self, now: datetime) -> None:
+        if self._connection is None or self._hello_sent_at is None:
+            return
+        waited = now - self._hello_sent_at
+        # A clock that was set back would otherwise silence the hello for as long as it was wrong.
+        if self._nonce is not None and (waited >= self._hello_timeout or waited < timedelta(0)):
+            if self._hellos >= MAX_HELLOS:
+                self._detail = "the hub does not answer; connecting again"
+                await self._end_session()
+                self._link.drop()
+                return
+            await self._say_hello()
+        elif self._nonce is None and (waited >= self._hello_interval or waited < timedelta(0)):
+            await self._say_hello()
+
+    # --- connection ---
+
+    async def _on_connected(self, connection: bytes) -> None:
+        self._connection = connection
+        self._hellos = 0
+        self._detail = "connected to the broker, waiting for the hub"
+        await self._publish(
+            Channel.STATE,
+            DeviceState(online=True, connection=connection),
+            os.urandom(NONCE_BYTES),
+            retain=True,
+        )
+        await self._say_hello()
+
+    async def _on_disconnected(self, reason: str) -> None:
+        if self._connection is not None or self._detail != reason:
+            logger.log(logging.WARNING if self._connection is not None else logging.DEBUG, "link: %s", reason)
+        self._connection = None
+        self._nonce = None
+        self._detail = reason
+        await self._end_session()
+
+    async def _say_goodbye(self) -> None:
+        """An orderly end publishes the death notice itself, since the will is only for the other kind."""
+        if self._connection is not None:
+            state = DeviceState(online=False, connection=self._connection)
+            await self._publish(Channel.STATE, state, os.urandom(NONCE_BYTES), retain=True)
+        self._connection = None
+        self._nonce = None
+        await self._end_session()
+
+    async def _end_session(self) -> None:
+        was_linked = self._session is not None
+        self._session = None
+        for name in list(self._senders):
+            await self._feed(name, Unlinked())
+        if was_linked:
+            self._on_linked(False)
+
+    async def _say_hello(self) -> None:
+        if self._connection is None:
+            return
+        heads = [lane for name in UPWARD if (lane := await self._outbox.lane(name)) is not None]
+        orders = await self._outbox.lane(Lane.ORDERS)
+        self._nonce = os.urandom(NONCE_BYTES)
+        self._hello_sent_at = self._clock.now()
+        self._hellos += 1
+        hello = Hello(
+            nonce=self._nonce,
+            connection=self._connection,
+            version=self._version,
+            heads=tuple(_lane_head(lane) for lane in heads),
+            cursors=() if orders is None else (_cursor(orders),),
+        )
+        await self._publish(Channel.HELLO, hello, self._nonce)
+
+    # --- messages ---
+
+    async def _on_message(self, topic: str, payload: bytes) -> None:
+        if topic == HUB_STATUS:
+            await self._on_hub_status(payload)
+        elif topic == device_topic(self._principal, Channel.HELLO_ACK):
+            await self._on_hello_ack(payload)
+        elif topic == device_topic(self._principal, Channel.DOWN_ORDERS):
+            await self._on_orders_batch(payload)
+        else:
+            for lane in UPWARD:
+                if topic == device_topic(self._principal, ack_channel(lane)):
+                    await self._on_ack(lane, payload)
+
+    async def _on_hub_status(self, payload: bytes) -> None:
+        expected = Expected(message=HubStatus, issuer=HUB, audience=EVERYONE, needs_session=False)
+        match admit(payload, expected, self._trust):
+            case Rejected(reason):
+                self._count(reason)
+            case Accepted(HubStatus(online=True), _):
+                # The hub came (back): do not wait for the next regular hello.
+                if self._session is None and self._nonce is None:
+                    await self._say_hello()
+            case Accepted(HubStatus(online=False), _):
+                self._detail = "the hub is away"
+                self._nonce = None
+                await self._end_session()
+
+    async def _on_hello_ack(self, payload: bytes) -> None:
+        expected = Expected(message=HelloAck, issuer=HUB, audience=self._principal, needs_session=False)
+        match admit(payload, expected, self._trust):
+            case Rejected(reason):
+                self._count(reason)
+            case Accepted(ack, _):
+                if self._nonce is None or ack.nonce != self._nonce:
+                    self._count(gate.Reason.STALE)
+                    return
+                await self._begin_session(ack)
+
+    async def _begin_session(self, ack: HelloAck) -> None:
+        was_linked = self._session is not None
+        self._nonce = None
+        self._hellos = 0
+        self._session = Session(ack.session)
+        self._counter = 0
+        self._last_hello_at = self._clock.now()
+        self._detail = "in sync with the hub"
+        cursors = {cursor.lane: cursor for cursor in ack.cursors}
+        for name in list(self._senders):
+            lane = await self._outbox.lane(name)
+            if lane is None:
+                continue
+            cursor = cursors.get(name.value)
+            if cursor is None or cursor.epoch != lane.id.epoch:
+                own = await self._outbox.hash_at(name, 0)
+                event = Linked(upto=0, hash=own or b"", own_hash=own, credit=ack.credit)
+            else:
+                own = await self._outbox.hash_at(name, cursor.upto)
+                event = Linked(upto=cursor.upto, hash=cursor.hash, own_hash=own, credit=ack.credit)
+            await self._feed(name, Appended(lane.head.seq))
+            await self._feed(name, event)
+        if not was_linked:
+            logger.info("linked: the hub answered")
+            self._on_linked(True)
+
+    async def _on_ack(self, name: Lane, payload: bytes) -> None:
+        ack = self._admit_in_session(Ack, payload)
+        lane = await self._outbox.lane(name)
+        if ack is None or lane is None or ack.lane != name.value or ack.epoch != lane.id.epoch:
+            return
+        self._last_ack_at = self._clock.now()
+        own = await self._outbox.hash_at(name, ack.upto)
+        await self._feed(
+            name,
+            Acknowledged(upto=ack.upto, hash=ack.hash, own_hash=own, credit=ack.credit, status=ack.status),
+        )
+
+    async def _on_orders_batch(self, payload: bytes) -> None:
+        batch = self._admit_in_session(Batch, payload)
+        if batch is None:
+            return
+        if batch.lane != Lane.ORDERS.value:
+            self._count(gate.Reason.BAD_PAYLOAD)
+            return
+        reading = await self._outbox.receive(batch)
+        if reading.status == "broken":
+            self._count(gate.Reason.BAD_PAYLOAD)
+            return
+        if reading.status == "fork":
+            logger.error("the hub's orders contradict those received before; an operator must decide")
+        ack = Ack(
+            lane=batch.lane,
+            epoch=batch.epoch,
+            upto=reading.head.seq,
+            hash=reading.head.hash,
+            credit=BATCH_MAX_RECORDS,
+            status=reading.status,
+        )
+        await self._publish_in_session(Channel.DOWN_ORDERS_ACK, ack)
+        if reading.new_records:
+            self._on_orders()
+
+    def _admit_in_session(self, message: type[M], payload: bytes) -> M | None:
+        """The message if it passes the gate in the present session; the session remembers its counter."""
+        expected = Expected(message=message, issuer=HUB, audience=self._principal)
+        sessions = () if self._session is None else (self._session,)
+        match admit(payload, expected, self._trust, sessions):
+            case Rejected(reason):
+                self._count(reason)
+                return None
+            case Accepted(accepted, session):
+                self._session = session
+                return accepted
+
+    # --- senders ---
+
+    async def _load_senders(self) -> None:
+        for name in UPWARD:
+            lane = await self._outbox.lane(name)
+            if lane is not None:
+                self._senders[name] = SenderState(head=lane.head.seq, acked=lane.acked)
+
+    async def _feed(self, name: Lane, event: SenderEvent) -> None:
+        """Give `event` to the lane's sender and perform what it asks for, in order."""
+        self._senders[name], effects = step(self._senders[name], event, self._clock.now())
+        for effect in effects:
+            match effect:
+                case Send(first_seq, max_records):
+                    await self._send(name, first_seq, max_records)
+                case Forget(upto):
+                    await self._outbox.acknowledged(name, upto)
+                case Relink():
+                    self._detail = "the hub stopped answering; saying hello again"
+                    await self._end_session()
+                    self._hellos = 0
+                    await self._say_hello()
+                case ReportFork(seq):
+                    logger.error("lane %s is forked at %d: the hub holds another history", name, seq)
+                case _:
+                    assert_never(effect)
+
+    async def _send(self, name: Lane, first_seq: int, max_records: int) -> None:
+        lane = await self._outbox.lane(name)
+        if lane is None or self._session is None:
+            return
+        before, parcels = await self._outbox.parcels(name, first_seq, max_records)
+        self._counter += 1
+        message_id = gate.message_id(self._session.id, self._counter)
+        loop = asyncio.get_running_loop()
+        message, last = await loop.run_in_executor(
+            None,
+            lambda: pack(
+                lane.id,
+                before,
+                parcels,
+                signer=self._signer,
+                close=lambda batch: self._close(batch, message_id),
+            ),
+        )
+        self._senders[name], _ = step(self._senders[name], Sent(last), self._clock.now())
+        await self._link.publish(device_topic(self._principal, batch_channel(name)), message)
+
+    # --- sealing ---
+
+    async def _publish_in_session(self, channel: Channel, message: Payload) -> None:
+        if self._session is not None:
+            self._counter += 1
+            await self._publish(channel, message, gate.message_id(self._session.id, self._counter))
+
+    async def _publish(
+        self, channel: Channel, message: Payload, message_id: bytes, *, retain: bool = False
+    ) -> None:
+        sealed = self._close(message, message_id)
+        await self._link.publish(device_topic(self._principal, channel), sealed, retain=retain)
+
+    def _close(self, message: Payload, message_id: bytes) -> bytes:
+        return gate.close(
+            message, issuer=self._principal, audience=HUB, message_id=message_id, signer=self._signer
+        )
+
+    def _count(self, reason: gate.Reason) -> None:
+        count = self._refused.get(reason.value, 0) + 1
+        self._refused[reason.value] = count
+        logger.log(logging.WARNING if count == 1 else logging.DEBUG, "refused a message: %s", reason.value)
+
+
+def will(principal: str, signer: Signer, connection: bytes) -> tuple[str, bytes]:
+    """Topic and payload of the death notice that the broker publishes when the connection breaks (rule P18)."""
+    message = DeviceState(online=False, connection=connection)
+    sealed = gate.close(
+        message, issuer=principal, audience=HUB, message_id=os.urandom(NONCE_BYTES), signer=signer
+    )
+    return device_topic(principal, Channel.STATE), sealed
+
+
+def subscriptions(principal: str) -> tuple[str, ...]:
+    """What a device listens to."""
+    channels = (Channel.HELLO_ACK, Channel.UP_JOURNAL_ACK, Channel.UP_METRICS_ACK, Channel.DOWN_ORDERS)
+    return (HUB_STATUS, *(device_topic(principal, channel) for channel in channels))
+
+
+def _lane_head(lane: LaneState) -> LaneHead:
+    return LaneHead(
+        lane=lane.id.lane.value, epoch=lane.id.epoch, tail=lane.tail, head=lane.head.seq, hash=lane.head.hash
+    )
+
+
+def _cursor(lane: LaneState) -> Cursor:
+    return Cursor(lane=lane.id.lane.value, epoch=lane.id.epoch, upto=lane.head.seq, hash=lane.head.hash)

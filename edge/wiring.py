@@ -1,0 +1,219 @@
+"""The composition root: the only place where adapters are chosen and built."""
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from edge.adapters.database import Database, open_database
+from edge.adapters.journal_sqlite import SqliteJournal
+from edge.adapters.model_installed import InstalledLlama
+from edge.agent import AgentRunner
+from edge.daemon import Daemon
+from edge.dispatch import Dispatcher
+from edge.identity import Identity, load_identity
+from edge.ports import LanguageModel, Link
+from edge.settings import EdgeSettings
+from edge.sync import Sync, subscriptions, will
+from edge.tools import Tool, builtin_tools
+from shared.clock import Clock
+from shared.errors import ConfigError
+from shared.ids import ID_RANDOM_BYTES, id_from_random
+from shared.tasks.limits import Limits
+
+API_TOKEN_BYTES = 32
+
+
+class SystemClock:
+    """`Clock` over the operating system's."""
+
+    def now(self) -> datetime:
+        return datetime.now(tz=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """The open adapters. `link` is None on a device that is not enrolled."""
+
+    database: Database
+    journal: SqliteJournal
+    model: LanguageModel
+    identity: Identity | None
+    link: Link | None
+    clock: Clock
+    tools: Sequence[Tool]
+    api_token: str
+
+
+@asynccontextmanager
+async def open_ports(settings: EdgeSettings, *, with_link: bool = True) -> AsyncIterator[Ports]:
+    """Open what the daemon stands on; closed in reverse order.
+
+    Raises `ConfigError` if the store is in use, newer than this program or not a store, or the identity is damaged.
+    """
+    prepare_home(settings)
+    clock = SystemClock()
+    identity = load_identity(settings.identity_dir)
+    database = open_database(settings.store_path)
+    try:
+        journal = (
+            SqliteJournal(database)
+            if identity is None
+            else SqliteJournal(database, principal=str(identity.principal))
+        )
+        model = build_model(settings)
+        try:
+            yield Ports(
+                database=database,
+                journal=journal,
+                model=model,
+                identity=identity,
+                link=_build_link(settings, identity) if with_link and identity is not None else None,
+                clock=clock,
+                tools=builtin_tools(settings.sensors, clock),
+                api_token=load_api_token(settings.api_token_path),
+            )
+        finally:
+            await model.close()
+    finally:
+        database.close()
+
+
+def build_daemon(settings: EdgeSettings, ports: Ports) -> Daemon:
+    """Pure assembly."""
+    dispatcher = Dispatcher(tools=ports.tools, journal=ports.journal, clock=ports.clock)
+    runner = AgentRunner(
+        device="this device" if ports.identity is None else ports.identity.principal.device,
+        model=ports.model,
+        dispatcher=dispatcher,
+        journal=ports.journal,
+        work=ports.journal,
+        clock=ports.clock,
+        new_id=new_id,
+        limits=Limits(
+            turns=settings.task_turns,
+            tool_calls=settings.task_tool_calls,
+            output_tokens=settings.task_output_tokens,
+            wall_s=settings.task_wall_s,
+        ),
+        answer_max_tokens=settings.answer_max_tokens,
+        tasks_max_open=settings.tasks_max_open,
+    )
+    ports.journal.on_change(runner.changed)
+    sync: Sync | None = None
+    if ports.link is not None and ports.identity is not None:
+        sync = Sync(
+            principal=str(ports.identity.principal),
+            signer=ports.identity.signer,
+            trust=ports.identity.trust,
+            link=ports.link,
+            outbox=ports.journal,
+            clock=ports.clock,
+            version=software_version(),
+            hello_timeout_s=settings.hello_timeout_s,
+            hello_interval_s=settings.hello_interval_s,
+            on_orders=runner.changed,
+        )
+        ports.journal.on_change(sync.appended)
+    return Daemon(
+        settings=settings,
+        database=ports.database,
+        journal=ports.journal,
+        model=ports.model,
+        runner=runner,
+        sync=sync,
+        identity=ports.identity,
+        clock=ports.clock,
+        new_id=new_id,
+        api_token=ports.api_token,
+        version=software_version(),
+    )
+
+
+def build_model(settings: EdgeSettings) -> LanguageModel:
+    """The installed GGUF, or the server that the settings name."""
+    if settings.model_url is None:
+        return InstalledLlama(
+            name=settings.model,
+            models_dir=settings.models_dir,
+            context_tokens=settings.model_context_tokens,
+            threads=settings.model_threads,
+            idle_unload_s=settings.model_idle_unload_s,
+            memory_max_mb=settings.model_memory_max_mb,
+        )
+    from edge.adapters.model_openai import OpenAIModel  # here, because it brings an HTTP client along
+
+    key = None
+    if settings.model_api_key_file is not None:
+        try:
+            key = settings.model_api_key_file.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ConfigError(f"Cannot read {settings.model_api_key_file}: {error.strerror}.") from error
+    return OpenAIModel(
+        name=settings.model,
+        base_url=settings.model_url,
+        remote_model=settings.model,
+        context_tokens=settings.model_context_tokens,
+        api_key=key,
+    )
+
+
+def prepare_home(settings: EdgeSettings) -> None:
+    """The device's directory, readable by its owner only."""
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError(f"Cannot make {settings.home}: {error.strerror}; choose another --home.") from error
+
+
+def load_api_token(path: Path) -> str:
+    """The local API's bearer token, made on first use in a 0600 file."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot write {path}: {error.strerror}; check the directory and its owner."
+        ) from error
+    token = secrets.token_urlsafe(API_TOKEN_BYTES)
+    with os.fdopen(fd, "w", encoding="ascii") as file:
+        file.write(token + "\n")
+    return token
+
+
+def new_id() -> str:
+    """A fresh identifier."""
+    return id_from_random(os.urandom(ID_RANDOM_BYTES))
+
+
+def software_version() -> str:
+    """The installed version of Covey."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("covey")
+    except PackageNotFoundError:
+        return "0+source"
+
+
+def _build_link(settings: EdgeSettings, identity: Identity) -> Link:
+    from edge.adapters.link_paho import BrokerFiles, PahoLink
+
+    principal = str(identity.principal)
+    return PahoLink(
+        broker=BrokerFiles(
+            host=identity.broker.host,
+            port=identity.broker.port,
+            ca=identity.ca_path,
+            certificate=identity.certificate_path,
+            key=identity.key_path,
+        ),
+        client_id=principal,
+        subscriptions=subscriptions(principal),
+        will=lambda connection: will(principal, identity.signer, connection),
+        ping_interval_s=settings.ping_interval_s,
+    )

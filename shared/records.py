@@ -1,0 +1,274 @@
+"""What a log may say: one frozen, strict model a kind, in one union discriminated by `kind` (rules P10, P11).
+
+A record holds structure only: ids, kinds, names, labels, timings, numbers, causes. Text that people or tools made is
+a blob beside the log (`shared.blobs`). A record is at most `RECORD_MAX_BYTES` of CBOR.
+
+    record = ToolIntent(at_ms=…, task=task, node=0, call=1, tool="read_sensor", arguments=blob.ref(), idempotent=True)
+    data = encode_record(record)
+    assert parse_record(data) == record
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from shared.blobs import BLOB_MAX_BYTES, BlobRef
+from shared.cbor import decode, encode
+from shared.clock import MAX_MS
+from shared.errors import CapacityError, ProtocolError
+from shared.ids import EPOCH_BYTES, ID_PATTERN
+from shared.tasks.limits import Limits
+from shared.tasks.states import NodeState
+
+RECORD_MAX_BYTES: Final = 16_384
+MAX_CAUSES: Final = 64
+MAX_LABELS: Final = 32
+MAX_SEQ: Final = 2**63 - 1
+
+Seq = Annotated[int, Field(ge=1, le=MAX_SEQ)]
+AtMs = Annotated[int, Field(ge=0, le=MAX_MS)]
+Count = Annotated[int, Field(ge=0, le=MAX_SEQ)]
+Millis = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+NewId = Annotated[str, Field(pattern=ID_PATTERN)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,127}$")]
+Code = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+Epoch = Annotated[bytes, Field(min_length=EPOCH_BYTES, max_length=EPOCH_BYTES)]
+
+
+class ForeignCause(BaseModel):
+    """A cause in another lane than the record's own: that lane, its epoch and the sequence there."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    lane: Literal["journal", "metrics", "orders"]
+    epoch: Epoch
+    seq: Seq
+
+
+class RecordBody(BaseModel):
+    """What every record carries. `causes`: sequences in the same lane and epoch, or `ForeignCause`s."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    at_ms: AtMs
+    causes: Annotated[tuple[Seq | ForeignCause, ...], Field(max_length=MAX_CAUSES, strict=False)] = ()
+    labels: Annotated[tuple[Code, ...], Field(max_length=MAX_LABELS, strict=False)] = ()
+
+    def blob_refs(self) -> tuple[BlobRef, ...]:
+        """The blobs that this record names, in the order of its fields."""
+        return ()
+
+
+class NodeBody(RecordBody):
+    """A record about one node of one task."""
+
+    task: NewId
+    node: Annotated[int, Field(ge=0, le=65_535)]
+
+
+# --- the device's journal ------------------------------------------------------------------------------------------
+
+
+class DeviceStarted(RecordBody):
+    """The daemon opened its store. `was_clean` tells whether the previous run had stopped in order."""
+
+    kind: Literal["device.started"] = "device.started"
+    version: Name
+    was_clean: bool
+
+
+class DeviceStopped(RecordBody):
+    """The daemon stopped in order."""
+
+    kind: Literal["device.stopped"] = "device.stopped"
+
+
+class TaskCreated(RecordBody):
+    """Work that began on the device itself: asked through its own API or command line."""
+
+    kind: Literal["task.created"] = "task.created"
+    task: NewId
+    goal: BlobRef
+    limits: Limits
+
+    def blob_refs(self) -> tuple[BlobRef, ...]:
+        return (self.goal,)
+
+
+class NodeMoved(NodeBody):
+    """A node entered `state`. A terminal state may carry the result; `reason` is a code, its detail the result."""
+
+    kind: Literal["node.moved"] = "node.moved"
+    attempt: Annotated[int, Field(ge=1, le=65_535)]
+    state: Annotated[NodeState, BeforeValidator(NodeState)]
+    reason: Code | None = None
+    result: BlobRef | None = None
+
+    def blob_refs(self) -> tuple[BlobRef, ...]:
+        return () if self.result is None else (self.result,)
+
+
+class ModelCalled(RecordBody):
+    """One generation: the choice of an action, an answer, or a plain chat outside a task (no task, node, call)."""
+
+    kind: Literal["model.called"] = "model.called"
+    model: Name
+    purpose: Literal["act", "answer", "chat"]
+    finish: Literal["stop", "length", "cancelled", "error"]
+    prompt_tokens: Count
+    cached_tokens: Count
+    output_tokens: Count
+    first_token_ms: Millis
+    total_ms: Millis
+    task: NewId | None = None
+    node: Count | None = None
+    call: Count | None = None
+    prompt: BlobRef | None = None
+    output: BlobRef | None = None
+
+    def blob_refs(self) -> tuple[BlobRef, ...]:
+        return tuple(ref for ref in (self.prompt, self.output) if ref is not None)
+
+
+class ToolIntent(NodeBody):
+    """A tool is about to be called. It is durable before the tool runs."""
+
+    kind: Literal["tool.intent"] = "tool.intent"
+    call: Count
+    tool: Name
+    idempotent: bool
+    arguments: BlobRef
+
+    def blob_refs(self) -> tuple[BlobRef, ...]:
+        return (self.arguments,)
+
+
+class ToolResult(NodeBody):
+    """A tool came back. It is durable before the model sees it; on restart it is read, never repeated."""
+
+    kind: Literal["tool.result"] = "tool.result"
+    call: Count
+    tool: Name
+    ok: bool
+    ms: Millis
+    result: BlobRef
+
+    def blob_refs(self) -> tuple[BlobRef, ...]:
+        return (self.result,)
+
+
+class QuestionAsked(NodeBody):
+    """An effect's outcome is unknown (interrupted, not idempotent): did call `call` happen?"""
+
+    kind: Literal["question.asked"] = "question.asked"
+    call: Count
+    tool: Name
+
+
+class QuestionAnswered(NodeBody):
+    """Somebody said whether the effect happened."""
+
+    kind: Literal["question.answered"] = "question.answered"
+    call: Count
+    happened: bool
+
+
+# --- the hub's orders ----------------------------------------------------------------------------------------------
+
+
+class TaskOffered(NodeBody):
+    """Work for the device. The device's word is awaited for `lease_s`; after `deadline_ms` it is worth nothing."""
+
+    kind: Literal["task.offered"] = "task.offered"
+    attempt: Annotated[int, Field(ge=1, le=65_535)]
+    goal: BlobRef
+    limits: Limits
+    lease_s: Annotated[int, Field(ge=1, le=31_536_000)]
+    deadline_ms: AtMs
+
+    def blob_refs(self) -> tuple[BlobRef, ...]:
+        return (self.goal,)
+
+
+class TaskCancelled(NodeBody):
+    """The device shall stop working on the node and say so."""
+
+    kind: Literal["task.cancelled"] = "task.cancelled"
+    reason: Code
+
+
+class QuestionReplied(NodeBody):
+    """The hub's answer to `QuestionAsked`."""
+
+    kind: Literal["question.replied"] = "question.replied"
+    call: Count
+    happened: bool
+
+
+JournalRecord = (
+    DeviceStarted
+    | DeviceStopped
+    | TaskCreated
+    | NodeMoved
+    | ModelCalled
+    | ToolIntent
+    | ToolResult
+    | QuestionAsked
+    | QuestionAnswered
+)
+OrderRecord = TaskOffered | TaskCancelled | QuestionReplied
+Record = JournalRecord | OrderRecord
+
+_UNPRINTABLE: Final = re.compile(r"[^ -~]")
+_ADAPTER: Final[TypeAdapter[Record]] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """Bytes in a sound chain that are no record we know: kept and dead-lettered with `reason`, never blocking."""
+
+    reason: str
+
+
+def encode_record(record: Record) -> bytes:
+    """The bytes that are stored, chained and sent.
+
+    Raises `CapacityError` beyond `RECORD_MAX_BYTES`, and when its blobs are more than `BLOB_MAX_BYTES` together: a
+    record and its blobs must fit one message (rule P4).
+    """
+    blob_bytes = sum(ref.size for ref in record.blob_refs())
+    if blob_bytes > BLOB_MAX_BYTES:
+        raise CapacityError(
+            f"A {record.kind} record would name {blob_bytes} bytes of blobs; at most {BLOB_MAX_BYTES} are allowed.",
+            bound="BLOB_MAX_BYTES",
+            limit=BLOB_MAX_BYTES,
+        )
+    fields = {"kind": record.kind, **record.model_dump(exclude_defaults=True)}
+    data = encode(fields)
+    if len(data) > RECORD_MAX_BYTES:
+        raise CapacityError(
+            f"A {record.kind} record would take {len(data)} bytes; at most {RECORD_MAX_BYTES} are allowed.",
+            bound="RECORD_MAX_BYTES",
+            limit=RECORD_MAX_BYTES,
+        )
+    return data
+
+
+def parse_record(data: bytes) -> Record | Poison:
+    """The record in `data`, or why it is none. Never raises: a bad record must not stop its lane (rule P11)."""
+    if len(data) > RECORD_MAX_BYTES:
+        return Poison(f"larger than {RECORD_MAX_BYTES} bytes")
+    try:
+        fields = decode(data)
+        return _ADAPTER.validate_python(fields)
+    except ProtocolError:
+        return Poison("not well-formed CBOR")
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        if first["type"] == "union_tag_invalid":
+            return Poison("unknown kind")
+        place = ".".join(str(part) for part in first["loc"])
+        # The place may be a name that the writer chose; a control character in it must not reach a database or a log.
+        return Poison(_UNPRINTABLE.sub("?", f"{first['type']} at {place}"[:200]))

@@ -1,0 +1,1 @@
+"""Rules about the repository itself, one file a rule, each with its reason."""

@@ -1,0 +1,27 @@
+"""Only shared/topics.py contains topic strings (STYLE: build and parse topics in one place).
+
+Why: a topic that is spelled twice is one day spelled differently, and the access rules of the broker hang on it.
+"""
+
+import re
+
+from shared import topics
+from tests.architecture.tree import python_files, relative
+
+HOME = "shared/topics.py"
+PROTOCOL = re.compile(re.escape(topics.ROOT))
+# In shared, `covey/1/lane` and the like are labels that keep signatures and hashes apart, not topics.
+TOPIC = re.compile(f"{re.escape(topics.ROOT)}/(hub|d)\\b")
+
+
+def test_no_other_source_file_contains_a_topic() -> None:
+    found = [
+        path for path in python_files("edge", "cloud", "deploy") if PROTOCOL.search(path.read_text("utf-8"))
+    ]
+    found += [path for path in python_files("shared") if TOPIC.search(path.read_text("utf-8"))]
+    assert [relative(path) for path in found if relative(path) != HOME] == []
+
+
+def test_pattern_finds_every_topic_of_the_protocol() -> None:
+    built = [topics.HUB_STATUS, *(topics.device_topic("acme.dev-1", channel) for channel in topics.Channel)]
+    assert [topic for topic in built if not TOPIC.search(topic)] == []

@@ -1,0 +1,59 @@
+"""Each `type: ignore[code]` says why, and there are few.
+
+Why: an ignore is a hole in the type check. It is there for a library's missing types, never to get done sooner.
+"""
+
+import re
+import tokenize
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.tree import PACKAGES, python_files, relative
+
+AT_MOST = 25
+MARK = re.compile(r"#\s*type:\s*ignore")
+WITH_REASON = re.compile(r"#\s*type:\s*ignore\[[a-z0-9, -]+\]\s*(#|-|--)\s*\S.{8,}")
+
+
+def ignores(path: Path) -> list[str]:
+    with path.open("rb") as source:
+        return [
+            token.string
+            for token in tokenize.tokenize(source.readline)
+            if token.type == tokenize.COMMENT and MARK.search(token.string)
+        ]
+
+
+def unexplained(path: Path) -> list[str]:
+    return [comment for comment in ignores(path) if not WITH_REASON.search(comment)]
+
+
+def test_every_type_ignore_names_its_code_and_its_reason() -> None:
+    wrong = {
+        relative(path): found
+        for path in python_files(*PACKAGES, "tests", "deploy")
+        if (found := unexplained(path))
+    }
+    assert wrong == {}
+
+
+def test_type_ignores_are_few() -> None:
+    assert sum(len(ignores(path)) for path in python_files(*PACKAGES, "tests", "deploy")) <= AT_MOST
+
+
+@pytest.mark.parametrize(
+    ("comment", "is_explained"),
+    [
+        ("# type: ignore[arg-type]  # the stubs lack bytes", True),
+        ("# type: ignore[arg-type] - the stubs lack bytes", True),
+        ("# type: ignore[arg-type]", False),
+        ("# type: ignore[arg-type]  # x", False),
+        ("# type: ignore  # the stubs lack bytes", False),
+    ],
+)
+def test_rule_tells_a_reason_from_none(tmp_path: Path, comment: str, is_explained: bool) -> None:
+    path = tmp_path / "module.py"
+    path.write_text(f"x = 1  {comment}\ny = '# type: ignore'\n")
+    assert len(ignores(path)) == 1
+    assert (unexplained(path) == []) is is_explained

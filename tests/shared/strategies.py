@@ -1,0 +1,70 @@
+"""Hypothesis strategies read off the wire models, so a new kind or field is tested the day it is declared."""
+
+from collections.abc import Sequence
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+from annotated_types import Ge, Le, MaxLen, MinLen
+from hypothesis import strategies as st
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+M = TypeVar("M", bound=BaseModel)
+
+LONGEST_DRAWN = 6
+"""Of lists. Their bounds have tests of their own."""
+
+
+def instances(model: type[M]) -> st.SearchStrategy[M]:
+    """Any valid value of `model`; optional fields are sometimes left out."""
+    required: dict[str, st.SearchStrategy[Any]] = {}
+    optional: dict[str, st.SearchStrategy[Any]] = {}
+    for name, info in model.model_fields.items():
+        strategy = _of(info.annotation, info.metadata)
+        fields = required if info.is_required() else optional
+        fields[name] = strategy
+    return st.fixed_dictionaries(required, optional=optional).map(lambda fields: model(**fields))
+
+
+def _of(annotation: Any, metadata: Sequence[Any]) -> st.SearchStrategy[Any]:
+    bounds = {type(item): item for item in metadata}
+    pattern = next((item.pattern for item in metadata if getattr(item, "pattern", None)), None)
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        inner, *more = get_args(annotation)
+        return _of(inner, [*metadata, *_unpacked(more)])
+    if origin in (Union, UnionType):
+        return st.one_of(*(_of(part, ()) for part in get_args(annotation)))
+    if origin is Literal:
+        return st.sampled_from(get_args(annotation))
+    least = bounds[MinLen].min_length if MinLen in bounds else 0
+    most = bounds[MaxLen].max_length if MaxLen in bounds else None
+    if origin is tuple:
+        size = min(most or LONGEST_DRAWN, LONGEST_DRAWN)
+        return st.lists(_of(get_args(annotation)[0], ()), min_size=least, max_size=size).map(tuple)
+    if annotation is NoneType:
+        return st.none()
+    if annotation is bool:
+        return st.booleans()
+    if annotation is int:
+        return st.integers(bounds[Ge].ge, bounds[Le].le)
+    if annotation is float:
+        return st.floats(min_value=bounds[Ge].ge, allow_nan=False, allow_infinity=False)
+    if annotation is bytes:
+        return st.binary(min_size=least, max_size=min(most or 64, max(least, 64)))
+    if annotation is str and pattern is not None:
+        return st.from_regex(pattern.removeprefix("^").removesuffix("$"), fullmatch=True)
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return st.sampled_from(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return instances(annotation)
+    raise NotImplementedError(f"no strategy for {annotation!r} with {metadata!r}")
+
+
+def _unpacked(metadata: Sequence[Any]) -> list[Any]:
+    """What pydantic's `Field(...)` inside `Annotated` stands for."""
+    found: list[Any] = []
+    for item in metadata:
+        found += item.metadata if isinstance(item, FieldInfo) else [item]
+    return found

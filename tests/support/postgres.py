@@ -1,0 +1,124 @@
+"""A throw-away PostgreSQL server on 127.0.0.1, in a directory of its own, with nothing safe about it.
+
+No fsync and no passwords: it lives for one test run. PostgreSQL refuses to run as root, so then it runs as `postgres`.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.ports import free_port
+from tests.support.process import ChildProcess
+
+ACCOUNT = "postgres"
+SUPERUSER = "covey"
+INITDB_TIMEOUT_S = 120
+
+
+class PostgresServer:
+    """A running server. Databases are made and dropped by name."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def url(self, database: str = "postgres") -> str:
+        """For SQLAlchemy, with the psycopg 3 driver."""
+        return f"postgresql+psycopg://{SUPERUSER}@127.0.0.1:{self._port}/{database}"
+
+    @contextmanager
+    def fresh_database(self) -> Iterator[str]:
+        """The URL of a new, empty database, dropped afterwards with whatever is still connected to it."""
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        self._execute(f'CREATE DATABASE "{name}"')
+        try:
+            yield self.url(name)
+        finally:
+            self._execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    def _execute(self, statement: str) -> None:
+        import psycopg
+
+        address = f"host=127.0.0.1 port={self._port} user={SUPERUSER} dbname=postgres connect_timeout=10"
+        with psycopg.connect(address, autocommit=True) as connection:
+            # A literal of ours; psycopg's type asks for one because statements must not be made of input.
+            connection.execute(statement.encode())
+
+
+@contextmanager
+def running_postgres() -> Iterator[PostgresServer]:
+    """Make a cluster, start it, and remove all of it afterwards."""
+    programs = _programs()
+    is_root = os.geteuid() == 0
+    # Not pytest's directory: that is closed to other accounts, and a socket's path may be 107 bytes at most.
+    base = Path(tempfile.mkdtemp(prefix="covey-pg-", dir="/tmp"))
+    data = base / "data"
+    try:
+        if is_root:
+            shutil.chown(base, ACCOUNT, ACCOUNT)
+        _initdb(programs / "initdb", data, account=ACCOUNT if is_root else None)
+        port = free_port()
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(port),
+            "unix_socket_directories": str(base),
+            "fsync": "off",
+            "synchronous_commit": "off",
+            "full_page_writes": "off",
+            "max_connections": "50",
+        }
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        server = ChildProcess(
+            [programs / "postgres", "-D", data, *options],
+            log=base / "postgres.log",
+            directory=base,
+            # Its "fast" shutdown; SIGTERM would wait for every client to leave.
+            stop_signal=signal.SIGINT,
+            user=ACCOUNT if is_root else None,
+        )
+        with server:
+            server.wait_for_line("ready to accept connections", timeout_s=60)
+            yield PostgresServer(port)
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+
+
+def _initdb(program: Path, data: Path, *, account: str | None) -> None:
+    made = subprocess.run(
+        [
+            *(program, "-D", data, "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8"),
+            *("--locale=C.UTF-8", "--no-sync", "--no-instructions"),
+        ],
+        cwd=data.parent,
+        user=account,
+        group=account,
+        extra_groups=() if account else None,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=INITDB_TIMEOUT_S,
+        check=False,
+    )
+    if made.returncode != 0:
+        raise AssertionError(f"initdb ended with exit code {made.returncode}:\n{made.stdout}")
+
+
+def _programs() -> Path:
+    """Debian keeps the server's programs off the path, one directory a version; the newest is taken."""
+    found = [
+        path.parent
+        for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")
+        if path.parent.parent.name.isdigit() and (path.parent / "postgres").exists()
+    ]
+    if found:
+        return max(found, key=lambda path: int(path.parent.name))
+    on_path = shutil.which("initdb")
+    if on_path is None:
+        raise AssertionError("the PostgreSQL server is not installed; ./run test installs it")
+    return Path(on_path).resolve().parent
