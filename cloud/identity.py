@@ -166,8 +166,10 @@ def leaf_key(csr: x509.CertificateSigningRequest) -> LeafPublicKey:
             )
 
 
-def open_identity(directory: Path, *, public_host: str, trust_domain: str, now: datetime) -> Identity:
+def open_identity(directory: Path, *, hosts: Sequence[str], trust_domain: str, now: datetime) -> Identity:
     """Load the identity; make what is missing and what is near its end. Raises `ConfigError` on damage.
+
+    `hosts`: names and addresses under which the hub is called; localhost and 127.0.0.1 always are.
 
     A CA or signing key that is half there is never replaced: every enrolled device hangs on it.
     """
@@ -175,7 +177,7 @@ def open_identity(directory: Path, *, public_host: str, trust_domain: str, now: 
     paths = Paths(directory)
     ca, ca_key = _open_ca(paths, now)
     signer = _open_signer(paths)
-    server_names = _server_names(public_host)
+    server_names = _server_names(hosts)
     _renew(
         ca, ca_key, paths.server, paths.server_key, HUB, server_names, ExtendedKeyUsageOID.SERVER_AUTH, now
     )
@@ -260,9 +262,9 @@ def _renew(
     write_private(path, made.public_bytes(Encoding.PEM))
 
 
-def _server_names(public_host: str) -> list[x509.GeneralName]:
+def _server_names(hosts: Sequence[str]) -> list[x509.GeneralName]:
     names: list[x509.GeneralName] = []
-    for host in dict.fromkeys([public_host, "localhost", "127.0.0.1"]):
+    for host in dict.fromkeys([*hosts, "localhost", "127.0.0.1"]):
         try:
             names.append(x509.IPAddress(ipaddress.ip_address(host)))
         except ValueError:

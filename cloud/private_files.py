@@ -1,7 +1,10 @@
-"""Files that only the hub's account may read: written whole or not at all. Blocking."""
+"""Files that only the hub's account may read, written whole or not at all; and the lock on its home. Blocking."""
 
+import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from shared.errors import ConfigError
@@ -50,3 +53,23 @@ def read_private(path: Path) -> bytes | None:
         raise ConfigError(
             f"{path} cannot be read ({error.strerror}); run this as the account that owns the hub."
         ) from error
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold `path` as a lock; it is free again when this process ends, however it ends.
+
+    Raises `ConfigError` if another process holds it.
+    """
+    try:
+        file = path.open("a+b")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be opened ({error.strerror}); fix its rights.") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"Another hub runs in {path.parent}; stop that one, or give this one its own --home."
+            ) from error
+        yield

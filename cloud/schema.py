@@ -30,10 +30,6 @@ def migrate(database: Database) -> None:
         raise UnavailableError(
             "The hub's database cannot be opened; see database_url, and whether the server is there."
         ) from error
-    except SQLAlchemyError as error:
-        raise ConfigError(
-            "The hub's database could not be migrated; it has other tables, or is damaged. Nothing was changed."
-        ) from error
 
 
 def _lock(connection: Connection) -> None:
@@ -58,4 +54,9 @@ def _upgrade(connection: Connection) -> None:
         if set(current) == set(known.get_heads()):
             return
         logger.info("migrating the database from %s", ", ".join(current) or "nothing")
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, "head")
+        except SQLAlchemyError as error:
+            raise ConfigError(
+                "The hub's database could not be migrated: it has other tables, or is damaged. Nothing was changed."
+            ) from error

@@ -18,6 +18,7 @@ from shared.errors import ConfigError
 
 FILE_NAME: Final = "hub.toml"
 HOME_VARIABLE: Final = "COVEY_HUB_HOME"
+EVERY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, never a default
 DEFAULT_HOME: Final = Path("~/.covey/hub")
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
@@ -120,8 +121,14 @@ class HubSettings(BaseModel):
     @property
     def local_url(self) -> str:
         """What programs on this machine call."""
-        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104 - compared, not bound
+        host = "127.0.0.1" if self.host in EVERY_ADDRESS else self.host
         return f"https://{_bracketed(host)}:{self.port}"
+
+    @property
+    def certificate_hosts(self) -> list[str]:
+        """What the server certificate is for: the public name, and where we listen unless that is everywhere."""
+        listening = [host for host in (self.host, self.mqtt_host) if host not in EVERY_ADDRESS]
+        return [self.public_host, *listening]
 
     @property
     def admin_token_file(self) -> Path:

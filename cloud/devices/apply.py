@@ -11,7 +11,7 @@ from shared.records import DeviceStarted
 
 def on_device_started(session: Session, applied: Applied, record: DeviceStarted) -> None:
     """The daemon's version, as of its last start."""
-    device = applied.find(session, Device, applied.principal)
+    device = session.get(Device, applied.principal)  # in the session already: ingest has locked it
     if device is not None:
         device.version = record.version
 

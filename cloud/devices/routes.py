@@ -21,7 +21,15 @@ from cloud.identity import Identity
 from cloud.journal.service import TAIL_MAX_RECORDS, verify
 from cloud.settings import HubSettings
 from shared.clock import Clock
-from shared.enrolment import CA_PATH, ENROL_PATH, SECRET_BYTES, BrokerAddress, EnrolRequest, EnrolResponse, Token
+from shared.enrolment import (
+    CA_PATH,
+    ENROL_PATH,
+    SECRET_BYTES,
+    BrokerAddress,
+    EnrolRequest,
+    EnrolResponse,
+    Token,
+)
 from shared.ids import ID_RANDOM_BYTES, Lane, id_from_random
 
 Name = Annotated[DeviceReference, Path()]

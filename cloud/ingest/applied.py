@@ -1,12 +1,15 @@
 """What a projection handler is told about the record it applies, and the rows it works on.
 
 One `Applied` serves a whole run of records: `seq` moves on from record to record. Tens of thousands of records a
-second pass here, so a handler does no query per record. It finds rows with `find` and makes them with `add`: both
-go through `rows`, which the slices' `PREFETCH` functions fill with a few queries a run. The session does not
-autoflush while handlers run; everything is written once, at the end of the run.
+second pass here, so a handler does no query per record and makes no ORM object. It finds rows with `find` and makes
+them with `make`: both give drafts (`cloud.ingest.drafts`), which have the model's columns as attributes, and which
+the slices' `PREFETCH` functions fill with a few queries a run. Everything is written once, at the end of the run.
 
     def on_node_moved(session: Session, applied: Applied, record: NodeMoved) -> None:
         node = applied.find(session, Node, (record.task, record.node))
+
+A handler that needs the rows as the database has them (a query over many, an ORM row, another slice's service) calls
+`settle` first, and `find` again afterwards.
 
 A handler that raises `CoveyError` dead-letters that one record, with the error's message as the reason; what the
 handler had changed is undone. It must not know whether records come from a broker or from a replay.
@@ -19,6 +22,7 @@ from typing import Any, TypeVar
 
 from sqlmodel import Session, SQLModel
 
+from cloud.ingest.drafts import Drafts
 from shared.records import Record
 
 Row = TypeVar("Row", bound=SQLModel)
@@ -41,26 +45,28 @@ class Applied:
     seq: int = 0
     touched_tasks: set[str] = field(default_factory=set)
     orders_for: set[str] = field(default_factory=set)
-    rows: dict[tuple[type[SQLModel], object], SQLModel | None] = field(default_factory=dict)
+    drafts: Drafts = field(default_factory=Drafts)
 
     def find(self, session: Session, model: type[Row], key: object) -> Row | None:
-        """The row of primary key `key` (a tuple if it has several columns), also if it was added in this run."""
-        place = (model, key)
-        if place not in self.rows:
-            self.rows[place] = session.get(model, key)
-        row = self.rows[place]
-        assert row is None or isinstance(row, model)
-        return row
+        """The row of primary key `key` (a tuple if it has several columns), also if it was made in this run."""
+        return self.drafts.find(session, model, key)
+
+    def make(self, model: type[Row], key: object, **values: object) -> Row:
+        """A new row, to be found by the records that follow."""
+        return self.drafts.make(model, key, **values)
 
     def add(self, session: Session, row: Row, key: object) -> Row:
-        """Add a new row, to be found by the records that follow."""
-        session.add(row)
-        self.rows[type(row), key] = row
-        return row
+        """As `make`, from an ORM row that was made already: for rows that are rare."""
+        values = {name: getattr(row, name) for name in type(row).model_fields}
+        return self.drafts.make(type(row), key, **values)
 
     def remember(self, model: type[Row], key: object, row: Row | None) -> None:
         """For `PREFETCH`: the row of `key` was read, or (None) is known not to exist."""
-        self.rows.setdefault((model, key), row)
+        self.drafts.remember(model, key, row)
+
+    def settle(self, session: Session) -> None:
+        """Write the drafts now. Those in hand are void."""
+        self.drafts.write(session)
 
 
 Handler = Callable[[Session, Applied, Any], None]

@@ -6,6 +6,7 @@ A group shares a commit. If anything in it fails, each of its messages gets a tr
 message costs only itself.
 """
 
+import gc
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -57,7 +58,8 @@ class Pipeline:
         """Handle a group; `fill` of the inbox sets the credit. Raises `UnavailableError` if the database is away."""
         outcome = Outcome()
         try:
-            self._handle_together(arrivals, fill, outcome)
+            with _collector_paused():
+                self._handle_together(arrivals, fill, outcome)
         except UnavailableError:
             raise
         except Exception:
@@ -123,6 +125,21 @@ class Pipeline:
         outcome.outgoing += turn.outgoing
         outcome.touched_tasks |= turn.touched_tasks
         outcome.counts += turn.counts
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep Python's cycle collector away from the thousands of records of a batch: they are freed without it.
+
+    It would walk them again and again while they are being made, which took a third of the time of ingest.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _act(turn: Turn, admitted: Admitted) -> None:

@@ -80,7 +80,7 @@ def _apply(
 ) -> tuple[int, str] | None:
     """Apply a run under a savepoint; or undo it and tell which record of it failed, and why."""
     tasks_before, orders_before = set(applied.touched_tasks), set(applied.orders_for)
-    applied.rows.clear()
+    applied.drafts.forget()
     index = 0
     try:
         with session.begin_nested(), session.no_autoflush:
@@ -89,6 +89,7 @@ def _apply(
             for index, (seq, record) in enumerate(run):  # noqa: B007  # read below, when a handler has failed
                 applied.seq = seq
                 handlers[type(record)](session, applied, record)
+            applied.settle(session)
             session.flush()
     except (UnavailableError, OperationalError):
         raise
@@ -101,5 +102,5 @@ def _apply(
         logger.exception("applying record %d of %s %s failed", applied.seq, applied.principal, applied.lane)
         return index, f"internal error: {type(error).__name__}"
     finally:
-        applied.rows.clear()
+        applied.drafts.forget()
     return None

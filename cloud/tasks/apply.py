@@ -67,14 +67,18 @@ def on_task_created(session: Session, applied: Applied, record: TaskCreated) -> 
     """Work that began on the device: a tree of one node that the device holds without a lease."""
     if applied.find(session, Task, record.task) is not None:
         raise ProtocolError("A task of this id is there already.", code="task_exists")
-    task = Task(
+    task = applied.make(
+        Task,
+        record.task,
         id=record.task,
         tenant=applied.tenant,
         origin=applied.principal,
         goal_hash=record.goal.hash,
         created_at=applied.now,
     )
-    node = Node(
+    applied.make(
+        Node,
+        (record.task, 0),
         task_id=record.task,
         node=0,
         kind=repository.AGENT,
@@ -85,10 +89,6 @@ def on_task_created(session: Session, applied: Applied, record: TaskCreated) -> 
         lease_s=0,
         updated_at=applied.now,
     )
-    applied.add(session, task, task.id)
-    # Without relationships between the tables, only this order keeps the foreign key.
-    session.flush()
-    applied.add(session, node, (node.task_id, node.node))
     _touch(applied, task)
 
 
@@ -101,7 +101,9 @@ def on_node_moved(session: Session, applied: Applied, record: NodeMoved) -> None
         task.origin != HUB or record.attempt == node.attempt
     )
     if not is_holder or _is_late(node, record.state, result_hash):
-        late = LateResult(
+        applied.make(
+            LateResult,
+            (applied.lane_id, applied.seq),
             lane_id=applied.lane_id,
             seq=applied.seq,
             task_id=task.id,
@@ -111,9 +113,16 @@ def on_node_moved(session: Session, applied: Applied, record: NodeMoved) -> None
             result_hash=result_hash,
             at=applied.now,
         )
-        applied.add(session, late, (late.lane_id, late.seq))
         _touch(applied, task)
         return
+    if node.parent is not None:
+        # What is above it follows from its siblings, by queries: those need rows, not drafts.
+        applied.settle(session)
+        row = session.get(Node, (node.task_id, node.node))
+        task_row = session.get(Task, node.task_id)
+        assert row is not None
+        assert task_row is not None
+        task, node = task_row, row
     moved = tree.move(
         session, node, record.state, now=applied.now, reason=record.reason, result_hash=result_hash
     )
@@ -126,7 +135,9 @@ def on_tool_intent(session: Session, applied: Applied, record: ToolIntent) -> No
     task, node = _find(session, applied, record)
     effect = _effect(session, applied, record.task, record.node, record.call)
     if effect is None:
-        effect = Effect(
+        effect = applied.make(
+            Effect,
+            (record.task, record.node, record.call, applied.principal),
             task_id=record.task,
             node=record.node,
             call=record.call,
@@ -134,7 +145,6 @@ def on_tool_intent(session: Session, applied: Applied, record: ToolIntent) -> No
             tool=record.tool,
             arguments_hash=record.arguments.hash,
         )
-        applied.add(session, effect, (record.task, record.node, record.call, applied.principal))
     effect.intents += 1
     _renew(applied, task, node)
 

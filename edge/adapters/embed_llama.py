@@ -8,14 +8,10 @@ at its barriers, which halves the decoding speed of the chat model beside it.
 import asyncio
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
 from edge.models.native import Encoder, Weights
 from edge.models.worker import ModelWorker
 from shared.errors import ConfigError
-
-MAX_TEXTS_PER_PASS: Final = 32
-PASS_TOKENS: Final = 512
 
 
 class Embedder:
@@ -29,8 +25,10 @@ class Embedder:
         idle_unload_s: float = 0.0,
     ) -> None:
         """Texts longer than `context_tokens` are cut. `idle_unload_s` 0: stay loaded until `close`."""
-        if not 2 < context_tokens <= PASS_TOKENS:
-            raise ConfigError(f"The context of the embedding model {name} must be 3 to {PASS_TOKENS} tokens.")
+        if not 2 < context_tokens <= Encoder.PASS_TOKENS:
+            raise ConfigError(
+                f"The context of the embedding model {name} must be 3 to {Encoder.PASS_TOKENS} tokens."
+            )
         self._path = path
         self._name = name
         self._context_tokens = context_tokens
@@ -61,9 +59,7 @@ class Embedder:
     def _load(self) -> "_Loaded":
         weights = Weights(self._path, name=self._name)
         try:
-            encoder = Encoder(
-                weights, batch_tokens=PASS_TOKENS, max_texts=MAX_TEXTS_PER_PASS, threads=self._threads
-            )
+            encoder = Encoder(weights, threads=self._threads)
         except BaseException:
             weights.close()
             raise
@@ -96,7 +92,7 @@ def _passes(texts: Sequence[list[int]]) -> Iterator[list[list[int]]]:
     """Consecutive groups which fit into one pass."""
     some: list[list[int]] = []
     for text in texts:
-        if some and (len(some) == MAX_TEXTS_PER_PASS or sum(map(len, some)) + len(text) > PASS_TOKENS):
+        if some and (len(some) == Encoder.MAX_TEXTS or sum(map(len, some)) + len(text) > Encoder.PASS_TOKENS):
             yield some
             some = []
         some.append(text)

@@ -17,7 +17,6 @@ from edge.models.native import Encoder, Weights
 
 EMBEDDING_TEXTS: Final = 64
 EMBEDDING_ROUNDS: Final = 3
-EMBEDDING_PASS_TOKENS: Final = 512
 _TEXT: Final = "The reading of the cold room was above the permitted range for eleven minutes."
 
 
@@ -68,11 +67,9 @@ def resident_bytes() -> int:
 
 def _embedding_speed(weights: Weights, *, threads: int) -> float:
     text = weights.tokenize(_TEXT, parse_special=False, add_special=True)
-    per_pass = EMBEDDING_PASS_TOKENS // len(text)
+    per_pass = min(Encoder.MAX_TEXTS, Encoder.PASS_TOKENS // len(text))
     best_s = float("inf")
-    with closing(
-        Encoder(weights, batch_tokens=EMBEDDING_PASS_TOKENS, max_texts=per_pass, threads=threads)
-    ) as encoder:
+    with closing(Encoder(weights, threads=threads)) as encoder:
         for _ in range(EMBEDDING_ROUNDS):
             began = time.perf_counter()
             for _ in range(0, EMBEDDING_TEXTS, per_pass):

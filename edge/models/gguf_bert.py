@@ -82,7 +82,7 @@ def _read_safetensors(path: Path) -> dict[str, "Array"]:
             if key != "__metadata__":
                 start, end = entry["data_offsets"]
                 arrays[key] = data[start:end].view(types[entry["dtype"]]).reshape(entry["shape"])
-    except (OSError, ValueError, KeyError, TypeError, struct.error) as exc:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as exc:
         raise ConfigError(f"{path} is not a readable safetensors file: {exc}.") from exc
     return arrays
 

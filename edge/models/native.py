@@ -258,17 +258,19 @@ class Context:
 class Encoder:
     """Sentence vectors from an embedding model: many short texts in one pass, nothing kept between passes."""
 
-    def __init__(self, weights: Weights, *, batch_tokens: int, max_texts: int, threads: int) -> None:
+    # llama.cpp aborts the process when the first is not a multiple of the second.
+    PASS_TOKENS: Final = 512
+    MAX_TEXTS: Final = 32
+
+    def __init__(self, weights: Weights, *, threads: int) -> None:
         """Raises: UnavailableError when llama.cpp cannot get the memory."""
         lib = llama()
         self._lib = lib
-        self.batch_tokens = batch_tokens
-        self.max_texts = max_texts
         self._width = weights.width
         params = lib.llama_context_default_params()
         # Attention is not causal: a text must fit into one physical batch.
-        params.n_ctx = params.n_batch = params.n_ubatch = batch_tokens
-        params.n_seq_max = max_texts
+        params.n_ctx = params.n_batch = params.n_ubatch = self.PASS_TOKENS
+        params.n_seq_max = self.MAX_TEXTS
         params.kv_unified = True
         params.n_threads = params.n_threads_batch = thread_count(threads)
         params.embeddings = True
@@ -276,7 +278,7 @@ class Encoder:
         self.handle = lib.llama_init_from_model(weights.handle, params)
         if not self.handle:
             raise UnavailableError(f"There is not enough memory for {weights.name}.", code="model_memory")
-        self._batch = lib.llama_batch_init(batch_tokens, 0, 1)
+        self._batch = lib.llama_batch_init(self.PASS_TOKENS, 0, 1)
 
     def close(self) -> None:
         if self.handle:
@@ -285,7 +287,9 @@ class Encoder:
             self.handle = None
 
     def encode(self, texts: Sequence[Sequence[int]]) -> list[list[float]]:
-        """One unit vector a text. At most `max_texts` texts and `batch_tokens` tokens together."""
+        """One unit vector a text. At most MAX_TEXTS texts with PASS_TOKENS tokens together."""
+        assert len(texts) <= self.MAX_TEXTS
+        assert sum(map(len, texts)) <= self.PASS_TOKENS
         import numpy as np
 
         batch = self._batch

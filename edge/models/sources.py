@@ -233,7 +233,7 @@ def _fetch_range(client: "httpx.Client", url: str, file: ModelFile, part: Path, 
         else:
             raise SourceError(f"answers with status {response.status_code}")
         with _appending(part, have) as out:
-            for chunk in response.iter_bytes(CHUNK_BYTES):
+            for chunk in response.iter_raw():  # as it comes: what is held back would be lost with the line
                 have += len(chunk)
                 if have > file.size_bytes:
                     raise SourceError("delivers more than the file", is_wrong=True)

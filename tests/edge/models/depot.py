@@ -68,7 +68,7 @@ class Depot:
         request.end_headers()
         match self.manner:
             case Manner.BREAKING_OFF:
-                body = body[: len(body) // 2]
+                body = body[: (len(body) + 1) // 2]
             case Manner.SILENT:
                 body = b""
             case Manner.ENDLESS:
@@ -86,8 +86,7 @@ def open_depot(content: bytes, manner: Manner = Manner.WELL) -> Iterator[Depot]:
         def do_GET(self) -> None:
             depot.answer(self)
 
-        def log_message(self, format: str, *args: object) -> None:
-            del format, args
+        def log_message(self, *_line: object) -> None: ...
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         depot.port = server.server_port

@@ -134,10 +134,11 @@ def test_unreachable_publisher_falls_to_the_next_source_with_one_line(depot: Dep
 
 
 def test_next_source_continues_what_the_first_began(depot: Depot, target: Path) -> None:
-    with open_depot(CONTENT, Manner.BREAKING_OFF) as first:
-        leave_part(target, CONTENT[: len(CONTENT) - 1])
+    with open_depot(CONTENT, Manner.SILENT) as first:
+        leave_part(target, CONTENT[:1000])
         fetch(target, LocalSource(target.parent / "absent"), first.source(), depot.source())
     assert target.read_bytes() == CONTENT
+    assert depot.ranges == ["bytes=1000-"]
 
 
 def test_local_file_and_directory_are_sources(tmp_path: Path, target: Path) -> None:

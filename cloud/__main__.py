@@ -1,0 +1,107 @@
+"""`covey-hub`: parse, call, map errors to exit codes. One sentence on standard error, never a traceback.
+
+    0 done   1 the task that was waited for did not succeed   2 usage   69 not there now   75 a bound was reached
+    76 not as the protocol says   77 refused   78 settings, files or keys are wrong   130 interrupted
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+import click
+import typer
+from pydantic import ValidationError
+
+from cloud.cli import devices, hub, journal, tasks, tokens
+from cloud.cli.client import Connection
+from cloud.cli.options import Common
+from cloud.errors import exit_code_of
+from shared.errors import CoveyError
+
+EXIT_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = 130
+ANYWHERE: Final = ("--home", "--url", "--token-file", "--ca-file", "--log-level")
+"""Options of `covey-hub` itself, which people write behind the command as well."""
+
+app = typer.Typer(
+    help="Run a Covey hub, and use one.",
+    epilog="--home, --url, --token-file, --ca-file and --log-level may stand before or after the command.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(hub.up)
+app.command()(hub.serve)
+app.add_typer(tokens.app, name="token")
+app.add_typer(devices.app, name="device")
+app.add_typer(tasks.app, name="task")
+app.add_typer(journal.app, name="journal")
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    home: Annotated[Path | None, typer.Option(help="The hub's directory (~/.covey/hub).")] = None,
+    url: Annotated[str | None, typer.Option(help="Address of a hub elsewhere: https://HOST:PORT.")] = None,
+    token_file: Annotated[Path | None, typer.Option(help="File with the admin token of that hub.")] = None,
+    ca_file: Annotated[Path | None, typer.Option(help="PEM file of that hub's CA.")] = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "warning",
+) -> None:
+    if log_level not in ("debug", "info", "warning", "error"):
+        raise typer.BadParameter("it is debug, info, warning or error", param_hint="--log-level")
+    connection = Connection(home=home, url=url, token_file=token_file, ca_file=ca_file)
+    context.obj = Common(connection=connection, log_level=log_level)
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line; returns the exit code."""
+    try:
+        result = app(hoisted(arguments), prog_name="covey-hub", standalone_mode=False)
+    except CoveyError as error:
+        return _fail(str(error), exit_code_of(error))
+    except ValidationError as error:  # a request that the API would refuse as well
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "request"
+        return _fail(f"{place}: {first['msg']}.", EXIT_USAGE)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+def hoisted(arguments: list[str]) -> list[str]:
+    """The same command line with the options of `ANYWHERE` in front. What follows `--` is left alone."""
+    front: list[str] = []
+    rest: list[str] = []
+    waiting = list(arguments)
+    while waiting:
+        argument = waiting.pop(0)
+        if argument == "--":
+            return [*front, *rest, argument, *waiting]
+        name, separator, _ = argument.partition("=")
+        if name not in ANYWHERE:
+            rest.append(argument)
+        elif separator or not waiting:
+            front.append(argument)
+        else:
+            front += [argument, waiting.pop(0)]
+    return front + rest
+
+
+def main() -> None:
+    sys.exit(run(sys.argv[1:]))
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"covey-hub: {message}", err=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The commands of `covey-hub`. They know the HTTP API and its schemas, and nothing behind it."""

@@ -1,0 +1,60 @@
+"""`covey-hub device …`: who is there, and in what state."""
+
+from collections.abc import Iterator
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from cloud.cli import show
+from cloud.cli.client import HubClient
+from cloud.cli.options import AsJson, connection
+from cloud.devices.schemas import DevicePage, DeviceSummary, DeviceView
+
+app = typer.Typer(help="Enrolled devices.", no_args_is_help=True)
+
+PAGE_ROWS = 500
+
+
+def every_device(hub: HubClient, tenant: str | None) -> Iterator[DeviceSummary]:
+    """All devices, page by page."""
+    after: str | None = ""
+    while after is not None:
+        params = {"after": after, "limit": PAGE_ROWS, **({} if tenant is None else {"tenant": tenant})}
+        page = hub.get(DevicePage, "/v1/devices", params)
+        yield from page.devices
+        after = page.next
+
+
+def device_path(name: str) -> str:
+    return f"/v1/devices/{quote(name, safe='')}"
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show all devices."""
+    with HubClient(connection(context)) as hub:
+        found = list(every_device(hub, tenant))
+    if as_json:
+        show.as_json(found)
+    else:
+        show.console.print(show.devices(found))
+
+
+@app.command("show")
+def show_(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="NAME, or TENANT.NAME.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show one device: presence, logs, refusals, dead letters."""
+    with HubClient(connection(context)) as hub:
+        view = hub.get(DeviceView, device_path(name))
+    if as_json:
+        show.as_json(view)
+    else:
+        show.console.print(show.device(view))

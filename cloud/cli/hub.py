@@ -1,0 +1,120 @@
+"""`covey-hub up` and `covey-hub serve`: run the hub in the foreground."""
+
+import asyncio
+import json
+import logging
+import os
+import queue
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging.handlers import QueueHandler, QueueListener
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cloud.cli.options import AsJson, common, home
+from cloud.private_files import write_private
+from cloud.settings import HubSettings
+
+ADDRESS_FILE = "address.json"
+LOG_QUEUE_MAX_LINES = 10_000
+
+Port = Annotated[int | None, typer.Option(min=1, max=65_535, help="Port of the HTTPS API (8443).")]
+Host = Annotated[str | None, typer.Option(help="Address on which HTTPS listens (127.0.0.1).")]
+PublicHost = Annotated[
+    str | None, typer.Option(help="Name or address by which devices reach this machine (localhost).")
+]
+DatabaseUrl = Annotated[str | None, typer.Option(help="SQLAlchemy URL; without it SQLite in the home directory.")]
+
+
+def up(
+    context: typer.Context,
+    port: Port = None,
+    host: Host = None,
+    public_host: PublicHost = None,
+    mqtt_port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Port of the broker (8883).")] = None,
+    mqtt_host: Annotated[str | None, typer.Option(help="Address of the broker (127.0.0.1).")] = None,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the hub with its own broker, until Ctrl-C. The first run makes keys, database and admin token."""
+    flags = {
+        "port": port,
+        "host": host,
+        "public_host": public_host,
+        "mqtt_port": mqtt_port,
+        "mqtt_host": mqtt_host,
+        "database_url": database_url,
+    }
+    _run(context, flags, has_own_broker=True, as_json=as_json)
+
+
+def serve(
+    context: typer.Context,
+    mqtt_url: Annotated[str | None, typer.Option(help="The broker: mqtts://HOST:PORT.")] = None,
+    port: Port = None,
+    host: Host = None,
+    public_host: PublicHost = None,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the hub on a broker that is there already, until Ctrl-C."""
+    flags = {
+        "mqtt_url": mqtt_url,
+        "port": port,
+        "host": host,
+        "public_host": public_host,
+        "database_url": database_url,
+    }
+    _run(context, flags, has_own_broker=False, as_json=as_json)
+
+
+def _run(context: typer.Context, flags: dict[str, Any], *, has_own_broker: bool, as_json: bool) -> None:
+    # Only these two commands need the server's libraries; the others start much faster without them.
+    from cloud import server
+    from cloud.wiring import open_hub
+
+    settings = HubSettings.load(home(context), flags)
+    address_file = settings.home / ADDRESS_FILE
+    with _logging(common(context).log_level), open_hub(settings, has_own_broker=has_own_broker) as hub:
+
+        def ready() -> None:
+            broker = f"mqtts://{hub.broker.host}:{hub.broker.port}"
+            facts = {"url": settings.local_url, "public_url": settings.url, "broker": broker, "pid": os.getpid()}
+            write_private(address_file, json.dumps(facts).encode())
+            if as_json:
+                typer.echo(json.dumps({"event": "ready", "home": str(settings.home), **facts}))
+            else:
+                typer.echo(f"covey-hub: ready {settings.local_url} (broker {broker}, home {settings.home})")
+
+        try:
+            asyncio.run(server.run(hub.parts, ready))
+        finally:
+            _forget(address_file)
+
+
+def _forget(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _logging(level: str) -> Iterator[None]:
+    """Log to standard error through a queue, so that a slow disk or terminal cannot stall the event loop."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    lines: queue.Queue[Any] = queue.Queue(LOG_QUEUE_MAX_LINES)
+    listener = QueueListener(lines, handler)
+    root = logging.getLogger()
+    entrance = QueueHandler(lines)
+    root.addHandler(entrance)
+    root.setLevel(level.upper())
+    # uvicorn's own news is ours to tell; its errors are not.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    listener.start()
+    try:
+        yield
+    finally:
+        listener.stop()
+        root.removeHandler(entrance)

@@ -1,0 +1,253 @@
+"""How `covey-hub` prints: tables for people, JSON for programs. Everything shown may come from a device, so no markup."""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from pydantic import BaseModel
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cloud.devices.schemas import DeviceSummary, DeviceView, JournalPage, TokenView, Verification
+from cloud.tasks.schemas import NodeView, TaskSummary, TaskView
+
+STATE_STYLES = {
+    "succeeded": "green",
+    "active": "green",
+    "failed": "red",
+    "timed_out": "red",
+    "rejected": "red",
+    "expired": "red",
+    "quarantined": "red",
+    "revoked": "red",
+    "running": "cyan",
+    "waiting": "yellow",
+    "cancelled": "yellow",
+}
+LINE_CHARS = 400
+
+console = Console(highlight=False, soft_wrap=False)
+
+
+def as_json(value: BaseModel | Sequence[BaseModel]) -> None:
+    """One JSON document on standard output."""
+    if isinstance(value, BaseModel):
+        document = value.model_dump(mode="json")
+    else:
+        document = [item.model_dump(mode="json") for item in value]
+    print(json.dumps(document, ensure_ascii=False, indent=2), flush=True)  # noqa: T201 - the command's output
+
+
+def as_json_line(value: BaseModel) -> None:
+    print(value.model_dump_json(), flush=True)  # noqa: T201 - the command's output
+
+
+def line(text: str) -> None:
+    console.print(Text(text))
+
+
+def tokens(rows: Iterable[TokenView]) -> Table:
+    table = _table("token", "device", "labels", "expires", "used")
+    for row in rows:
+        used = "" if row.used_at is None else f"{_when(row.used_at)} by {row.used_by}"
+        device = f"{row.tenant}.{row.device or '(any name)'}"
+        _row(table, row.id, device, _labels(row.labels), _when(row.expires_at), used)
+    return table
+
+
+def devices(rows: Iterable[DeviceSummary]) -> Table:
+    table = _table("device", "status", "broker", "last hello", "last record", "orders waiting", "version", "labels")
+    for row in rows:
+        presence = row.presence
+        _row(
+            table,
+            row.principal,
+            state(row.status),
+            "connected" if presence.broker_online else "away",
+            _when(presence.last_hello_at),
+            _when(presence.last_record_at),
+            str(row.orders_waiting),
+            row.version or "",
+            _labels(row.labels),
+        )
+    return table
+
+
+def device(view: DeviceView) -> RenderableType:
+    presence = view.presence
+    facts = Table(box=None, show_header=False, pad_edge=False)
+    reason = f" ({view.status_reason})" if view.status_reason else ""
+    at_broker = "connected" if presence.broker_online else "away"
+    for name, value in (
+        ("device", view.principal),
+        ("status", view.status + reason),
+        ("labels", _labels(view.labels)),
+        ("version", view.version or "unknown"),
+        ("enrolled", _when(view.enrolled_at)),
+        ("certificate until", _when(view.certificate_not_after)),
+        ("signing key", view.signing_kid),
+        ("broker", f"{at_broker} since {_when(presence.broker_at) or 'never seen'}"),
+        ("last hello", _when(presence.last_hello_at) or "never"),
+        ("last acknowledgement", _when(presence.last_ack_at) or "never"),
+        ("last record", _when(presence.last_record_at) or "never"),
+    ):
+        _row(facts, name, value)
+    lanes = _table("log", "epoch", "records", "acknowledged", "lag", "state")
+    for lane in view.lanes:
+        fork = "" if lane.forked_at_seq is None else f"forked at {lane.forked_at_seq}"
+        _row(
+            lanes,
+            lane.lane,
+            lane.epoch[:8],
+            str(lane.head_seq),
+            "" if lane.acked is None else str(lane.acked),
+            "" if lane.lag is None else str(lane.lag),
+            fork or lane.phase or "",
+        )
+    parts: list[RenderableType] = [facts, lanes]
+    if view.refusals:
+        refusals = _table("refused because", "messages", "last")
+        for refusal in view.refusals:
+            _row(refusals, refusal.reason, str(refusal.count), _when(refusal.last_at))
+        parts.append(refusals)
+    if view.dead_letters:
+        letters = _table(f"dead letters ({view.dead_letter_count})", "record", "reason", "at")
+        for letter in view.dead_letters:
+            _row(letters, letter.lane, str(letter.seq), letter.reason, _when(letter.at))
+        parts.append(letters)
+    return Group(*parts)
+
+
+def tasks(rows: Iterable[TaskSummary]) -> Table:
+    table = _table("task", "state", "created", "origin", "goal")
+    for row in rows:
+        goal = _one_line(row.goal or "(withheld)", 80)
+        _row(table, row.id, state(row.state), _when(row.created_at), row.origin, goal)
+    return table
+
+
+def task(view: TaskView) -> RenderableType:
+    asked = ", cancel requested" if view.is_cancel_requested and _is_open(view) else ""
+    head = Text.assemble(
+        (f"task {view.id}", "bold"),
+        "  ",
+        state(view.state),
+        asked,
+        f"  from {view.origin}, {_when(view.created_at)}\n",
+        view.goal or "(withheld)",
+    )
+    table = _table("node", "where", "state", "tries", "tool calls", "result")
+    for node in view.nodes:
+        where = node.place
+        if node.principal and node.place.startswith("any"):
+            where = f"{node.place} on {node.principal}"
+        _row(
+            table,
+            str(node.node),
+            where,
+            _node_state(node),
+            str(node.attempt),
+            "\n".join(_effects(node)),
+            node.result or "",
+        )
+    parts: list[RenderableType] = [head, table]
+    if view.late_results:
+        late = _table("late results", "node", "state", "result", "at")
+        for each in view.late_results:
+            _row(late, each.principal, str(each.node), state(each.state), each.result or "", _when(each.at))
+        parts.append(late)
+    return Group(*parts)
+
+
+def journal(page: JournalPage) -> Table:
+    table = _table("seq", "at", "kind", "record")
+    for record in page.records:
+        if record.record is None:
+            text = f"not understood: {record.dead_letter}"
+        else:
+            hidden = ("kind", "at_ms")
+            fields = {key: value for key, value in record.record.items() if key not in hidden}
+            text = _one_line(json.dumps(fields, ensure_ascii=False), LINE_CHARS)
+            if record.dead_letter is not None:
+                text = f"not applied: {record.dead_letter}; {text}"
+        _row(table, str(record.seq), _when(record.at), record.kind, text)
+    return table
+
+
+def verifications(results: Iterable[Verification]) -> Table:
+    table = _table("device", "log", "epoch", "records", "seals", "sealed up to", "outcome")
+    for result in results:
+        for lane in result.lanes:
+            outcome = Text("sound", "green")
+            if lane.problem is not None:
+                outcome = Text(f"record {lane.broken_at}: {lane.problem}", "red")
+            _row(
+                table,
+                result.principal,
+                lane.lane,
+                lane.epoch[:8],
+                str(lane.records),
+                str(lane.seals),
+                str(lane.sealed_upto),
+                outcome,
+            )
+    return table
+
+
+def state(name: str) -> Text:
+    return Text(name, STATE_STYLES.get(name, ""))
+
+
+def _node_state(node: NodeView) -> Text:
+    text = state(node.state)
+    if node.reason:
+        text.append(f" ({node.reason})")
+    if node.is_cancel_requested and node.state in ("queued", "offered", "running", "waiting"):
+        text.append(", cancel requested")
+    return text
+
+
+def _effects(node: NodeView) -> Iterable[str]:
+    for effect in node.effects:
+        if effect.question == "asked":
+            outcome = "did it happen?"
+        elif effect.results == 0:
+            outcome = "begun"
+        else:
+            outcome = "ok" if effect.ok else "failed"
+        yield f"{effect.call} {effect.tool}: {outcome}"
+
+
+def _is_open(view: TaskView) -> bool:
+    return view.state in ("queued", "offered", "running", "waiting")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(Text(column), overflow="fold")
+    return table
+
+
+def _row(table: Table, *cells: str | Text) -> None:
+    # Text, not str: rich would read square brackets in a device's words as its markup.
+    table.add_row(*(cell if isinstance(cell, Text) else Text(_printable(cell)) for cell in cells))
+
+
+def _printable(text: str) -> str:
+    """Without control characters, which a terminal would obey."""
+    return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
+
+
+def _one_line(text: str, max_chars: int) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= max_chars else flat[: max_chars - 1] + "…"
+
+
+def _labels(values: dict[str, str]) -> str:
+    return " ".join(f"{key}={value}" for key, value in sorted(values.items()))
+
+
+def _when(instant: datetime | None) -> str:
+    return "" if instant is None else instant.astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,138 @@
+"""Rows being worked on by projections, without the cost of ORM objects.
+
+A draft has the columns of its table as plain attributes. It is read with, or made in place of, an ORM row, changed
+freely, and written at the end of a run with one `executemany` a table: new rows first, in the order that foreign keys
+ask for, then the columns that changed. This is some twenty times cheaper a row than the unit of work.
+
+    node = drafts.find(session, Node, (task_id, 0))
+    node.state = "running"
+    drafts.write(session)
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import field, make_dataclass
+from functools import cache
+from operator import attrgetter
+from typing import Any, Final, TypeVar, cast
+
+from pydantic_core import PydanticUndefined
+from sqlalchemy import Table, bindparam
+from sqlmodel import Session, SQLModel
+
+Row = TypeVar("Row", bound=SQLModel)
+
+_KEY_PREFIX: Final = "key_"
+
+
+class Drafts:
+    """The rows of one run, by model and primary key (a tuple if it has several columns)."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[type[SQLModel], object], Any] = {}
+        self._before: dict[tuple[type[SQLModel], object], tuple[object, ...]] = {}
+        self._new: dict[type[SQLModel], list[Any]] = defaultdict(list)
+
+    def find(self, session: Session, model: type[Row], key: object) -> Row | None:
+        """The draft of a row, or None. What was remembered, made or found before costs no query."""
+        place = (model, key)
+        try:
+            return cast("Row | None", self._rows[place])
+        except KeyError:
+            self.remember(model, key, session.get(model, key))
+            return cast("Row | None", self._rows[place])
+
+    def make(self, model: type[Row], key: object, **values: object) -> Row:
+        """A new row of these values and the model's defaults."""
+        draft = _shape(model).make(**values)
+        self._rows[model, key] = draft
+        self._new[model].append(draft)
+        return cast("Row", draft)
+
+    def remember(self, model: type[Row], key: object, row: Row | None) -> None:
+        """This row was read; or (None) it is known not to exist. What is remembered already stays."""
+        place = (model, key)
+        if place in self._rows:
+            return
+        if row is None:
+            self._rows[place] = None
+            return
+        shape = _shape(model)
+        before = shape.values_of(row)
+        self._rows[place] = shape.make(*before)
+        self._before[place] = before
+
+    def write(self, session: Session) -> None:
+        """Write what is new and what has changed, and forget everything. ORM rows of the same models are read anew."""
+        session.flush()
+        for table in SQLModel.metadata.sorted_tables:
+            for model, drafts in self._new.items():
+                shape = _shape(model)
+                if shape.table is table:
+                    columns = shape.columns
+                    rows = [dict(zip(columns, shape.values_of(each), strict=True)) for each in drafts]
+                    session.execute(table.insert(), rows)
+        for (model, names), changes in self._changes().items():
+            session.execute(_update(model, names), changes)
+        models = {model for model, _ in self._rows}
+        for row in list(session.identity_map.values()):
+            if type(row) in models:
+                session.expire(row)
+        self.forget()
+
+    def forget(self) -> None:
+        """Throw everything away."""
+        self._rows.clear()
+        self._before.clear()
+        self._new.clear()
+
+    def _changes(self) -> dict[tuple[type[SQLModel], tuple[str, ...]], list[dict[str, object]]]:
+        changes: dict[tuple[type[SQLModel], tuple[str, ...]], list[dict[str, object]]] = defaultdict(list)
+        for (model, key), before in self._before.items():
+            shape = _shape(model)
+            after = shape.values_of(self._rows[model, key])
+            if after == before:
+                continue
+            changed = {
+                name: new
+                for name, old, new in zip(shape.columns, before, after, strict=True)
+                if old is not new and old != new
+            }
+            keys = {f"{_KEY_PREFIX}{name}": before[shape.columns.index(name)] for name in shape.keys}
+            changes[model, tuple(changed)].append({**changed, **keys})
+        return changes
+
+
+class _Shape:
+    """What is known of a model's table: its columns in order, and a class of drafts."""
+
+    def __init__(self, model: type[SQLModel]) -> None:
+        self.table: Table = model.__table__  # type: ignore[attr-defined]  # SQLModel does not declare it
+        self.columns = tuple(column.name for column in self.table.columns)
+        self.keys = tuple(column.name for column in self.table.primary_key)
+        self.values_of = cast("Callable[[object], tuple[object, ...]]", attrgetter(*self.columns))
+        self.make = make_dataclass(
+            f"{model.__name__}Draft",
+            [(name, Any, field(default=_default(model, name))) for name in self.columns],
+            slots=True,
+        )
+
+
+@cache
+def _shape(model: type[SQLModel]) -> _Shape:
+    return _Shape(model)
+
+
+def _default(model: type[SQLModel], name: str) -> object:
+    value = model.model_fields[name].default
+    # A column without a value is refused by the database, as it would be for an ORM row.
+    return None if value is PydanticUndefined else value
+
+
+@cache
+def _update(model: type[SQLModel], names: tuple[str, ...]) -> Any:
+    shape = _shape(model)
+    statement = shape.table.update()
+    for key in shape.keys:
+        statement = statement.where(shape.table.c[key] == bindparam(f"{_KEY_PREFIX}{key}"))
+    return statement.values({name: bindparam(name) for name in names})

@@ -1,0 +1,164 @@
+"""The hub as a process: HTTPS beside ingest, sweep and broker; ready once, stopped in order.
+
+Start: broker, then ingest and sweep, then HTTPS. Stop (SIGTERM, SIGINT, or any part failing): HTTPS first, so nobody
+gets half an answer; then ingest, which says goodbye on its connection; then the broker. A part that fails ends the
+whole hub with that error: a supervisor restarts it, and nothing acknowledged is lost.
+"""
+
+import asyncio
+import signal
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import uvicorn
+from fastapi import FastAPI
+
+from cloud.tasks.feed import TaskFeed
+from shared.errors import ConfigError, CoveyError, UnavailableError
+
+
+class Broker(Protocol):
+    """A broker that the hub itself runs (`cloud.adapters.broker_mosquitto`)."""
+
+    async def start(self) -> None: ...
+
+    async def watch(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """Where HTTPS listens, and with which certificate."""
+
+    host: str
+    port: int
+    certificate: Path
+    key: Path
+    shutdown_timeout_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What runs. `background`: name and endless coroutine of each part beside HTTPS."""
+
+    app: FastAPI
+    listener: Listener
+    feed: TaskFeed
+    background: Mapping[str, Callable[[], Coroutine[Any, Any, None]]]
+    broker: Broker | None
+
+
+async def run(parts: Parts, on_ready: Callable[[], None]) -> None:
+    """Until asked to stop. `on_ready` is called once, when HTTPS answers. Raises the `CoveyError` of a failed part."""
+    sock = _listen(parts.listener)
+    server = _Server(_configuration(parts), on_ready)
+    try:
+        async with _broker_running(parts.broker), asyncio.TaskGroup() as group:
+            beside = [group.create_task(work(), name=name) for name, work in parts.background.items()]
+            with _stopping_on_signals(server, parts.feed):
+                await server.serve(sockets=[sock])
+            for task in beside:
+                task.cancel()
+    except* CoveyError as failed:
+        raise _first(failed) from failed
+    finally:
+        sock.close()
+
+
+@asynccontextmanager
+async def _broker_running(broker: Broker | None) -> AsyncIterator[None]:
+    if broker is None:
+        yield
+        return
+    await broker.start()
+    watch = asyncio.create_task(broker.watch(), name="broker")
+    try:
+        yield
+    finally:
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+        await broker.stop()
+
+
+def _listen(listener: Listener) -> socket.socket:
+    family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
+    try:
+        return socket.create_server((listener.host, listener.port), family=family, backlog=512)
+    except OSError as error:
+        raise UnavailableError(
+            f"Cannot listen on {listener.host}:{listener.port} ({error.strerror}); stop what does, or choose"
+            " another with --port."
+        ) from error
+
+
+def _configuration(parts: Parts) -> uvicorn.Config:
+    config = uvicorn.Config(
+        parts.app,
+        http="h11",  # one implementation everywhere, with bounds on header sizes
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ssl_certfile=parts.listener.certificate,
+        ssl_keyfile=parts.listener.key,
+        timeout_graceful_shutdown=parts.listener.shutdown_timeout_s,
+    )
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"{parts.listener.certificate} or its key cannot be used; remove both and start again."
+        ) from error
+    if config.ssl is not None:
+        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+    return config
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with the signals left to us, and a word when it listens."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.should_exit:
+            self._on_ready()
+
+
+@contextmanager
+def _stopping_on_signals(server: uvicorn.Server, feed: TaskFeed) -> Generator[None, None, None]:
+    """The first SIGTERM or SIGINT stops in order, the second does not wait for open requests."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        server.force_exit = server.should_exit
+        server.should_exit = True
+        feed.close()
+
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+def _first(failed: BaseExceptionGroup[CoveyError]) -> CoveyError:
+    inner = failed.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
