@@ -1,7 +1,7 @@
 """`covey-hub`: parse, call, map errors to exit codes. One sentence on standard error, never a traceback.
 
-    0 done   1 the task that was waited for did not succeed   2 usage   69 not there now   75 a bound was reached
-    76 not as the protocol says   77 refused   78 settings, files or keys are wrong   130 interrupted
+0 done   1 the task that was waited for did not succeed   2 usage   69 not there now   75 a bound was reached
+76 not as the protocol says   77 refused   78 settings, files or keys are wrong   130 interrupted
 """
 
 import sys

@@ -209,7 +209,9 @@ def _open_ca(paths: Paths, now: datetime) -> tuple[x509.Certificate, ec.Elliptic
             f"{paths.ca} and {paths.ca_key} do not belong together; restore both from the backup."
         )
     if certificate.not_valid_after_utc <= now:
-        raise ConfigError(f"The certificate authority in {paths.ca} has expired; a new one must be rolled out.")
+        raise ConfigError(
+            f"The certificate authority in {paths.ca} has expired; a new one must be rolled out."
+        )
     return certificate, loaded
 
 

@@ -24,7 +24,9 @@ def make_private_directory(path: Path) -> None:
 def write_private(path: Path, data: bytes) -> None:
     """Replace `path` by `data`, mode 0600, atomically and durably: after a power cut it is the old file or the new."""
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made with mode 0600
+        descriptor, temporary = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}."
+        )  # made with mode 0600
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
@@ -40,7 +42,9 @@ def write_private(path: Path, data: bytes) -> None:
         finally:
             os.close(directory)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written ({error.strerror}); make room or fix its rights.") from error
+        raise ConfigError(
+            f"{path} cannot be written ({error.strerror}); make room or fix its rights."
+        ) from error
 
 
 def read_private(path: Path) -> bytes | None:

@@ -13,13 +13,18 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mappi
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import uvicorn
 from fastapi import FastAPI
 
 from cloud.tasks.feed import TaskFeed
 from shared.errors import ConfigError, CoveyError, UnavailableError
+
+
+POLL_S: Final = 0.05
+FLUSH_S: Final = 0.2
+"""For the last bytes of the last answers."""
 
 
 class Broker(Protocol):
@@ -137,6 +142,20 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if not self.should_exit:
             self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        leaving = asyncio.create_task(self._leave_idle_clients(), name="https-leave")
+        try:
+            await super().shutdown(sockets)
+        finally:
+            leaving.cancel()
+
+    async def _leave_idle_clients(self) -> None:
+        """Wait for requests, not for connections: an idle client need not answer TLS's goodbye for half a minute."""
+        while self.server_state.tasks:  # noqa: ASYNC110 - uvicorn tells nobody
+            await asyncio.sleep(POLL_S)
+        await asyncio.sleep(FLUSH_S)
+        self.force_exit = True
 
 
 @contextmanager

@@ -19,7 +19,8 @@ from cloud.app import create_app
 from cloud.db import Database
 from cloud.devices.routes import device_routes, enrolment_routes
 from cloud.identity import Identity, open_identity
-from cloud.ingest.worker import IngestLimits, IngestWorker
+from cloud.ingest.status import status_messages
+from cloud.ingest.worker import FILTERS, IngestLimits, IngestWorker
 from cloud.private_files import exclusive, make_private_directory, read_private, write_private
 from cloud.schema import migrate
 from cloud.settings import HubSettings
@@ -30,10 +31,13 @@ from cloud.tasks.sweep import Sweeper
 from shared.clock import Clock
 from shared.enrolment import BrokerAddress
 from shared.errors import ConfigError
+from shared.ids import EPOCH_BYTES
+from shared.topics import HUB_STATUS
 
 LOCK_NAME: Final = "hub.lock"
 MQTTS_PORT: Final = 8883
 ADMIN_TOKEN_BYTES: Final = 32
+CLIENT_ID_RANDOM_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +90,22 @@ def build_hub(
     has_own_broker: bool,
 ) -> Hub:
     """Pure assembly, but for the broker's configuration files."""
-    from cloud.adapters.link_paho import PahoLink
+    from cloud.adapters.link_paho import BrokerAccess, PahoLink, Presence
 
     address, reach = _broker_addresses(settings, has_own_broker=has_own_broker)
-    link = PahoLink()
+    status = status_messages(epoch=secrets.token_bytes(EPOCH_BYTES), signer=identity.signer)
+    link = PahoLink(
+        broker=BrokerAccess(
+            host=reach.host,
+            port=reach.port,
+            ca=identity.paths.ca,
+            certificate=identity.paths.client,
+            key=identity.paths.client_key,
+        ),
+        client_id=f"hub-{secrets.token_hex(CLIENT_ID_RANDOM_BYTES)}",
+        filters=FILTERS,
+        presence=Presence(topic=HUB_STATUS, online=status.online, offline=status.offline),
+    )
     feed = TaskFeed(streams_max=settings.event_streams_max)
     worker = IngestWorker(
         database=database,
@@ -119,9 +135,7 @@ def build_hub(
         open_routers=[enrolment_routes(database=database, identity=identity, broker=address, clock=clock)],
         admin_routers=[
             device_routes(database=database, identity=identity, settings=settings, clock=clock),
-            task_routes(
-                database=database, clock=clock, settings=settings, feed=feed, on_changes=on_changes
-            ),
+            task_routes(database=database, clock=clock, settings=settings, feed=feed, on_changes=on_changes),
         ],
     )
     listener = server.Listener(

@@ -36,6 +36,8 @@ RESTART_AFTER_S: Final = 5.0
 """How long a failed part rests before it is started again."""
 STOP_TIMEOUT_S: Final = 10.0
 KEEPALIVE_S: Final = 30
+LISTEN_BACKLOG: Final = 128
+"""Connections to the local API that wait to be accepted at most."""
 META_CLEAN: Final = "stopped_cleanly"
 META_PAUSED: Final = "link_paused"
 
@@ -195,6 +197,8 @@ class Daemon:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((self._settings.api_host, self._settings.api_port))
+            # Now, not when uvicorn gets to it: `ready` means that a request is not refused.
+            listener.listen(LISTEN_BACKLOG)
         except OSError as error:
             listener.close()
             raise ConfigError(

@@ -242,7 +242,10 @@ class Link(Protocol):
     """A connection to the broker that keeps coming back. It knows topics and bytes, nothing of sessions or logs."""
 
     def events(self) -> AsyncGenerator[LinkEvent, None]:
-        """Connect and stay connected while iterated; closing the iterator disconnects in order."""
+        """Connect and stay connected while iterated.
+
+        Closing the iterator disconnects in order, and the broker publishes the will then too (rule P18).
+        """
         ...
 
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:

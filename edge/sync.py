@@ -167,7 +167,7 @@ class Sync:
     # --- life ---
 
     async def run(self) -> None:
-        """Sync until cancelled; says goodbye to the broker on the way out."""
+        """Sync until cancelled; the link's orderly end lets the broker announce the death."""
         await self._load_senders()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow_journal(), name="sync[journal]")
@@ -199,7 +199,9 @@ class Sync:
                     async with self._turn:
                         await self._on_event(event)
             finally:
-                await self._say_goodbye()
+                self._connection = None
+                self._nonce = None
+                await self._end_session()
 
     async def _on_event(self, event: Connected | Disconnected | Received) -> None:
         try:
@@ -271,15 +273,6 @@ class Sync:
         self._connection = None
         self._nonce = None
         self._detail = reason
-        await self._end_session()
-
-    async def _say_goodbye(self) -> None:
-        """An orderly end publishes the death notice itself, since the will is only for the other kind."""
-        if self._connection is not None:
-            state = DeviceState(online=False, connection=self._connection)
-            await self._publish(Channel.STATE, state, os.urandom(NONCE_BYTES), retain=True)
-        self._connection = None
-        self._nonce = None
         await self._end_session()
 
     async def _end_session(self) -> None:

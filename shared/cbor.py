@@ -41,7 +41,6 @@ def decode(data: bytes, *, has_integer_keys: bool = False) -> object:
         decoder = cbor2.CBORDecoder(
             BytesIO(data),
             semantic_decoders=_EVERY_TAG,
-            tag_hook=_refuse_tag,
             max_depth=MAX_DEPTH,
             allow_indefinite=False,
             allow_duplicate_keys=False,

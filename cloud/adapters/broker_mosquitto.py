@@ -63,12 +63,13 @@ def render(broker: BrokerFiles, *, account: str) -> tuple[str, str]:
         "key": str(broker.key),
         "acl": str(broker.directory / "acl"),
         "data": str(broker.directory),
-        "message_max_bytes": str(MESSAGE_MAX_BYTES),
         "packet_max_bytes": str(MESSAGE_MAX_BYTES + PACKET_OVERHEAD_BYTES),
     }
     for value in values.values():
         if any(not character.isprintable() for character in value):
-            raise ConfigError(f"The path {value!r} cannot stand in Mosquitto's configuration; choose another.")
+            raise ConfigError(
+                f"The path {value!r} cannot stand in Mosquitto's configuration; choose another."
+            )
     templates = files("cloud.adapters") / "mosquitto"
     configuration = (templates / "mosquitto.conf.template").read_text(encoding="utf-8")
     acl = (templates / "acl.template").read_text(encoding="utf-8")
@@ -100,7 +101,9 @@ def find_program(name: str) -> Path:
 class Mosquitto:
     """The child process. `start` once, then `watch` until cancelled, then `stop`."""
 
-    def __init__(self, program: Path, configuration: Path, *, address: str, port: int, random: Random) -> None:
+    def __init__(
+        self, program: Path, configuration: Path, *, address: str, port: int, random: Random
+    ) -> None:
         self._program = program
         self._configuration = configuration
         self._address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104 - compared
@@ -135,7 +138,7 @@ class Mosquitto:
         self._reader = asyncio.create_task(self._read(self._process), name="broker-log")
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
-                while self._is_running() and not await self._accepts():
+                while self._is_running() and not await self._accepts():  # noqa: ASYNC110 - nothing tells us
                     await asyncio.sleep(PROBE_INTERVAL_S)
         except TimeoutError:
             await self.stop()

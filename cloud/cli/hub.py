@@ -25,7 +25,9 @@ Host = Annotated[str | None, typer.Option(help="Address on which HTTPS listens (
 PublicHost = Annotated[
     str | None, typer.Option(help="Name or address by which devices reach this machine (localhost).")
 ]
-DatabaseUrl = Annotated[str | None, typer.Option(help="SQLAlchemy URL; without it SQLite in the home directory.")]
+DatabaseUrl = Annotated[
+    str | None, typer.Option(help="SQLAlchemy URL; without it SQLite in the home directory.")
+]
 
 
 def up(
@@ -33,7 +35,9 @@ def up(
     port: Port = None,
     host: Host = None,
     public_host: PublicHost = None,
-    mqtt_port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Port of the broker (8883).")] = None,
+    mqtt_port: Annotated[
+        int | None, typer.Option(min=1, max=65_535, help="Port of the broker (8883).")
+    ] = None,
     mqtt_host: Annotated[str | None, typer.Option(help="Address of the broker (127.0.0.1).")] = None,
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
@@ -76,12 +80,18 @@ def _run(context: typer.Context, flags: dict[str, Any], *, has_own_broker: bool,
     from cloud.wiring import open_hub
 
     settings = HubSettings.load(home(context), flags)
+    os.umask(0o077)  # whatever a library creates, databases too, is for this account alone
     address_file = settings.home / ADDRESS_FILE
     with _logging(common(context).log_level), open_hub(settings, has_own_broker=has_own_broker) as hub:
 
         def ready() -> None:
             broker = f"mqtts://{hub.broker.host}:{hub.broker.port}"
-            facts = {"url": settings.local_url, "public_url": settings.url, "broker": broker, "pid": os.getpid()}
+            facts = {
+                "url": settings.local_url,
+                "public_url": settings.url,
+                "broker": broker,
+                "pid": os.getpid(),
+            }
             write_private(address_file, json.dumps(facts).encode())
             if as_json:
                 typer.echo(json.dumps({"event": "ready", "home": str(settings.home), **facts}))

@@ -1,8 +1,9 @@
-"""How `covey-hub` prints: tables for people, JSON for programs. Everything shown may come from a device, so no markup."""
+"""How `covey-hub` prints: tables for people, JSON for programs. What is shown may come from a device: no markup."""
 
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 from pydantic import BaseModel
 from rich.console import Console, Group, RenderableType
@@ -32,10 +33,11 @@ console = Console(highlight=False, soft_wrap=False)
 
 def as_json(value: BaseModel | Sequence[BaseModel]) -> None:
     """One JSON document on standard output."""
-    if isinstance(value, BaseModel):
-        document = value.model_dump(mode="json")
-    else:
-        document = [item.model_dump(mode="json") for item in value]
+    document: Any = (
+        value.model_dump(mode="json")
+        if isinstance(value, BaseModel)
+        else [item.model_dump(mode="json") for item in value]
+    )
     print(json.dumps(document, ensure_ascii=False, indent=2), flush=True)  # noqa: T201 - the command's output
 
 
@@ -57,7 +59,9 @@ def tokens(rows: Iterable[TokenView]) -> Table:
 
 
 def devices(rows: Iterable[DeviceSummary]) -> Table:
-    table = _table("device", "status", "broker", "last hello", "last record", "orders waiting", "version", "labels")
+    table = _table(
+        "device", "status", "broker", "last hello", "last record", "orders waiting", "version", "labels"
+    )
     for row in rows:
         presence = row.presence
         _row(

@@ -28,7 +28,9 @@ def create(
     device: Annotated[
         list[str] | None, typer.Option(help="NAME, or TENANT.NAME; may be repeated: each does it.")
     ] = None,
-    any_: Annotated[bool, typer.Option("--any", help="One device, whichever is online and least busy.")] = False,
+    any_: Annotated[
+        bool, typer.Option("--any", help="One device, whichever is online and least busy.")
+    ] = False,
     label: Labels = None,
     lease: Annotated[str | None, typer.Option(help="How long a device may be silent, e.g. 5m.")] = None,
     deadline: Annotated[str | None, typer.Option(help="After this it is worth nothing, e.g. 1d.")] = None,
@@ -37,7 +39,9 @@ def create(
     output_tokens: Annotated[int | None, typer.Option(min=1, help="Most tokens each may generate.")] = None,
     wall: Annotated[str | None, typer.Option(help="Longest time of each agent, e.g. 15m.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Tenant of the devices.")] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exit code 1 unless it succeeded.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the end; exit code 1 unless it succeeded.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Give a task to one or several devices."""

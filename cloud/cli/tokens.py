@@ -15,7 +15,9 @@ app = typer.Typer(help="One-time enrolment tokens.", no_args_is_help=True)
 @app.command()
 def create(
     context: typer.Context,
-    device: Annotated[str | None, typer.Option(help="The device's name; without it the device chooses.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="The device's name; without it the device chooses.")
+    ] = None,
     ttl: Annotated[str | None, typer.Option(help="How long it is good for: 90s, 30m, 1h, 7d.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Tenant of the device.")] = None,
     label: Labels = None,

@@ -42,7 +42,9 @@ def enrolment_routes(
     """What a device needs before it has a certificate: open to everybody (`cloud.http_gate.OPEN_PATHS`)."""
     router = APIRouter(tags=["enrolment"])
 
-    @router.get(CA_PATH, response_class=Response, responses={200: {"content": {"application/x-pem-file": {}}}})
+    @router.get(
+        CA_PATH, response_class=Response, responses={200: {"content": {"application/x-pem-file": {}}}}
+    )
     def authority() -> Response:
         """The CA certificate. Believe it only if its SHA-256 is the one in your token."""
         return Response(identity.ca_pem, media_type="application/x-pem-file")

@@ -44,6 +44,4 @@ def secret_hash(secret: bytes) -> str:
 
 
 def name_taken(principal: Principal) -> RefusedError:
-    return RefusedError(
-        f"There is a device {principal} already; choose another name.", code="device_exists"
-    )
+    return RefusedError(f"There is a device {principal} already; choose another name.", code="device_exists")

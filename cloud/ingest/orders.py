@@ -12,10 +12,11 @@ from typing import Final
 from sqlalchemy import and_, or_
 from sqlmodel import Session, col, select
 
-from cloud.devices.tables import Device, DeviceSession
+from cloud.devices.tables import Device, DeviceSession, DeviceStatus
 from cloud.ingest.turn import FORK_REASON, Turn
 from cloud.journal import repository
 from cloud.journal.tables import LaneRow
+from cloud.tasks.service import orders_acknowledged
 from shared.blobs import Blob
 from shared.ids import Lane
 from shared.messages import BATCH_MAX_RECORDS, Ack, Hello
@@ -51,15 +52,30 @@ DUE_MAX_LANES: Final = 500
 
 
 def due(session: Session, now: datetime) -> list[str]:
-    """Devices whose orders may have to be sent, or sent again; those whose wait is longest first."""
+    """Devices whose orders may have to be sent, or sent again; those whose wait is longest first.
+
+    `unheard`: the log was begun after the device's last hello.
+    """
     unsent = and_(col(LaneRow.phase) == Phase.IDLE.value, col(LaneRow.head_seq) > col(LaneRow.acked))
     waiting = and_(
         col(LaneRow.phase).in_([Phase.WAITING.value, Phase.NO_CREDIT.value]),
         col(LaneRow.since) <= now - PROBE_AFTER,
     )
+    unheard = and_(
+        col(LaneRow.phase) == Phase.UNLINKED.value,
+        col(LaneRow.sent_to) == 0,
+        col(LaneRow.acked) == 0,
+        col(Device.broker_online),
+    )
     query = (
         select(LaneRow.principal)
-        .where(LaneRow.lane == Lane.ORDERS.value, or_(unsent, waiting))
+        .join(Device, col(Device.principal) == col(LaneRow.principal))
+        .where(
+            LaneRow.lane == Lane.ORDERS.value,
+            col(LaneRow.forked_at_seq).is_(None),
+            Device.status == DeviceStatus.ACTIVE.value,
+            or_(unsent, waiting, unheard),
+        )
         .order_by(col(LaneRow.since))
         .limit(DUE_MAX_LANES)
     )
@@ -68,8 +84,11 @@ def due(session: Session, now: datetime) -> list[str]:
 
 def on_hello(turn: Turn, device: Device, key: int, hello: Hello, via: DeviceSession) -> None:
     """The device said what it has; what it lacks follows, in the session that was just offered."""
+    newest = turn.session.get_one(LaneRow, key)
+    cursor = next((c for c in hello.cursors if (c.lane, c.epoch) == (newest.lane, newest.epoch)), None)
+    if cursor is not None:
+        _note_offers(turn, device, newest, cursor.upto, cursor.hash)
     lane = repository.lock_lane(turn.session, key)
-    cursor = next((c for c in hello.cursors if (c.lane, c.epoch) == (lane.lane, lane.epoch)), None)
     begin = repository.hash_at(turn.session, lane, 0)
     assert begin is not None
     upto, hash_ = (0, begin) if cursor is None else (cursor.upto, cursor.hash)
@@ -84,6 +103,8 @@ def on_ack(turn: Turn, device: Device, ack: Ack) -> None:
     if newest is None or (ack.lane, ack.epoch) != (newest.lane, newest.epoch):
         turn.refuse(device.principal, "wrong_lane")
         return
+    if ack.status == "ok":
+        _note_offers(turn, device, newest, ack.upto, ack.hash)
     lane = repository.lock_lane(turn.session, repository.key_of(newest))
     event = Acknowledged(
         upto=ack.upto,
@@ -93,6 +114,12 @@ def on_ack(turn: Turn, device: Device, ack: Ack) -> None:
         status=ack.status,
     )
     _feed(turn, device, lane, event, None)
+
+
+def _note_offers(turn: Turn, device: Device, lane: LaneRow, upto: int, hash_: bytes) -> None:
+    """Tasks whose offers the device now holds say so. Before the lane is locked, as requests lock tasks first too."""
+    if upto and repository.hash_at(turn.session, lane, upto) == hash_:
+        turn.touched_tasks |= orders_acknowledged(turn.session, device.principal, upto, turn.now)
 
 
 def on_gone(turn: Turn, device: Device) -> None:
@@ -108,8 +135,18 @@ def push(turn: Turn, device: Device) -> None:
     if newest is None:
         return
     lane = repository.lock_lane(turn.session, repository.key_of(newest))
+    if _is_unheard(lane) and device.broker_online and turn.sessions[device.principal]:
+        # Its hello said nothing of this log, which did not exist then: so it has nothing of it.
+        begin = repository.hash_at(turn.session, lane, 0)
+        assert begin is not None
+        linked = Linked(upto=0, hash=begin, own_hash=begin, credit=BATCH_MAX_RECORDS)
+        _feed(turn, device, lane, linked, None)
     _feed(turn, device, lane, Appended(lane.head_seq), None)
     _feed(turn, device, lane, Tick(), None)
+
+
+def _is_unheard(lane: LaneRow) -> bool:
+    return (lane.phase, lane.sent_to, lane.acked) == (Phase.UNLINKED.value, 0, 0)
 
 
 def _feed(turn: Turn, device: Device, lane: LaneRow, event: SenderEvent, via: DeviceSession | None) -> None:

@@ -86,6 +86,7 @@ def on_task_created(session: Session, applied: Applied, record: TaskCreated) -> 
         principal=applied.principal,
         state=NodeState.QUEUED.value,
         limits=record.limits.model_dump(),
+        labels={},
         lease_s=0,
         updated_at=applied.now,
     )
@@ -97,9 +98,7 @@ def on_node_moved(session: Session, applied: Applied, record: NodeMoved) -> None
     result_hash = None if record.result is None else record.result.hash
     if task.origin == HUB and record.attempt > node.attempt:
         raise ProtocolError("The record names an attempt that was never offered.", code="attempt_unknown")
-    is_holder = node.principal == applied.principal and (
-        task.origin != HUB or record.attempt == node.attempt
-    )
+    is_holder = node.principal == applied.principal and (task.origin != HUB or record.attempt == node.attempt)
     if not is_holder or _is_late(node, record.state, result_hash):
         applied.make(
             LateResult,

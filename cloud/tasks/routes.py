@@ -77,9 +77,7 @@ def task_routes(
     ) -> TaskPage:
         """Tasks, newest first."""
         with database.read() as session:
-            return views.page(
-                session, tenant=tenant, before=before, limit=min(limit, settings.page_max_rows)
-            )
+            return views.page(session, tenant=tenant, before=before, limit=min(limit, settings.page_max_rows))
 
     @router.get("/{task_id}")
     def show_task(task_id: TaskId) -> TaskView:

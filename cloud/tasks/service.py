@@ -59,7 +59,8 @@ def create(session: Session, new: NewTask, *, now: datetime, changes: Changes) -
         device = find_device(session, principal)
         if device.status != DeviceStatus.ACTIVE.value:
             raise RefusedError(
-                f"Device {principal} is {device.status}; only active devices get work.", code="device_inactive"
+                f"Device {principal} is {device.status}; only active devices get work.",
+                code="device_inactive",
             )
     task = Task(
         id=new.id, tenant=new.tenant, origin=HUB, goal_hash=new.goal.ref().hash, created_at=now, revision=1

@@ -57,8 +57,8 @@ class Stage:
         return done.stdout
 
     def run_json(self, *arguments: str) -> Any:
-        """Run a command with `--json` and parse its last line."""
-        return json.loads(self.run(*arguments, "--json").strip().splitlines()[-1])
+        """Run a command with `--json` and parse what it printed."""
+        return json.loads(self.run(*arguments, "--json"))
 
     def stop(self) -> None:
         """Stop every child that still runs, the last started first."""

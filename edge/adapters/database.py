@@ -43,6 +43,8 @@ class Database:
         self.path = path
         self._lock_fd = lock_fd
         self._jobs: queue.Queue[_Job | None] = queue.Queue(QUEUE_MAX)
+        self._is_closed = False
+        self._door = threading.Lock()
         self._reader = _connect(path)
         self._reader_lock = threading.Lock()
         self._writer = _connect(path)
@@ -74,8 +76,10 @@ class Database:
                 raise _translate(error) from error
 
     def close(self) -> None:
-        """Commit what waits, then close. Blocks."""
-        self._jobs.put(None)
+        """Commit what waits, then close; later writes are refused. Blocks."""
+        with self._door:
+            self._is_closed = True
+            self._jobs.put(None)
         self._thread.join()
         self._reader.close()
         self._writer.close()
@@ -85,7 +89,11 @@ class Database:
     def _submit(self, change: Callable[[sqlite3.Connection], T], durable: bool) -> "Future[T]":
         future: Future[T] = Future()
         try:
-            self._jobs.put_nowait((change, durable, future))  # type: ignore[arg-type]  # Future is invariant in T
+            # The lock keeps a write from slipping in behind the writer's last job, where nobody would answer it.
+            with self._door:
+                if self._is_closed:
+                    raise UnavailableError("The store is closed; the daemon is stopping.")
+                self._jobs.put_nowait((change, durable, future))  # type: ignore[arg-type]  # Future is invariant in T
         except queue.Full:
             raise CapacityError(
                 "The store has more writes waiting than it may hold; try again in a moment.",

@@ -3,6 +3,7 @@
 Every change of a log is one function on the writer thread, so a record and what it means commit together.
 """
 
+import hashlib
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -115,16 +116,23 @@ class SqliteJournal:
     def _receive(self, db: sqlite3.Connection, batch: Batch) -> Reading:
         name = Lane(batch.lane)
         lane = LaneId(self._principal, name, batch.epoch)
-        # A new epoch means that the hub's database was made anew: another log, read from its start.
-        db.execute(
-            "INSERT INTO lane (name, epoch, head_seq, head_hash) VALUES (?, ?, 0, ?) ON CONFLICT DO NOTHING",
-            (name.value, batch.epoch, start(lane).hash),
-        )
-        lane_id, seq, hash_ = db.execute(
-            "SELECT id, head_seq, head_hash FROM lane WHERE name = ? AND epoch = ?", (name.value, batch.epoch)
+        row = db.execute(
+            "SELECT id, head_seq, head_hash, forked_at FROM lane WHERE name = ? AND epoch = ?",
+            (name.value, batch.epoch),
         ).fetchone()
-        ours = Head(seq, hash_)
-        match receive(ours, batch, lambda at: start(lane).hash if at == 0 else _stored_hash(db, lane_id, at)):
+        # A new epoch means that the hub's database was made anew: another log, read from its start.
+        lane_id, *position, forked_at = row or (None, 0, start(lane).hash, None)
+        ours = Head(*position)
+        if forked_at is not None:
+            # Rule P13: the lane stops, also for what would fit, until an operator decides.
+            return Reading(head=ours, status="fork", new_records=0)
+
+        def hash_at(seq: int) -> bytes | None:
+            if seq == 0:
+                return start(lane).hash
+            return None if lane_id is None else _stored_hash(db, lane_id, seq)
+
+        match receive(ours, batch, hash_at):
             case Gap():
                 return Reading(head=ours, status="gap", new_records=0)
             case Broken():
@@ -133,6 +141,12 @@ class SqliteJournal:
                 db.execute("UPDATE lane SET forked_at = ? WHERE id = ?", (at, lane_id))
                 return Reading(head=ours, status="fork", new_records=0)
             case Extend(records, hashes, _):
+                if lane_id is None:
+                    lane_id = db.execute(
+                        "INSERT INTO lane (name, epoch, head_seq, head_hash) VALUES (?, ?, 0, ?)",
+                        (name.value, batch.epoch, ours.hash),
+                    ).lastrowid
+                assert lane_id is not None
                 head = ours
                 blobs = {blob.ref().hash: blob for blob in batch.blobs}
                 for data, after in zip(records, hashes, strict=True):
@@ -151,12 +165,16 @@ def verify(db: sqlite3.Connection) -> list[tuple[str, int, str | None]]:
     """Each lane as (name, records, first fault or None): chain, head and blobs are recomputed. Blocks."""
     report: list[tuple[str, int, str | None]] = []
     for lane_id, name, epoch, head_seq, head_hash in db.execute(
-        "SELECT id, name, epoch, head_seq, head_hash FROM lane ORDER BY id"
+        "SELECT id, CAST(name AS TEXT), CAST(epoch AS BLOB), head_seq, head_hash FROM lane ORDER BY id"
     ).fetchall():
+        if name not in set(Lane):
+            report.append((name, head_seq, "there is no such lane"))
+            continue
         head = start(LaneId(UNENROLLED, Lane(name), epoch))
         fault: str | None = None
+        # The casts: whoever alters the file may also alter the type of a value.
         for seq, hash_, data in db.execute(
-            "SELECT seq, hash, data FROM record WHERE lane_id = ? ORDER BY seq", (lane_id,)
+            "SELECT seq, hash, CAST(data AS BLOB) FROM record WHERE lane_id = ? ORDER BY seq", (lane_id,)
         ):
             head = extend(head, data)
             if (head.seq, head.hash) != (seq, hash_):
@@ -166,9 +184,10 @@ def verify(db: sqlite3.Connection) -> list[tuple[str, int, str | None]]:
             fault = f"the log ends at {head.seq}, its head says {head_seq}"
         if fault is None:
             for hash_, salt, content, seq in db.execute(
-                "SELECT hash, salt, content, seq FROM blob WHERE lane_id = ?", (lane_id,)
+                "SELECT hash, CAST(salt AS BLOB), CAST(content AS BLOB), seq FROM blob WHERE lane_id = ?",
+                (lane_id,),
             ):
-                if Blob(salt=salt, content=content).ref().hash != hash_:
+                if hashlib.sha256(salt + content).digest() != hash_:
                     fault = f"content of record {seq} was altered"
                     break
         report.append((name, head_seq, fault))

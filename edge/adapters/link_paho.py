@@ -32,6 +32,7 @@ from shared.messages import NONCE_BYTES
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S: Final = 20.0
+DISCONNECT_WITH_WILL: Final = 0x04
 QUEUE_MAX: Final = 1_000
 """Messages from the broker waiting for the loop at most; beyond it they are dropped, and sent again by the hub."""
 
@@ -186,8 +187,11 @@ class PahoLink:
 
 
 def _close(client: mqtt.Client) -> None:
-    """Blocks until paho's thread has ended. An orderly end: the will is not sent, the caller says goodbye before."""
-    client.disconnect()
+    """Blocks until paho's thread has ended. An orderly end is announced too: the broker publishes the will.
+
+    MQTT 5, section 3.14.2.1: reason code 0x04, "Disconnect with Will Message".
+    """
+    client.disconnect(reasoncode=ReasonCode(PacketTypes.DISCONNECT, identifier=DISCONNECT_WITH_WILL))
     client.loop_stop()
 
 

@@ -97,10 +97,10 @@ class OpenAIModel:
                 raise UnavailableError(
                     f"The model server at {self._base_url} does not answer: is it running?"
                 ) from exc
-            except httpx.InvalidURL as exc:
+            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as exc:
                 raise ConfigError(f"{self._base_url!r} is not the address of a model server.") from exc
-            except httpx.TransportError as exc:
-                reason = str(exc) or type(exc).__name__
+            except httpx.RequestError as exc:
+                reason = str(exc).rstrip(".") or type(exc).__name__
                 raise UnavailableError(f"The model server at {self._base_url} broke off: {reason}.") from exc
             if text := answer.rest():
                 yield TextDelta(text)

@@ -1,7 +1,7 @@
 """What the records mean for the device's tables of work. Runs inside the transaction that stores the record.
 
-Both logs can be replayed in either order with the same result: an order never undoes what the journal says, and a
-journal record speaks only for the attempt that it names.
+Both logs can be replayed in either order with the same result (but for the queue's order): an order never undoes what
+the journal says, and a journal record speaks only for the attempt that it names.
 """
 
 import sqlite3
@@ -72,8 +72,16 @@ def apply_journal(db: sqlite3.Connection, record: JournalRecord, *, seq: int, ep
                 )
         case ToolIntent():
             db.execute(
+                "DELETE FROM reply WHERE task = ?1 AND node = ?2 AND call = ?3 AND question_seq = 0"
+                " AND EXISTS (SELECT 1 FROM effect WHERE task = ?1 AND node = ?2 AND call = ?3)",
+                (record.task, record.node, record.call),
+            )
+            db.execute(
                 "INSERT INTO effect (task, node, call, kind, name, idempotent, argument_hash, intent_seq)"
-                " VALUES (?, ?, ?, 'tool', ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                " VALUES (?, ?, ?, 'tool', ?, ?, ?, ?)"
+                # A retry after "it did not happen": what was said of the try before says nothing of this one.
+                " ON CONFLICT (task, node, call) DO UPDATE SET intent_seq = excluded.intent_seq,"
+                " question_seq = NULL, happened = NULL WHERE result_hash IS NULL",
                 (
                     record.task,
                     record.node,
@@ -92,11 +100,17 @@ def apply_journal(db: sqlite3.Connection, record: JournalRecord, *, seq: int, ep
             )
         case QuestionAsked():
             db.execute(
-                "UPDATE effect SET question_seq = ? WHERE task = ? AND node = ? AND call = ?",
-                (seq, record.task, record.node, record.call),
+                "UPDATE effect SET question_seq = ?, happened = (SELECT happened FROM reply WHERE task = effect.task"
+                " AND node = effect.node AND call = effect.call AND question_seq IN (0, ?) ORDER BY question_seq DESC)"
+                " WHERE task = ? AND node = ? AND call = ?",
+                (seq, seq, record.task, record.node, record.call),
             )
         case QuestionAnswered():
-            _answer(db, record)
+            # Whoever is on site saw it: their word stands against the hub's.
+            db.execute(
+                "UPDATE effect SET happened = ? WHERE task = ? AND node = ? AND call = ? AND question_seq IS NOT NULL",
+                (record.happened, record.task, record.node, record.call),
+            )
         case DeviceStarted() | DeviceStopped():
             pass
         case _:
@@ -122,12 +136,17 @@ def apply_order(db: sqlite3.Connection, record: OrderRecord, *, seq: int, epoch:
                 cause=(epoch, seq),
             )
         case TaskCancelled():
-            db.execute(
+            changed = db.execute(
                 "UPDATE node SET cancel = ? WHERE task = ? AND node = ?",
                 (record.reason, record.task, record.node),
-            )
+            ).rowcount
+            if not changed:
+                db.execute(
+                    "INSERT INTO cancelled VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET reason = excluded.reason",
+                    (record.task, record.node, record.reason),
+                )
         case QuestionReplied():
-            _answer(db, record)
+            _reply(db, record)
         case _:
             assert_never(record)
     return None
@@ -233,27 +252,51 @@ def _insert_node(
             *cause,
         ),
     )
+    if origin == "local":
+        # The hub's own offers come after what it cancelled before, in the same log.
+        db.execute(
+            "UPDATE node SET cancel = c.reason FROM cancelled c WHERE c.task = node.task AND c.node = node.node"
+            " AND node.task = ? AND node.node = ?",
+            (task, node),
+        )
+    db.execute("DELETE FROM cancelled WHERE task = ? AND node = ?", (task, node))
+    _show_attempt(db, task, node)
 
 
 def _move(db: sqlite3.Connection, record: NodeMoved) -> None:
-    row = db.execute(
-        "SELECT state FROM node WHERE task = ? AND node = ? AND attempt = ?",
-        (record.task, record.node, record.attempt),
-    ).fetchone()
-    if row is None or step(NodeState(row[0]), record.state) is not Step.APPLIED:
+    key = (record.task, record.node, record.attempt)
+    row = db.execute("SELECT state FROM attempt WHERE task = ? AND node = ? AND attempt = ?", key).fetchone()
+    if step(NodeState.OFFERED if row is None else NodeState(row[0]), record.state) is not Step.APPLIED:
         return
     started_ms = record.at_ms if record.state is NodeState.RUNNING else None
     db.execute(
-        "UPDATE node SET state = ?, reason = ?, result_hash = ?, started_ms = coalesce(started_ms, ?)"
-        " WHERE task = ? AND node = ?",
-        (record.state.value, record.reason, _ref(record.result), started_ms, record.task, record.node),
+        "INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state,"
+        " reason = excluded.reason, result_hash = excluded.result_hash,"
+        " started_ms = coalesce(started_ms, excluded.started_ms)",
+        (*key, record.state.value, record.reason, _ref(record.result), started_ms),
+    )
+    _show_attempt(db, record.task, record.node)
+
+
+def _show_attempt(db: sqlite3.Connection, task: str, node: int) -> None:
+    """Let the node show what the journal says of its present attempt, if it says anything."""
+    db.execute(
+        "UPDATE node SET state = a.state, reason = a.reason, result_hash = a.result_hash, started_ms = a.started_ms"
+        " FROM attempt a WHERE a.task = node.task AND a.node = node.node AND a.attempt = node.attempt"
+        " AND node.task = ? AND node.node = ?",
+        (task, node),
     )
 
 
-def _answer(db: sqlite3.Connection, record: QuestionAnswered | QuestionReplied) -> None:
+def _reply(db: sqlite3.Connection, record: QuestionReplied) -> None:
+    questions = [cause.seq for cause in record.causes if isinstance(cause, ForeignCause)]
+    question = questions[0] if questions else 0
+    key = (record.task, record.node, record.call)
+    db.execute("INSERT INTO reply VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", (*key, question, record.happened))
     db.execute(
-        "UPDATE effect SET happened = ? WHERE task = ? AND node = ? AND call = ? AND happened IS NULL",
-        (record.happened, record.task, record.node, record.call),
+        "UPDATE effect SET happened = ? WHERE task = ? AND node = ? AND call = ? AND happened IS NULL"
+        " AND question_seq IS NOT NULL AND ? IN (0, question_seq)",
+        (record.happened, *key, question),
     )
 
 

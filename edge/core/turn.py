@@ -21,10 +21,16 @@ from shared.tasks.limits import Limits
 from shared.tasks.states import NodeState
 
 ACT_MAX_TOKENS: Final = 128
-RESULT_MAX_CHARS: Final = 4_000
+RESULT_MAX_BYTES: Final = 4_000
 """How much of one result the model is shown; all of it stays in the journal."""
 BYTES_PER_TOKEN: Final = 3
 """A cautious estimate for cutting prompts to the context; the model's own count decides."""
+
+_ACT: Final = "Choose the next action as JSON."
+_ANSWER: Final = "Answer the request in one or two short sentences."
+_ANSWER_FROM_RESULTS: Final = f"{_ANSWER} Use only the results above; state values with their units."
+_FRAME_BYTES: Final = 64
+"""What stands around one result: its heading, blank lines, and the note that it was cut."""
 
 _WORD = re.compile(r"[^\W_]+")
 
@@ -141,7 +147,7 @@ def next_step(agent: Agent, goal: str, past: Sequence[Past]) -> Step:
     return AskModel(
         "act",
         Generation(
-            messages=_messages(agent, goal, past, "Choose the next action as JSON."),
+            messages=_messages(agent, goal, past, _ACT),
             max_tokens=min(ACT_MAX_TOKENS, room),
             json_schema=_action_schema(offers, may_answer=_may_answer(agent, goal, past)),
         ),
@@ -159,11 +165,7 @@ def _pending(last: Past) -> Step | None:
 
 
 def _ask_for_answer(agent: Agent, goal: str, past: Sequence[Past], room: int) -> AskModel:
-    instruction = (
-        "Answer the request in one or two short sentences. Use only the results above; state values with their units."
-        if any(isinstance(item, ToolUsed) for item in past)
-        else "Answer the request in one or two short sentences."
-    )
+    instruction = _ANSWER_FROM_RESULTS if any(isinstance(item, ToolUsed) for item in past) else _ANSWER
     return AskModel(
         "answer",
         Generation(
@@ -245,7 +247,7 @@ def _parse_action(text: str) -> tuple[str, Mapping[str, object]] | None:
         match json.loads(text):
             case {"action": str() as name, "arguments": dict() as arguments}:
                 return name, arguments
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     return None
 
@@ -264,21 +266,27 @@ def _messages(agent: Agent, goal: str, past: Sequence[Past], instruction: str) -
     """
     system = _system(agent)
     budget = (agent.context_tokens - agent.answer_max_tokens) * BYTES_PER_TOKEN
-    fixed = len(system.encode()) + len(goal.encode()) + len(instruction.encode())
-    used = [item for item in past if isinstance(item, ToolUsed) and item.result is not None]
-    if fixed > budget:
+    # The longest instruction counts, so that a request which fits at the first step fits at every later one.
+    room = budget - len(f"{system}Request: {goal}\n\n{_ANSWER_FROM_RESULTS}".encode())
+    if room < 0:
         raise CapacityError(
             f"The request is too long for this model's context of {agent.context_tokens} tokens; shorten it.",
             bound="context_tokens",
             limit=agent.context_tokens,
         )
-    share = max(0, min(RESULT_MAX_CHARS, (budget - fixed) // max(1, len(used)) - 100))
+    used = [
+        (json.dumps({"action": item.tool, "arguments": item.arguments}, ensure_ascii=False), item.result)
+        for item in past
+        if isinstance(item, ToolUsed) and item.result is not None
+    ]
+    while (share := room - sum(len(action.encode()) + _FRAME_BYTES for action, _ in used)) < 0:
+        used = used[1:]  # the latest results matter most
+    share = min(RESULT_MAX_BYTES, share // max(1, len(used)))
     messages = [Message("system", system)]
     pending = [f"Request: {goal}"]
-    for item in used:
-        action = json.dumps({"action": item.tool, "arguments": item.arguments}, ensure_ascii=False)
+    for action, result in used:
         messages += [Message("user", "\n\n".join(pending)), Message("assistant", action)]
-        pending = [f"Result: {_cut(_shown(item.result or ''), share)}"]
+        pending = [f"Result: {_cut(_shown(result), share)}"]
     messages.append(Message("user", "\n\n".join([*pending, instruction])))
     return messages
 
@@ -289,7 +297,7 @@ def _shown(result: str) -> str:
         match json.loads(result):
             case {"summary": str() as summary}:
                 return summary
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     return result
 
@@ -304,5 +312,9 @@ def _system(agent: Agent) -> str:
     )
 
 
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[:limit]} [cut: {len(text) - limit} characters more]"
+def _cut(text: str, limit_bytes: int) -> str:
+    data = text.encode()
+    if len(data) <= limit_bytes:
+        return text
+    kept = data[:limit_bytes].decode(errors="ignore")
+    return f"{kept} [cut: {len(text) - len(kept)} characters more]"

@@ -65,6 +65,35 @@ CREATE TABLE node (
 ) WITHOUT ROWID;
 CREATE INDEX node_open ON node (state, position);
 
+-- What one log says of something that only the other log makes known. `node` and `effect` carry the sum; these tables
+-- hold each side's word, so that the logs can be replayed in either order.
+CREATE TABLE attempt (  -- the journal's word
+    task        TEXT    NOT NULL,
+    node        INTEGER NOT NULL,
+    attempt     INTEGER NOT NULL,
+    state       TEXT    NOT NULL,
+    reason      TEXT,
+    result_hash BLOB,
+    started_ms  INTEGER,
+    PRIMARY KEY (task, node, attempt)
+) WITHOUT ROWID;
+
+CREATE TABLE cancelled (  -- the orders' word on a node that is not known
+    task   TEXT    NOT NULL,
+    node   INTEGER NOT NULL,
+    reason TEXT    NOT NULL,
+    PRIMARY KEY (task, node)
+) WITHOUT ROWID;
+
+CREATE TABLE reply (  -- the orders' word; `question_seq` is the question that it answers, 0 if it does not say
+    task         TEXT    NOT NULL,
+    node         INTEGER NOT NULL,
+    call         INTEGER NOT NULL,
+    question_seq INTEGER NOT NULL,
+    happened     INTEGER NOT NULL,
+    PRIMARY KEY (task, node, call, question_seq)
+) WITHOUT ROWID;
+
 -- What a node did, in order: model calls (`name` is their purpose) and tool calls. A row without `result_hash` is an effect that was begun.
 CREATE TABLE effect (
     task          TEXT    NOT NULL,

@@ -45,7 +45,7 @@ def bench_model(model: InstalledModel, *, threads: int = 0) -> ModelBench:
             case ModelKind.CHAT:
                 speed = probe(weights, threads=threads)
             case ModelKind.EMBEDDING:
-                texts_per_s = _embedding_speed(weights, threads=threads)
+                texts_per_s = _embedding_speed(weights, threads=threads or 1)  # as the daemon does
         return ModelBench(
             name=model.name,
             kind=model.kind,

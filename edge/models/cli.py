@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -11,6 +11,8 @@ from edge.models.install import InstalledModel, find_installed, install, list_mo
 from edge.models.progress import ConsoleProgress
 
 model_app = typer.Typer(name="model", help="Install, list, measure and remove models.", no_args_is_help=True)
+
+PIPED_WIDTH: Final = 200
 
 Name = Annotated[str, typer.Argument(help="A name from `covey-edge model list`.", show_default=False)]
 ModelsDir = Annotated[
@@ -113,4 +115,7 @@ def _print_table(headings: tuple[str, ...], rows: list[list[str]]) -> None:
         table.add_column(heading, no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False).print(table, soft_wrap=True, crop=False)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH  # nothing is cut off for grep
+    console.print(table)

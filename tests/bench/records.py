@@ -6,7 +6,6 @@ order is the agent's own: a task, its node's moves, model calls, each tool's int
 
 import random
 from collections.abc import Iterator
-from itertools import islice
 from typing import Final, Literal
 
 from shared.blobs import BlobRef
@@ -19,15 +18,14 @@ MODEL: Final = "qwen2.5-coder-1.5b-instruct"
 TOOLS: Final = ("read_sensor", "now", "set_valve", "camera.snapshot", "log_search")
 LABELS: Final = ("", "", "sensor", "untrusted.web", "personal")
 REASONS: Final = ("tool_calls", "wall_s", "output_tokens", "cancelled")
+ROUTINE_SHARE: Final = 0.75
+"""Tasks whose route needs no model: a schedule reads sensors and acts."""
 
 
 def journal_records(count: int, *, first_seq: int, at_ms: int, rng: random.Random) -> Iterator[JournalRecord]:
-    """`count` records to be appended from sequence `first_seq` on."""
-    return islice(_tasks(first_seq, at_ms, rng), count)
-
-
-def _tasks(seq: int, at_ms: int, rng: random.Random) -> Iterator[JournalRecord]:
-    while True:
+    """`count` records, and those that end the last task, to be appended from sequence `first_seq` on."""
+    seq = first_seq
+    while seq < first_seq + count:
         for record in _task(seq, at_ms, rng):
             yield record
             seq += 1
@@ -41,29 +39,33 @@ def _task(seq: int, at_ms: int, rng: random.Random) -> Iterator[JournalRecord]:
     label = rng.choice(LABELS)
     labels = (label,) if label else ()
     yield TaskCreated(at_ms=at_ms, task=task, goal=_ref(rng, 400), limits=Limits(turns=rng.randrange(4, 9)))
-    yield NodeMoved(
-        at_ms=at_ms + 2, causes=(seq,), task=task, node=0, attempt=1, state=NodeState.RUNNING
-    )
+    yield NodeMoved(at_ms=at_ms + 2, causes=(seq,), task=task, node=0, attempt=1, state=NodeState.RUNNING)
     cause, at = seq + 1, at_ms + 2
-    for call in range(0, 2 * rng.randrange(1, 4), 2):
-        at += (total_ms := rng.randrange(200, 9_000))
-        yield _model_call(rng, "act", at_ms=at, causes=(cause,), task=task, call=call, total_ms=total_ms)
+    has_model = rng.random() >= ROUTINE_SHARE
+    call = 0
+    for _ in range(rng.randrange(1, 4)):
+        if has_model:
+            at += (total_ms := rng.randrange(200, 9_000))
+            yield _model_call(rng, "act", at_ms=at, causes=(cause,), task=task, call=call, total_ms=total_ms)
+            cause, call = cause + 1, call + 1
         tool = rng.choice(TOOLS)
         yield ToolIntent(
-            at_ms=at + 1, causes=(cause + 1,), labels=labels, task=task, node=0, call=call + 1, tool=tool,
+            at_ms=at + 1, causes=(cause,), labels=labels, task=task, node=0, call=call, tool=tool,
             idempotent=tool != "set_valve", arguments=_ref(rng, 120),
         )  # fmt: skip
         at += (took_ms := rng.randrange(1, 900))
         yield ToolResult(
-            at_ms=at, causes=(cause + 2,), labels=labels, task=task, node=0, call=call + 1, tool=tool,
+            at_ms=at, causes=(cause + 1,), labels=labels, task=task, node=0, call=call, tool=tool,
             ok=rng.random() < 0.95, ms=took_ms + round(rng.random(), 3), result=_ref(rng, 2_000),
         )  # fmt: skip
-        cause += 3
-    at += (total_ms := rng.randrange(500, 20_000))
-    yield _model_call(rng, "answer", at_ms=at, causes=(cause,), task=task, call=call + 2, total_ms=total_ms)
+        cause, call = cause + 2, call + 1
+    if has_model:
+        at += (total_ms := rng.randrange(500, 20_000))
+        yield _model_call(rng, "answer", at_ms=at, causes=(cause,), task=task, call=call, total_ms=total_ms)
+        cause += 1
     is_done = rng.random() < 0.9
     yield NodeMoved(
-        at_ms=at + 1, causes=(cause + 1,), labels=labels, task=task, node=0, attempt=1,
+        at_ms=at + 1, causes=(cause,), labels=labels, task=task, node=0, attempt=1,
         state=NodeState.SUCCEEDED if is_done else NodeState.FAILED,
         reason=None if is_done else rng.choice(REASONS), result=_ref(rng, 900),
     )  # fmt: skip

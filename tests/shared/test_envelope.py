@@ -59,6 +59,12 @@ def signed(
     return cbor2.dumps(cbor2.CBORTag(18, parts))
 
 
+def signature_of(size: int) -> bytes:
+    """An envelope whose signature has `size` bytes."""
+    parts = cbor2.loads(seal(HEADER, b"", DEVICE_SIGNER)).value
+    return cbor2.dumps(cbor2.CBORTag(18, [*parts[:3], bytes(size)]))
+
+
 def test_a_signature_is_byte_for_byte_that_of_the_published_cose_example() -> None:
     """P5."""
     protected, unprotected, payload, signature = cbor2.loads(COSE_EXAMPLE).value
@@ -146,7 +152,7 @@ def test_a_signature_without_the_content_type_as_external_data_does_not_verify()
         pytest.param({2: ["covey"]}, id="critical-parameters"),
         pytest.param({5: bytes(12)}, id="parameter-more"),
         pytest.param({"note": "x"}, id="private-parameter-more"),
-        pytest.param({"pad": "x" * HEADER_MAX_BYTES}, id="header-too-large"),
+        pytest.param({15: {1: "x" * HEADER_MAX_BYTES, 3: "hub", 7: b"id"}}, id="header-too-large"),
     ],
 )
 def test_a_header_that_is_not_exactly_ours_is_refused_though_it_is_signed(
@@ -185,6 +191,8 @@ def test_anything_outside_the_signature_is_refused(unprotected: object) -> None:
         pytest.param(b"\xd2" + encode([b"", {}, b"", b"", b""]), id="five-parts"),
         pytest.param(b"\xd2" + encode([b"", {}, None, bytes(64)]), id="detached-payload"),
         pytest.param(b"\xd2" + encode([b"", {}, b"", bytes(64)]), id="empty-header"),
+        pytest.param(signature_of(63), id="short-signature"),
+        pytest.param(signature_of(65), id="long-signature"),
         pytest.param(b"\xd2" + encode([{}, {}, b"", bytes(64)]), id="header-not-bytes"),
         pytest.param(b"\xd1" + seal(HEADER, b"", DEVICE_SIGNER)[1:], id="tag-of-mac0"),
         pytest.param(b"\xd8\x12" + seal(HEADER, b"", DEVICE_SIGNER)[1:], id="tag-in-two-bytes"),

@@ -407,6 +407,7 @@ def test_counters_are_bounded_to_what_a_database_holds() -> None:
     assert window.admit(MAX_COUNTER) is None
     assert window.admit(MAX_COUNTER - 1) is not None
     assert ReplayWindow().admit(MAX_COUNTER + 1) is None
+    assert ReplayWindow(1, 1).admit(MAX_COUNTER) == ReplayWindow(2**63 - 1, 1)
     assert judged(closed(BATCH, counter=2**64 - 1)) is Reason.REPLAYED
 
 

@@ -1,0 +1,93 @@
+"""`python -m tests.bench NAME [--records N] [--runs N]`. Exit code 0 if every demand is met, 1 if one is missed."""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from shared.errors import CoveyError
+from tests.bench import agent, sync
+from tests.bench.report import Outcome, show
+from tests.support.process import ProcessFailedError
+
+EXIT_FAILED: Final = 70
+"""The bench could not be carried out: there is no figure."""
+EXIT_INTERRUPTED: Final = 130
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """A bench: what it tells, its defaults, and how to run it (directory, processes to stop, records, runs)."""
+
+    tells: str
+    records: int
+    records_are: str
+    runs: int
+    run: Callable[[Path, ExitStack, int, int], Outcome]
+
+
+BENCHES: Final = {
+    "sync": Bench(
+        tells="records a second from a device's journal to the hub's acknowledgement, against the plain way",
+        records=sync.RECORDS,
+        records_are="records in each device's journal",
+        runs=sync.RUNS,
+        run=sync.run,
+    ),
+    "agent": Bench(
+        tells="what the daemon adds to the bare model, to a tool call, and to the machine while it is idle",
+        records=agent.RECORDS,
+        records_are="tool calls whose journaling is measured",
+        runs=agent.RUNS,
+        run=agent.run,
+    ),
+}
+
+
+def main(arguments: list[str]) -> int:
+    given = _parser().parse_args(arguments)
+    bench = BENCHES[given.name]
+    try:
+        with ExitStack() as open_:
+            directory = open_.enter_context(tempfile.TemporaryDirectory(prefix="covey-bench-"))
+            outcome = bench.run(
+                Path(directory), open_, given.records or bench.records, given.runs or bench.runs
+            )
+    except (CoveyError, ProcessFailedError) as error:
+        Console(stderr=True, markup=False, highlight=False).print(f"bench {given.name}: {error}")
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    # Only now: a process that had to be killed is told about on the way out, and the JSON line comes last.
+    return show(given.name, outcome)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="./run bench", description="Measure; the last line is JSON.")
+    names = parser.add_subparsers(dest="name", required=True, metavar="NAME")
+    for name, bench in BENCHES.items():
+        each = names.add_parser(name, help=bench.tells, description=bench.tells)
+        each.add_argument(
+            "--records", type=_positive, metavar="N", help=f"{bench.records_are} ({bench.records:,})"
+        )
+        each.add_argument(
+            "--runs", type=_positive, metavar="N", help=f"runs to take the median of ({bench.runs})"
+        )
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("it must be at least 1")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,300 @@
+"""A hub without sockets: its real routes, services, projections and database, under a manual clock.
+
+Requests go through the application as HTTP requests do; what devices send goes through the ingest pipeline, sealed and
+chained by scripted devices.
+"""
+
+import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+from fastapi.testclient import TestClient
+
+from cloud.app import create_app
+from cloud.db import Database
+from cloud.devices.routes import device_routes, enrolment_routes
+from cloud.devices.tables import Device
+from cloud.identity import Identity, open_identity
+from cloud.ingest.inbox import Arrival
+from cloud.ingest.pipeline import Outcome, Pipeline
+from cloud.schema import migrate
+from cloud.settings import HubSettings
+from cloud.tasks.feed import TaskFeed
+from cloud.tasks.routes import task_routes
+from cloud.tasks.service import Changes
+from cloud.tasks.sweep import Sweeper
+from shared.blobs import Blob
+from shared.clock import to_ms
+from shared.enrolment import BrokerAddress, Token, proof_input
+from shared.keys import Signer
+from shared.records import NodeMoved, Record, TaskOffered, ToolIntent, ToolResult, parse_record
+from shared.tasks.states import NodeState
+from shared.topics import Channel
+from tests.support.clock import ManualClock
+from tests.support.device import ScriptedDevice, signer_from
+
+ADMIN_TOKEN = "an-admin-token"
+
+
+@dataclass
+class HubApi:
+    """Everything that a test may touch. `orders_for` collects whose senders were woken."""
+
+    settings: HubSettings
+    database: Database
+    clock: ManualClock
+    identity: Identity
+    feed: TaskFeed
+    pipeline: Pipeline
+    sweeper: Sweeper
+    client: TestClient
+    orders_for: set[str] = field(default_factory=set)
+
+    def get(self, path: str, **params: Any) -> Any:
+        response = self.client.get(path, params=params)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        response = self.client.post(path, json=body)
+        assert response.status_code in (200, 201, 202), response.text
+        return response.json()
+
+    def refusal(self, method: str, path: str, body: Any = None) -> tuple[int, str]:
+        """Status and code of a request that must be refused."""
+        response = self.client.request(method, path, json=body)
+        assert response.is_error, response.text
+        problem = response.json()
+        assert set(problem) == {"code", "message"}
+        return response.status_code, problem["code"]
+
+    def token(self, **request: Any) -> Token:
+        return Token.parse(self.post("/v1/tokens", request)["token"])
+
+    def device(self, name: str, *, labels: dict[str, str] | None = None, is_online: bool = True) -> "FleetDevice":
+        """Enrol a device, say hello, and be seen at the broker."""
+        token = self.token(device=name, labels=labels or {})
+        signer = signer_from(name)
+        principal = self.post("/v1/enroll", enrol_request(token, signer=signer))["principal"]
+        device = FleetDevice(self, ScriptedDevice(principal, hub=self.identity.signer, key=signer))
+        device.presence(True)
+        device.hello()
+        if not is_online:
+            device.presence(False)
+        return device
+
+    def deliver(self, topic: str, message: bytes) -> Outcome:
+        outcome = self.pipeline.handle([Arrival(topic, message)], fill=0.0)
+        assert not outcome.counts["failed"]
+        return outcome
+
+    def sweep(self) -> None:
+        self.sweeper.sweep()
+
+
+class FleetDevice:
+    """A scripted device at this hub. What it writes it sends at once."""
+
+    def __init__(self, hub: HubApi, scripted: ScriptedDevice) -> None:
+        self.hub = hub
+        self.scripted = scripted
+        self.principal = scripted.principal
+
+    def hello(self) -> None:
+        answers = self._deliver(Channel.HELLO, self.scripted.hello())
+        self.scripted.open(answers[Channel.HELLO_ACK][0])
+        self._take(answers)
+
+    def presence(self, is_online: bool) -> None:
+        self._deliver(Channel.STATE, self.scripted.state(online=is_online))
+
+    def fetch_orders(self) -> list[Record]:
+        """Let the hub push, take the orders and acknowledge them; those that are new."""
+        before = 0 if self.scripted.orders is None else self.scripted.orders.head.seq
+        outcome = self.hub.pipeline.push([self.principal])
+        self._take(_by_channel(self.principal, outcome))
+        log = self.scripted.orders
+        if log is None or log.head.seq == before:
+            return []
+        self._deliver(Channel.DOWN_ORDERS_ACK, self.scripted.ack())
+        records = [parse_record(entry.record) for entry in log.entries[before:]]
+        return [record for record in records if isinstance(record, Record)]
+
+    def offer(self) -> TaskOffered:
+        """The one offer among the new orders."""
+        (offer,) = [record for record in self.fetch_orders() if isinstance(record, TaskOffered)]
+        return offer
+
+    def write(self, record: Record, *blobs: Blob) -> None:
+        """Append to the journal, send, and have it acknowledged."""
+        log = self.scripted.journal
+        seq = log.append(record, *blobs)
+        answers = self._deliver(Channel.UP_JOURNAL, self.scripted.batch(log, first=seq))
+        acks = [self.scripted.hear_ack(raw) for raw in answers.get(Channel.UP_JOURNAL_ACK, [])]
+        assert acks[-1].upto == seq
+
+    def move(
+        self, task: str, state: NodeState, *, node: int = 0, attempt: int = 1, result: str | None = None
+    ) -> None:
+        blob = None if result is None else text_blob(result)
+        record = NodeMoved(
+            at_ms=to_ms(self.hub.clock.now()),
+            task=task,
+            node=node,
+            attempt=attempt,
+            state=state,
+            result=None if blob is None else blob.ref(),
+        )
+        self.write(record, *(() if blob is None else (blob,)))
+
+    def call_tool(self, task: str, call: int, *, node: int = 0, is_finished: bool = True) -> None:
+        arguments = text_blob('{"name": "fridge"}')
+        now = to_ms(self.hub.clock.now())
+        intent = ToolIntent(
+            at_ms=now,
+            task=task,
+            node=node,
+            call=call,
+            tool="read_sensor",
+            idempotent=False,
+            arguments=arguments.ref(),
+        )
+        self.write(intent, arguments)
+        if is_finished:
+            result = text_blob("4.2")
+            self.write(
+                ToolResult(
+                    at_ms=now,
+                    task=task,
+                    node=node,
+                    call=call,
+                    tool="read_sensor",
+                    ok=True,
+                    ms=3.0,
+                    result=result.ref(),
+                ),
+                result,
+            )
+
+    def answer(self, offer: TaskOffered, result: str) -> None:
+        """Run an offer to its good end."""
+        self.move(offer.task, NodeState.RUNNING, node=offer.node, attempt=offer.attempt)
+        self.move(offer.task, NodeState.SUCCEEDED, node=offer.node, attempt=offer.attempt, result=result)
+
+    def set_status(self, status: str) -> None:
+        with self.hub.database.write() as session:
+            device = session.get(Device, self.principal)
+            assert device is not None
+            device.status = status
+
+    def _deliver(self, channel: Channel, message: bytes) -> dict[Channel, list[bytes]]:
+        return _by_channel(self.principal, self.hub.deliver(self.scripted.topic(channel), message))
+
+    def _take(self, answers: dict[Channel, list[bytes]]) -> None:
+        for raw in answers.get(Channel.DOWN_ORDERS, []):
+            self.scripted.hear_orders(raw)
+
+
+def text_blob(text: str) -> Blob:
+    return Blob(salt=bytes(16), content=text.encode())
+
+
+def enrol_request(token: Token, *, signer: Signer | None = None, device: str | None = None) -> dict[str, Any]:
+    """A well made request; tests spoil single fields of it."""
+    key = signer or signer_from(token.id)
+    csr_pem, csr_der = make_csr()
+    request = {
+        "token_id": token.id,
+        "secret": base64.b64encode(token.secret).decode(),
+        "csr_pem": csr_pem,
+        "signing_public": base64.b64encode(key.public).decode(),
+        "signing_proof": base64.b64encode(key.sign(proof_input(csr_der, token.secret))).decode(),
+    }
+    return request if device is None else {**request, "device": device}
+
+
+def make_csr(common_name: str = "whatever") -> tuple[str, bytes]:
+    """PEM and DER of a request whose subject the hub must ignore."""
+    csr = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]))
+        .sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    )
+    return csr.public_bytes(Encoding.PEM).decode(), csr.public_bytes(Encoding.DER)
+
+
+@contextmanager
+def hub_api(directory: Path, clock: ManualClock, *, url: str = "", **settings: Any) -> Iterator[HubApi]:
+    """A hub in `directory`, on SQLite unless `url` names another database."""
+    chosen = HubSettings(home=directory, database_url=url, **settings)
+    identity = open_identity(
+        chosen.identity_directory,
+        hosts=chosen.certificate_hosts,
+        trust_domain=chosen.trust_domain,
+        now=clock.now(),
+    )
+    database = Database(chosen.database)
+    migrate(database)
+    feed = TaskFeed(streams_max=chosen.event_streams_max)
+    orders_for: set[str] = set()
+
+    def on_changes(changes: Changes) -> None:
+        orders_for.update(changes.orders_for)
+        feed.publish(changes.tasks)
+
+    app = create_app(
+        version="0.0.0",
+        admin_token=ADMIN_TOKEN,
+        body_max_bytes=chosen.body_max_bytes,
+        open_routers=[
+            enrolment_routes(
+                database=database,
+                identity=identity,
+                broker=BrokerAddress(host="hub.test", port=8883),
+                clock=clock,
+            )
+        ],
+        admin_routers=[
+            device_routes(database=database, identity=identity, settings=chosen, clock=clock),
+            task_routes(database=database, clock=clock, settings=chosen, feed=feed, on_changes=on_changes),
+        ],
+    )
+    sweeper = Sweeper(
+        database=database,
+        clock=clock,
+        on_changes=on_changes,
+        interval_s=chosen.sweep_interval_s,
+        max_attempts=chosen.task_max_attempts,
+    )
+    headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+    with TestClient(app, headers=headers, raise_server_exceptions=False) as client:
+        yield HubApi(
+            settings=chosen,
+            database=database,
+            clock=clock,
+            identity=identity,
+            feed=feed,
+            pipeline=Pipeline(database=database, signer=identity.signer, clock=clock),
+            sweeper=sweeper,
+            client=client,
+            orders_for=orders_for,
+        )
+    database.close()
+
+
+def _by_channel(principal: str, outcome: Outcome) -> dict[Channel, list[bytes]]:
+    answers: dict[Channel, list[bytes]] = {}
+    prefix = f"/{principal}/"
+    for outgoing in outcome.outgoing:
+        _, found, channel = outgoing.topic.partition(prefix)
+        if found:
+            answers.setdefault(Channel(channel), []).append(outgoing.message)
+    return answers

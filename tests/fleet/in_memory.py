@@ -1,0 +1,370 @@
+"""A hub and devices in one process: the real daemon, the real ingest and the real task service over a broker in memory.
+
+Only the broker and the model are scripted. A device's store is a file, so a device may be stopped and made anew over
+it; so may the hub. Both sides share one manual clock.
+
+    async with MemoryFleet(tmp_path) as fleet, fleet.device("fridge-1", model) as device:
+        task = await fleet.create_task("What is the temperature?", device)
+        view = await fleet.ended(task)
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from sqlmodel import Session
+
+from cloud.db import Database
+from cloud.devices.tables import Device
+from cloud.journal.repository import newest_lane, read_entries
+from cloud.journal.service import LaneReport, RecordView, tail, verify
+from cloud.schema import migrate
+from cloud.tasks import service, views
+from cloud.tasks.schemas import TaskView
+from cloud.tasks.service import Changes, NewTask
+from cloud.tasks.sweep import Sweeper
+from edge.adapters.database import open_database
+from edge.adapters.journal_sqlite import SqliteJournal
+from edge.daemon import Daemon
+from edge.identity import Identity
+from edge.ports import Connected, Disconnected, LanguageModel, LinkEvent, Received
+from edge.settings import EdgeSettings, SensorSettings
+from edge.sync import subscriptions, will
+from edge.tools import Tool, builtin_tools
+from edge.wiring import Ports, build_daemon, prepare_home
+from shared.enrolment import BrokerAddress
+from shared.errors import RefusedError
+from shared.ids import HUB, Lane, Principal
+from shared.keys import KeyRing, Signer, TrustedKey
+from shared.messages import NONCE_BYTES
+from shared.tasks.limits import Limits
+from shared.tasks.states import TERMINAL
+from tests.support.clock import ManualClock
+from tests.support.device import ScriptedDevice, signer_from, task_id_from
+from tests.support.ingest import HUB_SIGNER, IngestHub, blob_of, device_row
+from tests.support.memory_broker import BrokerMessage, MemoryBroker
+
+TENANT: Final = "acme"
+WAIT_S: Final = 10.0
+LOOK_AGAIN_S: Final = 0.01
+LEASE_S: Final = 60
+FRIDGE_CSV: Final = "value\n4.2\n"
+SENSOR: Final = "fridge"
+
+T = TypeVar("T")
+
+
+class MemoryDeviceLink:
+    """`edge.ports.Link` over a `MemoryBroker`. `cut` is a broken cable, `mend` its repair."""
+
+    def __init__(self, broker: MemoryBroker, principal: str, signer: Signer) -> None:
+        self._broker = broker
+        self._principal = principal
+        self._signer = signer
+        self._inbox: asyncio.Queue[BrokerMessage | None] = asyncio.Queue()
+        self._is_whole = asyncio.Event()
+        self._is_whole.set()
+        self._is_connected = False
+
+    async def events(self) -> AsyncGenerator[LinkEvent, None]:
+        while True:
+            await self._is_whole.wait()
+            self._inbox = asyncio.Queue()
+            connection = os.urandom(NONCE_BYTES)
+            subscribed = [self._broker.subscribe(each) for each in subscriptions(self._principal)]
+            for subscription in subscribed:
+                while not subscription.queue.empty():
+                    self._inbox.put_nowait(subscription.queue.get_nowait())
+                subscription.queue = self._inbox  # type: ignore[assignment]  # None is put there only by `cut`
+            self._is_connected = True
+            was_cut = False
+            try:
+                yield Connected(connection)
+                while (message := await self._inbox.get()) is not None:
+                    yield Received(message.topic, message.payload)
+                was_cut = True
+            finally:
+                self._is_connected = False
+                for subscription in subscribed:
+                    self._broker.unsubscribe(subscription)
+            if was_cut:
+                self._broker.publish(*will(self._principal, self._signer, connection), retain=True)
+                yield Disconnected("the cable was cut")
+
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
+        if self._is_connected:
+            self._broker.publish(topic, payload, retain=retain)
+        return self._is_connected
+
+    def drop(self) -> None:
+        """The next connection is made at once: there is nobody to be gentle with."""
+        if self._is_connected:
+            self._is_connected = False
+            self._inbox.put_nowait(None)
+
+    def cut(self) -> None:
+        self._is_whole.clear()
+        self.drop()
+
+    def mend(self) -> None:
+        self._is_whole.set()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryDevice:
+    """A running daemon and its parts."""
+
+    principal: str
+    daemon: Daemon
+    journal: SqliteJournal
+    link: MemoryDeviceLink
+
+    async def state(self) -> str:
+        """Of its link, as `covey-edge status` says it."""
+        status = await self.daemon.status()
+        return str(status["link"]["state"])
+
+    async def is_drained(self) -> bool:
+        """Whether the hub has acknowledged everything."""
+        lane = await self.journal.lane(Lane.JOURNAL)
+        return lane is not None and lane.acked == lane.head.seq
+
+
+class MemoryFleet:
+    """The hub over one broker and one database, and the devices that `device` starts."""
+
+    def __init__(self, directory: Path, clock: ManualClock | None = None) -> None:
+        self.directory = directory
+        self.clock = clock or ManualClock()
+        self.broker = MemoryBroker()
+        self.database = Database(f"sqlite:///{directory / 'hub.sqlite'}")
+        self._tasks = count(1)
+        self._hub: IngestHub | None = None
+        self._sweeper = Sweeper(
+            database=self.database,
+            clock=self.clock,
+            on_changes=self._wake,
+            interval_s=1.0,
+            max_attempts=5,
+        )
+
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(migrate, self.database)
+        await self.start_hub()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop_hub()
+        await asyncio.to_thread(self.database.close)
+
+    async def start_hub(self) -> None:
+        """A new worker over the same database, as after a restart of the process."""
+        self._hub = IngestHub(self.database, self.clock, broker=self.broker)
+        await self._hub.__aenter__()
+
+    async def stop_hub(self) -> None:
+        if self._hub is not None:
+            await self._hub.__aexit__(None, None, None)
+            self._hub = None
+
+    # --- devices
+
+    @asynccontextmanager
+    async def device(
+        self, name: str, model: LanguageModel, *, tools: Sequence[Tool] = (), linked: bool = True
+    ) -> AsyncIterator[MemoryDevice]:
+        """Run a daemon until the block ends. Its store stays, so the same name may be started again."""
+        principal = f"{TENANT}.{name}"
+        signer = signer_from(principal)
+        await asyncio.to_thread(self._enrol, principal)
+        settings = self._settings(name)
+        prepare_home(settings)
+        link = MemoryDeviceLink(self.broker, principal, signer)
+        if not linked:
+            link.cut()
+        database = await asyncio.to_thread(open_database, settings.store_path)
+        try:
+            journal = await asyncio.to_thread(SqliteJournal, database, principal=principal)
+            ports = Ports(
+                database=database,
+                journal=journal,
+                model=model,
+                identity=_identity(principal, signer, settings),
+                link=link,
+                clock=self.clock,
+                tools=(*builtin_tools(settings.sensors, self.clock), *tools),
+                api_token="token",
+            )
+            daemon = build_daemon(settings, ports)
+            ready = asyncio.Event()
+            running = asyncio.create_task(daemon.run(on_ready=lambda _url: ready.set()), name=name)
+            async with AsyncExitStack() as stack:
+                stack.push_async_callback(_stopped, daemon, running)
+                async with asyncio.timeout(WAIT_S):
+                    await ready.wait()
+                device = MemoryDevice(principal=principal, daemon=daemon, journal=journal, link=link)
+                if linked:
+                    await eventually(f"{name} to be linked", lambda: _is(device.state(), "linked"))
+                yield device
+        finally:
+            await asyncio.to_thread(database.close)
+
+    # --- the hub's work
+
+    async def create_task(
+        self, goal: str, *devices: MemoryDevice, lease_s: int = LEASE_S, deadline_s: int = 86_400
+    ) -> str:
+        """As `POST /v1/tasks` does it; without devices any device may take it."""
+        number = next(self._tasks)
+        new = NewTask(
+            id=task_id_from(f"task {number}"),
+            tenant=TENANT,
+            goal=blob_of(f"{goal}"),
+            principals=tuple(device.principal for device in devices),
+            labels={},
+            limits=Limits(),
+            lease_s=lease_s,
+            deadline_s=deadline_s,
+        )
+        await self._order(
+            lambda session, changes: service.create(session, new, now=self.clock.now(), changes=changes)
+        )
+        return new.id
+
+    async def cancel(self, task: str) -> None:
+        await self._order(
+            lambda session, changes: service.cancel(session, task, now=self.clock.now(), changes=changes)
+        )
+
+    async def answer(self, task: str, *, node: int, call: int, happened: bool) -> None:
+        await self._order(
+            lambda session, changes: service.answer(
+                session, task, node, call=call, happened=happened, now=self.clock.now(), changes=changes
+            )
+        )
+
+    async def sweep(self) -> None:
+        """What the hub does by itself every few seconds."""
+        await asyncio.to_thread(self._sweeper.sweep)
+
+    async def show(self, task: str) -> TaskView:
+        return await self._read(lambda session: views.show(session, task))
+
+    async def reached(self, task: str, what: str, condition: Callable[[TaskView], bool]) -> TaskView:
+        """The task's tree as soon as `condition` holds of it. A task that a device began may not be known yet."""
+
+        async def look() -> TaskView | None:
+            try:
+                view = await self.show(task)
+            except RefusedError:
+                return None
+            return view if condition(view) else None
+
+        return await eventually(f"task {task} {what}", look)
+
+    async def ended(self, task: str) -> TaskView:
+        return await self.reached(task, "to end", lambda view: view.state in TERMINAL)
+
+    async def log(self, device: MemoryDevice, lane: Lane = Lane.JOURNAL) -> list[RecordView]:
+        """What the hub holds of a log."""
+        return await self._read(lambda session: tail(session, device.principal, lane, after=0, limit=1_000))
+
+    async def log_bytes(self, device: MemoryDevice) -> list[bytes]:
+        """The journal of a device as the hub stores it, bit for bit."""
+
+        def read(session: Session) -> list[bytes]:
+            lane = newest_lane(session, device.principal, Lane.JOURNAL)
+            assert lane is not None, "the hub has heard of it"
+            return [entry.record for entry in read_entries(session, lane, after=0, limit=1_000)]
+
+        return await self._read(read)
+
+    async def verify(self, device: MemoryDevice) -> list[LaneReport]:
+        return await asyncio.to_thread(verify, self.database, device.principal)
+
+    # --- inside
+
+    def _enrol(self, principal: str) -> None:
+        with self.database.write() as session:
+            if session.get(Device, principal) is None:
+                session.add(device_row(ScriptedDevice(principal, hub=HUB_SIGNER, key=signer_from(principal))))
+
+    def _settings(self, name: str) -> EdgeSettings:
+        readings = self.directory / "fridge.csv"
+        readings.write_text(FRIDGE_CSV)
+        sensor = SensorSettings(
+            name=SENSOR, kind="csv", path=readings, quantity="temperature", unit="°C", low=2.0, high=8.0
+        )
+        return EdgeSettings(
+            home=self.directory / name, models_dir=self.directory / "models", api_port=0, sensors=(sensor,)
+        )
+
+    async def _order(self, change: Callable[[Session, Changes], object]) -> None:
+        def commit() -> Changes:
+            changes = Changes()
+            with self.database.write() as session:
+                change(session, changes)
+            return changes
+
+        self._wake(await asyncio.to_thread(commit))
+
+    def _wake(self, changes: Changes) -> None:
+        if self._hub is not None:
+            for principal in changes.orders_for:
+                self._hub.worker.wake(principal)
+
+    async def _read(self, query: Callable[[Session], T]) -> T:
+        def read() -> T:
+            with self.database.read() as session:
+                return query(session)
+
+        return await asyncio.to_thread(read)
+
+
+async def eventually(what: str, condition: Callable[[], Awaitable[T | None]]) -> T:
+    """The first true value of `condition()`. Fails when that takes longer than `WAIT_S`."""
+    try:
+        async with asyncio.timeout(WAIT_S):
+            while not (value := await condition()):  # noqa: ASYNC110  # the database changes on other threads
+                await asyncio.sleep(LOOK_AGAIN_S)
+            return value
+    except TimeoutError:
+        raise AssertionError(f"waited {WAIT_S:g} s for {what}") from None
+
+
+def use(tool: str, **arguments: object) -> Mapping[str, object]:
+    """What a model says to call a tool."""
+    return {"action": tool, "arguments": arguments}
+
+
+async def _is(value: Awaitable[str], wanted: str) -> bool:
+    return await value == wanted
+
+
+def _identity(principal: str, signer: Signer, settings: EdgeSettings) -> Identity:
+    """As enrolment leaves it; the TLS files are the broker's business, and this broker has none."""
+    folder = settings.identity_dir
+    return Identity(
+        principal=Principal.parse(principal),
+        hub_url="https://hub.example",
+        signer=signer,
+        trust=KeyRing((TrustedKey(owner=HUB, public=HUB_SIGNER.public),)),
+        broker=BrokerAddress(host="hub.example", port=8883),
+        ca_path=folder / "ca.crt",
+        certificate_path=folder / "device.crt",
+        key_path=folder / "device.key",
+    )
+
+
+async def _stopped(daemon: Daemon, running: asyncio.Task[None]) -> None:
+    daemon.stop()
+    async with asyncio.timeout(WAIT_S):
+        await running
