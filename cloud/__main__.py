@@ -5,10 +5,10 @@
 """
 
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
-import click
 import typer
 from pydantic import ValidationError
 
@@ -16,7 +16,11 @@ from cloud.cli import devices, hub, journal, tasks, tokens
 from cloud.cli.client import Connection
 from cloud.cli.options import Common
 from cloud.errors import exit_code_of
+from cloud.settings import HubSettings
 from shared.errors import CoveyError
+
+if TYPE_CHECKING:
+    from cloud.server import Parts
 
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
@@ -51,28 +55,30 @@ def options(
     if log_level not in ("debug", "info", "warning", "error"):
         raise typer.BadParameter("it is debug, info, warning or error", param_hint="--log-level")
     connection = Connection(home=home, url=url, token_file=token_file, ca_file=ca_file)
-    context.obj = Common(connection=connection, log_level=log_level)
+    context.obj = Common(connection=connection, log_level=log_level, open_hub=_open_hub)
+
+
+def _open_hub(settings: HubSettings, has_own_broker: bool) -> "AbstractContextManager[Parts]":
+    from cloud.wiring import open_hub  # only here, and only when a hub runs
+
+    return open_hub(settings, has_own_broker=has_own_broker)
 
 
 def run(arguments: list[str]) -> int:
     """Run a command line; returns the exit code."""
     try:
-        result = app(hoisted(arguments), prog_name="covey-hub", standalone_mode=False)
+        app(hoisted(arguments), prog_name="covey-hub")
+    except SystemExit as ended:  # typer's way to end: done, usage, or the code of a command
+        return ended.code if isinstance(ended.code, int) else 0
     except CoveyError as error:
         return _fail(str(error), exit_code_of(error))
     except ValidationError as error:  # a request that the API would refuse as well
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "request"
         return _fail(f"{place}: {first['msg']}.", EXIT_USAGE)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
-    return result if isinstance(result, int) else 0
+    return 0
 
 
 def hoisted(arguments: list[str]) -> list[str]:
@@ -99,7 +105,7 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"covey-hub: {message}", err=True)
+    typer.echo(f"covey-hub: {message}", err=True)
     return code
 
 

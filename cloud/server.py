@@ -19,8 +19,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from cloud.tasks.feed import TaskFeed
+from shared.enrolment import BrokerAddress
 from shared.errors import ConfigError, CoveyError, UnavailableError
-
 
 POLL_S: Final = 0.05
 FLUSH_S: Final = 0.2
@@ -50,13 +50,14 @@ class Listener:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What runs. `background`: name and endless coroutine of each part beside HTTPS."""
+    """What runs. `background`: name and endless coroutine of each part beside HTTPS. `broker`: if it is our own."""
 
     app: FastAPI
     listener: Listener
     feed: TaskFeed
     background: Mapping[str, Callable[[], Coroutine[Any, Any, None]]]
     broker: Broker | None
+    broker_address: BrokerAddress
 
 
 async def run(parts: Parts, on_ready: Callable[[], None]) -> None:

@@ -77,6 +77,9 @@ class HubSettings(BaseModel):
     goal_max_bytes: int = Field(
         default=BLOB_MAX_BYTES, ge=1, le=BLOB_MAX_BYTES, description="Largest goal of a task, in UTF-8 bytes."
     )
+    reconnect_max_s: float = Field(
+        default=30.0, ge=0.1, le=3_600, description="Longest wait before the broker is tried again."
+    )
     page_max_rows: int = Field(default=500, ge=1, le=10_000, description="Most rows that one page returns.")
     event_streams_max: int = Field(
         default=200, ge=1, le=10_000, description="Most open `/events` streams at once; beyond it 429."

@@ -8,11 +8,12 @@ import importlib.metadata
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
 from typing import Final
 from urllib.parse import urlsplit
+
+from sqlalchemy.exc import ArgumentError
 
 from cloud import server
 from cloud.app import create_app
@@ -40,18 +41,8 @@ ADMIN_TOKEN_BYTES: Final = 32
 CLIENT_ID_RANDOM_BYTES: Final = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hub:
-    """An opened hub, ready for `cloud.server.run`."""
-
-    parts: server.Parts
-    worker: IngestWorker
-    identity: Identity
-    broker: BrokerAddress
-
-
 @contextmanager
-def open_hub(settings: HubSettings, *, has_own_broker: bool) -> Iterator[Hub]:
+def open_hub(settings: HubSettings, *, has_own_broker: bool) -> Iterator[server.Parts]:
     """Blocking. Raises `ConfigError` for what an operator must mend, `UnavailableError` for a database that is away."""
     from cloud.adapters.clock_system import SystemClock
 
@@ -65,7 +56,7 @@ def open_hub(settings: HubSettings, *, has_own_broker: bool) -> Iterator[Hub]:
             now=clock.now(),
         )
         admin_token = open_admin_token(settings.admin_token_file)
-        database = Database(settings.database)
+        database = _open_database(settings)
         try:
             migrate(database)
             yield build_hub(
@@ -88,7 +79,7 @@ def build_hub(
     database: Database,
     clock: Clock,
     has_own_broker: bool,
-) -> Hub:
+) -> server.Parts:
     """Pure assembly, but for the broker's configuration files."""
     from cloud.adapters.link_paho import BrokerAccess, PahoLink, Presence
 
@@ -105,6 +96,7 @@ def build_hub(
         client_id=f"hub-{secrets.token_hex(CLIENT_ID_RANDOM_BYTES)}",
         filters=FILTERS,
         presence=Presence(topic=HUB_STATUS, online=status.online, offline=status.offline),
+        reconnect_max_s=settings.reconnect_max_s,
     )
     feed = TaskFeed(streams_max=settings.event_streams_max)
     worker = IngestWorker(
@@ -145,14 +137,14 @@ def build_hub(
         key=identity.paths.server_key,
         shutdown_timeout_s=settings.shutdown_timeout_s,
     )
-    parts = server.Parts(
+    return server.Parts(
         app=app,
         listener=listener,
         feed=feed,
         background={"ingest": worker.run, "sweep": sweeper.run},
         broker=_own_broker(settings, identity) if has_own_broker else None,
+        broker_address=address,
     )
-    return Hub(parts=parts, worker=worker, identity=identity, broker=address)
 
 
 def open_admin_token(path: Path) -> str:
@@ -173,6 +165,17 @@ def program_version() -> str:
         return importlib.metadata.version("covey")
     except importlib.metadata.PackageNotFoundError:  # run from a tree that is not installed
         return "0+unknown"
+
+
+def _open_database(settings: HubSettings) -> Database:
+    try:
+        return Database(settings.database)
+    except (ArgumentError, ImportError) as error:
+        # Without its text: a database's address may hold a password.
+        raise ConfigError(
+            "The hub setting 'database_url' is no address of a database that this program speaks to; it is like"
+            " postgresql+psycopg://USER@HOST/NAME."
+        ) from error
 
 
 def _broker_addresses(settings: HubSettings, *, has_own_broker: bool) -> tuple[BrokerAddress, BrokerAddress]:

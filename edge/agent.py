@@ -113,6 +113,7 @@ class AgentRunner:
         self._current_work: asyncio.Task[None] | None = None
         self._watchers: dict[str, list[asyncio.Queue[Progress]]] = {}
         self._retry_at: dict[tuple[str, int], datetime] = {}
+        self._stopping: set[str] = set()
 
     @property
     def current_task(self) -> str | None:
@@ -158,8 +159,14 @@ class AgentRunner:
         node = await self._work.node(task, 0)
         if node is None or node.state in TERMINAL:
             return False
-        await self._stop_current(task)
-        return await self._end_if_open(node, End(NodeState.CANCELLED, "", reason))
+        # Until the end is in the journal the node is still open there, and would be taken up again.
+        self._stopping.add(task)
+        try:
+            await self._stop_current(task)
+            return await self._end_if_open(node, End(NodeState.CANCELLED, "", reason))
+        finally:
+            self._stopping.discard(task)
+            self.changed()
 
     async def answer(self, task: str, node: int, call: int, *, happened: bool) -> bool:
         """A person says whether an interrupted effect happened; False if nobody asked."""
@@ -210,9 +217,8 @@ class AgentRunner:
             self._wake.clear()
             fresh = await self._work.node(node.task, node.node)
             if fresh is not None and fresh.cancel is not None and self._current_work is not None:
+                # The main loop then finds the node open and cancelled, and ends it.
                 self._current_work.cancel()
-                await asyncio.wait({self._current_work})
-                await self._end_if_open(fresh, End(NodeState.CANCELLED, "", fresh.cancel))
                 return
 
     async def _stop_current(self, task: str) -> None:
@@ -239,13 +245,17 @@ class AgentRunner:
     async def _next_node(self) -> NodeView | None:
         now = self._clock.now()
         ready = []
-        for node in await self._work.open_nodes():
+        nodes = await self._work.open_nodes()
+        waiting = self._retry_at.keys() & {(node.task, node.node) for node in nodes}
+        self._retry_at = {key: self._retry_at[key] for key in waiting}
+        for node in nodes:
             if node.cancel is not None:
                 await self._end(node, End(NodeState.CANCELLED, "", node.cancel))
             elif node.deadline is not None and now >= node.deadline and node.state is NodeState.OFFERED:
                 await self._end(node, End(NodeState.EXPIRED, "", "deadline"))
             elif self._retry_at.get((node.task, node.node), now) <= now and await self._is_ready(node):
                 ready.append(node)
+        ready = [node for node in ready if node.task not in self._stopping]
         return min(ready, key=lambda node: node.origin != "local", default=None)
 
     async def _is_ready(self, node: NodeView) -> bool:
@@ -263,10 +273,13 @@ class AgentRunner:
 
     async def _work_on(self, node: NodeView) -> None:
         self._retry_at.pop((node.task, node.node), None)
+        fresh = await self._work.node(node.task, node.node)
+        if fresh is None or fresh.state in TERMINAL:
+            return
+        node = fresh
         if node.state is not NodeState.RUNNING:
             await self._move(node, NodeState.RUNNING)
-            fresh = await self._work.node(node.task, node.node)
-            node = node if fresh is None else fresh
+            node = await self._work.node(node.task, node.node) or node
         goal = await self._text(node.goal)
         agent = Agent(
             device=self._device,
@@ -276,7 +289,8 @@ class AgentRunner:
             limits=node.limits,
         )
         started = node.started or self._clock.now()
-        left_s = node.limits.wall_s - (self._clock.now() - started).total_seconds()
+        # Never more than the limit: a clock that was set back since must not give the node more time.
+        left_s = min(node.limits.wall_s, node.limits.wall_s - (self._clock.now() - started).total_seconds())
         try:
             async with asyncio.timeout(max(0.0, left_s)):
                 await self._turn_until_end(agent, node, goal)
@@ -490,7 +504,8 @@ def model_called(
         [{"role": message.role, "content": message.content} for message in generation.messages],
         ensure_ascii=False,
     ).encode()
-    output = make_blob(text.encode()[: BLOB_MAX_BYTES - PROMPT_SHARE_BYTES])
+    # A server's model may emit half of a surrogate pair, which is no UTF-8.
+    output = make_blob(text.encode(errors="replace")[: BLOB_MAX_BYTES - PROMPT_SHARE_BYTES])
     kept = make_blob(prompt) if len(prompt) <= PROMPT_SHARE_BYTES else None
     task, node, call = place or (None, None, None)
     record = ModelCalled(

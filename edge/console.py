@@ -24,6 +24,7 @@ from shared.ids import Lane
 from shared.tasks.states import NodeState
 
 HTTP_TIMEOUT_S: Final = 10.0
+INDEX_TIMEOUT_S: Final = 600.0
 FOLLOW_EVERY_S: Final = 0.5
 HISTORY_MAX_TURNS: Final = 20
 _NO_DAEMON: Final = "No covey-edge runs on {home}; start it with `covey-edge run --home {home}`."
@@ -340,6 +341,47 @@ def _stored_status(settings: EdgeSettings) -> dict[str, Any]:
     }
 
 
+# --- memory --------------------------------------------------------------------------------------------------------
+
+
+async def search_memory(settings: EdgeSettings, query: str, *, limit: int, as_json: bool) -> None:
+    """Search through the running daemon, or in the store itself when none runs."""
+    if not query.strip():
+        raise RefusedError("Say what to look for: the query is empty.")
+    if _address(settings) is not None:
+        found = _call(
+            settings, "GET", "/memory", params={"q": query, "limit": str(limit)}, timeout_s=INDEX_TIMEOUT_S
+        )
+    else:
+        from edge.api.app import describe_recalled
+        from edge.wiring import build_daemon, open_ports
+
+        async with open_ports(settings, with_link=False) as ports:
+            found = describe_recalled(await build_daemon(settings, ports).recall.search(query, limit=limit))
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False))
+        return
+    if found["note"]:
+        print(f"covey-edge: {found['note']}", file=sys.stderr)
+    if not found["found"]:
+        print("Nothing like that is remembered.")
+        return
+    _table([(item["at"], f"{item['score']:.2f}", item["goal"], item["result"]) for item in found["found"]])
+    print(f"Ranked by {found['ranked_by']}.")
+
+
+async def rebuild_memory(settings: EdgeSettings) -> None:
+    """Rebuild through the running daemon, or directly when none runs."""
+    if _address(settings) is not None:
+        episodes = _call(settings, "POST", "/memory/rebuild", {}, timeout_s=INDEX_TIMEOUT_S)["episodes"]
+    else:
+        from edge.wiring import build_daemon, open_ports
+
+        async with open_ports(settings, with_link=False) as ports:
+            episodes = await build_daemon(settings, ports).recall.rebuild()
+    print(f"The index holds {episodes} episodes.")
+
+
 # --- tasks and link ------------------------------------------------------------------------------------------------
 
 
@@ -415,7 +457,13 @@ def _token(settings: EdgeSettings) -> str:
 
 
 def _call(
-    settings: EdgeSettings, method: str, path: str, body: dict[str, Any] | None = None
+    settings: EdgeSettings,
+    method: str,
+    path: str,
+    body: dict[str, Any] | None = None,
+    *,
+    params: dict[str, str] | None = None,
+    timeout_s: float = HTTP_TIMEOUT_S,
 ) -> dict[str, Any]:
     import httpx
 
@@ -427,8 +475,9 @@ def _call(
             method,
             address + path,
             json=body,
+            params=params,
             headers={"authorization": f"Bearer {_token(settings)}"},
-            timeout=HTTP_TIMEOUT_S,
+            timeout=timeout_s,
             trust_env=False,
         )
     except httpx.HTTPError as error:

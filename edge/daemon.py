@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from edge.agent import AgentRunner
 from edge.api.app import AGENT_MODEL, Api, build_app
 from edge.identity import Identity
 from edge.ports import Draft, LanguageModel
+from edge.recall import Recall
 from edge.settings import EdgeSettings
 from edge.sync import Sync
 from shared.clock import Clock, to_ms
@@ -54,6 +56,7 @@ class Daemon:
         model: LanguageModel,
         runner: AgentRunner,
         sync: Sync | None,
+        recall: Recall,
         identity: Identity | None,
         clock: Clock,
         new_id: Callable[[], str],
@@ -66,6 +69,7 @@ class Daemon:
         self._journal = journal
         self._model = model
         self._sync = sync
+        self.recall = recall
         self._identity = identity
         self._clock = clock
         self._new_id = new_id
@@ -122,6 +126,7 @@ class Daemon:
                 journal=self._journal,
                 log=self._journal,
                 work=self._journal,
+                recall=self.recall,
                 clock=self._clock,
                 new_id=self._new_id,
                 status=self.status,
@@ -185,6 +190,9 @@ class Daemon:
         config = uvicorn.Config(
             self.app(),
             log_config=None,
+            ws="none",
+            http="h11",
+            loop="asyncio",
             access_log=False,
             lifespan="off",
             timeout_keep_alive=KEEPALIVE_S,
@@ -263,8 +271,7 @@ def _take_flags(db: Any) -> tuple[bool, bool]:
 def _rss_mb() -> float:
     """Resident memory in MB; 0 where /proc is not there."""
     try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            pages = int(file.read().split()[1])
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):
         return 0.0
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 1_000_000, 1)

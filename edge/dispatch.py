@@ -91,7 +91,11 @@ class Dispatcher:
         self, *, task: str, node: int, call: int, tool: str, ok: bool, content: object, ms: float, intent: int
     ) -> int:
         """Write what came of an effect; returns the record's sequence."""
-        data = json.dumps(content, ensure_ascii=False).encode()
+        try:
+            data = json.dumps(content, ensure_ascii=False).encode()
+        except (TypeError, ValueError, RecursionError):
+            ok = False
+            data = json.dumps({"error": f"{tool} gave a result that is not plain JSON."}).encode()
         if len(data) > RESULT_MAX_BYTES:
             ok = False
             data = json.dumps({"error": f"The result was larger than {RESULT_MAX_BYTES} bytes."}).encode()

@@ -187,7 +187,8 @@ def _call(method: str, url: str, context: ssl.SSLContext, *, content: str | None
         )
     except httpx.HTTPError as error:
         raise UnavailableError(
-            f"The hub at {url} does not answer ({str(error) or type(error).__name__}); check the address and the network."
+            f"The hub at {url} does not answer ({str(error) or type(error).__name__});"
+            " check the address and the network."
         ) from error
     if response.status_code >= 500:
         raise UnavailableError("The hub has a problem of its own; see its log, then try again.")

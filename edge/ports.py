@@ -255,3 +255,44 @@ class Link(Protocol):
     def drop(self) -> None:
         """Give up the present connection; a new one is made after the usual back-off."""
         ...
+
+
+# --- memory --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """Something the device was asked and did: the goal and the result of a node that succeeded."""
+
+    key: str
+    goal: str
+    result: str
+    at: datetime
+
+
+class Episodes(Protocol):
+    """The device's past, read from its journal's projection: the truth that an index only points into."""
+
+    async def episodes(self, *, limit: int) -> tuple[Episode, ...]:
+        """The latest episodes, newest first."""
+        ...
+
+
+class TextEmbedder(Protocol):
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Unit vectors, one a text, in order. Raises `ConfigError` if the embedding model is not installed."""
+        ...
+
+
+class VectorIndex(Protocol):
+    """An index of vectors by key. It may lose anything at any time; whoever uses it adds what is missing."""
+
+    async def keys(self) -> frozenset[str]: ...
+
+    async def add(self, keys: Sequence[str], vectors: Sequence[Sequence[float]]) -> None: ...
+
+    async def nearest(self, vector: Sequence[float], *, limit: int) -> tuple[tuple[str, float], ...]:
+        """The nearest keys with their cosine similarity, best first."""
+        ...
+
+    async def clear(self) -> None: ...

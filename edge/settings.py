@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from shared.backoff import CAP_S
 from shared.errors import ConfigError
 
 HOME_VARIABLE: Final = "COVEY_EDGE_HOME"
@@ -69,6 +70,7 @@ class EdgeSettings(BaseModel):
     hello_timeout_s: Annotated[float, Field(gt=0, le=300)] = 10.0
     hello_interval_s: Annotated[float, Field(ge=5, le=86_400)] = 120.0
     ping_interval_s: Annotated[int, Field(ge=5, le=3_600)] = 30
+    reconnect_max_s: Annotated[float, Field(ge=0.1, le=86_400)] = CAP_S
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     sensors: tuple[SensorSettings, ...] = ()
 

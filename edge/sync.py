@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -17,7 +17,7 @@ from typing import Final, TypeVar, assert_never
 from edge.ports import Connected, Disconnected, LaneState, Link, Outbox, Received
 from shared import gate
 from shared.clock import Clock
-from shared.errors import CapacityError, UnavailableError
+from shared.errors import CapacityError, CoveyError, UnavailableError
 from shared.gate import Accepted, Expected, Rejected, Session, admit
 from shared.ids import EVERYONE, HUB, UPWARD, Lane
 from shared.keys import Signer, TrustView
@@ -57,7 +57,10 @@ logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Payload)
 
+ROOM_MARGIN: Final = 0.97
+"""Of the records that would fill a message by the last batch's measure: a batch that does not fit is packed twice."""
 TICK_S: Final = 1.0
+HELLO_AGAIN_AFTER: Final = timedelta(seconds=1)
 MAX_HELLOS: Final = 3
 """Unanswered hellos after which the connection is dropped and made anew."""
 
@@ -84,8 +87,22 @@ class SyncStatus:
     refused: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Packed:
+    """A sealed batch of the records `first_seq` to `last_seq`, under the counter that it holds in its session."""
+
+    session: bytes
+    counter: int
+    first_seq: int
+    last_seq: int
+    message: bytes
+
+
 class Sync:
-    """One device's replication over one link."""
+    """One device's replication over one link.
+
+    While a batch is in flight the next one is read, packed and sealed, so that its acknowledgement finds it ready.
+    """
 
     def __init__(
         self,
@@ -101,6 +118,7 @@ class Sync:
         hello_interval_s: float,
         on_orders: Callable[[], None],
         on_linked: Callable[[bool], None] = lambda _linked: None,
+        tick_s: float = TICK_S,
     ) -> None:
         self._principal = principal
         self._signer = signer
@@ -113,7 +131,10 @@ class Sync:
         self._hello_interval = timedelta(seconds=hello_interval_s)
         self._on_orders = on_orders
         self._on_linked = on_linked
+        self._tick_s = tick_s
         self._senders: dict[Lane, SenderState] = {}
+        self._ahead: dict[Lane, tuple[int, asyncio.Task[_Packed | None]]] = {}
+        self._room: dict[Lane, int] = {}
         self._connection: bytes | None = None
         self._nonce: bytes | None = None
         self._hello_sent_at: datetime | None = None
@@ -124,6 +145,7 @@ class Sync:
         self._last_hello_at: datetime | None = None
         self._last_ack_at: datetime | None = None
         self._refused: dict[str, int] = {}
+        self._are_orders_forked = False
         self._is_paused = False
         self._pause_changed = asyncio.Event()
         self._appended = asyncio.Event()
@@ -151,7 +173,8 @@ class Sync:
             last_hello_at=self._last_hello_at,
             last_ack_at=self._last_ack_at,
             waiting=0 if journal is None else journal.head - journal.acked,
-            is_forked=any(sender.phase is Phase.FORKED for sender in self._senders.values()),
+            is_forked=self._are_orders_forked
+            or any(sender.phase is Phase.FORKED for sender in self._senders.values()),
             refused=dict(self._refused),
         )
 
@@ -199,12 +222,13 @@ class Sync:
                     async with self._turn:
                         await self._on_event(event)
             finally:
-                self._connection = None
-                self._nonce = None
-                await self._end_session()
+                async with self._turn:
+                    self._connection = None
+                    self._nonce = None
+                    await self._end_session()
 
     async def _on_event(self, event: Connected | Disconnected | Received) -> None:
-        try:
+        with self._bearing():
             match event:
                 case Connected(connection):
                     await self._on_connected(connection)
@@ -214,9 +238,16 @@ class Sync:
                     await self._on_message(topic, payload)
                 case _:
                     assert_never(event)
+
+    @contextlib.contextmanager
+    def _bearing(self) -> Iterator[None]:
+        """Bear with a store that cannot do it now (disk full or busy): nothing was acknowledged, so it comes again."""
+        try:
+            yield
         except (CapacityError, UnavailableError) as error:
-            # The store cannot take it now (disk full or busy). Nothing was acknowledged, so it will be sent again.
-            logger.warning("sync waits: %s", error)
+            logger.log(
+                logging.DEBUG if self._detail == str(error) else logging.WARNING, "sync waits: %s", error
+            )
             self._detail = str(error)
 
     async def _follow_journal(self) -> None:
@@ -225,18 +256,21 @@ class Sync:
             self._appended.clear()
             async with self._turn:
                 for name in list(self._senders):
-                    lane = await self._outbox.lane(name)
-                    if lane is not None:
-                        await self._feed(name, Appended(lane.head.seq))
+                    with self._bearing():
+                        lane = await self._outbox.lane(name)
+                        if lane is not None:
+                            await self._feed(name, Appended(lane.head.seq))
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(self._tick_s)
             async with self._turn:
                 now = self._clock.now()
                 for name in list(self._senders):
-                    await self._feed(name, Tick())
-                await self._check_hello(now)
+                    with self._bearing():
+                        await self._feed(name, Tick())
+                with self._bearing():
+                    await self._check_hello(now)
 
     async def _check_hello(self, now: datetime) -> None:
         if self._connection is None or self._hello_sent_at is None:
@@ -278,6 +312,9 @@ class Sync:
     async def _end_session(self) -> None:
         was_linked = self._session is not None
         self._session = None
+        for _, ahead in self._ahead.values():
+            ahead.cancel()
+        self._ahead.clear()
         for name in list(self._senders):
             await self._feed(name, Unlinked())
         if was_linked:
@@ -320,13 +357,17 @@ class Sync:
             case Rejected(reason):
                 self._count(reason)
             case Accepted(HubStatus(online=True), _):
-                # The hub came (back): do not wait for the next regular hello.
-                if self._session is None and self._nonce is None:
+                # The hub came (back), perhaps with an older log than it had: only a hello tells (rule P17).
+                # The hello that just went out at the start of a connection is not said twice.
+                if self._nonce is None or self._hello_age() >= HELLO_AGAIN_AFTER:
                     await self._say_hello()
             case Accepted(HubStatus(online=False), _):
                 self._detail = "the hub is away"
                 self._nonce = None
                 await self._end_session()
+
+    def _hello_age(self) -> timedelta:
+        return timedelta(0) if self._hello_sent_at is None else abs(self._clock.now() - self._hello_sent_at)
 
     async def _on_hello_ack(self, payload: bytes) -> None:
         expected = Expected(message=HelloAck, issuer=HUB, audience=self._principal, needs_session=False)
@@ -388,7 +429,8 @@ class Sync:
         if reading.status == "broken":
             self._count(gate.Reason.BAD_PAYLOAD)
             return
-        if reading.status == "fork":
+        self._are_orders_forked = reading.status == "fork"
+        if self._are_orders_forked:
             logger.error("the hub's orders contradict those received before; an operator must decide")
         ack = Ack(
             lane=batch.lane,
@@ -442,25 +484,72 @@ class Sync:
                     assert_never(effect)
 
     async def _send(self, name: Lane, first_seq: int, max_records: int) -> None:
-        lane = await self._outbox.lane(name)
-        if lane is None or self._session is None:
+        packed = await self._packed_ahead(name, first_seq, max_records)
+        if packed is None:
+            packed = await self._pack(name, first_seq, max_records)
+        if packed is None:
             return
-        before, parcels = await self._outbox.parcels(name, first_seq, max_records)
+        self._senders[name], _ = step(self._senders[name], Sent(packed.last_seq), self._clock.now())
+        await self._link.publish(device_topic(self._principal, batch_channel(name)), packed.message)
+        self._pack_ahead(name, packed.last_seq + 1)
+
+    def _pack_ahead(self, name: Lane, first_seq: int) -> None:
+        """Begin to pack what will be sent when the batch in flight is acknowledged."""
+        sender = self._senders[name]
+        has_begun = name in self._ahead and self._ahead[name][0] == first_seq
+        if has_begun or sender.head < first_seq or sender.credit < 1:
+            return
+        if name in self._ahead:
+            self._ahead.pop(name)[1].cancel()
+        task = asyncio.create_task(
+            self._pack_quietly(name, first_seq, min(sender.credit, BATCH_MAX_RECORDS)),
+            name=f"sync[pack {name}]",
+        )
+        self._ahead[name] = (first_seq, task)
+
+    async def _packed_ahead(self, name: Lane, first_seq: int, max_records: int) -> _Packed | None:
+        """What was packed ahead, if it is what is to be sent now."""
+        if name not in self._ahead or self._ahead[name][0] != first_seq:
+            return None
+        packed = await self._ahead.pop(name)[1]
+        if packed is None or self._session is None or packed.session != self._session.id:
+            return None
+        # The hub's window would take a counter that is further back for a replay.
+        is_fresh = self._counter - packed.counter < gate.REPLAY_WINDOW
+        return packed if is_fresh and packed.last_seq - first_seq < max_records else None
+
+    async def _pack_quietly(self, name: Lane, first_seq: int, max_records: int) -> _Packed | None:
+        """Whoever needs the batch packs it anew and meets the same error, then with somebody to hear it."""
+        try:
+            return await self._pack(name, first_seq, max_records)
+        except CoveyError:
+            return None
+
+    async def _pack(self, name: Lane, first_seq: int, max_records: int) -> _Packed | None:
+        """Read, pack and seal a batch for the present session."""
+        session = self._session
+        lane = await self._outbox.lane(name)
+        if lane is None or session is None:
+            return None
+        count = min(max_records, self._room.get(name, BATCH_MAX_RECORDS))
+        before, parcels = await self._outbox.parcels(name, first_seq, count)
         self._counter += 1
-        message_id = gate.message_id(self._session.id, self._counter)
-        loop = asyncio.get_running_loop()
-        message, last = await loop.run_in_executor(
+        counter = self._counter
+        message, last_seq = await asyncio.get_running_loop().run_in_executor(
             None,
             lambda: pack(
                 lane.id,
                 before,
                 parcels,
                 signer=self._signer,
-                close=lambda batch: self._close(batch, message_id),
+                close=lambda batch: self._close(batch, gate.message_id(session.id, counter)),
             ),
         )
-        self._senders[name], _ = step(self._senders[name], Sent(last), self._clock.now())
-        await self._link.publish(device_topic(self._principal, batch_channel(name)), message)
+        fitting = (last_seq - first_seq + 1) * gate.MESSAGE_MAX_BYTES / len(message)
+        self._room[name] = max(1, min(BATCH_MAX_RECORDS, int(fitting * ROOM_MARGIN)))
+        return _Packed(
+            session=session.id, counter=counter, first_seq=first_seq, last_seq=last_seq, message=message
+        )
 
     # --- sealing ---
 

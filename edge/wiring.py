@@ -9,13 +9,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edge.adapters.database import Database, open_database
+from edge.adapters.embed_installed import InstalledEmbedder
+from edge.adapters.index_chroma import ChromaIndex
 from edge.adapters.journal_sqlite import SqliteJournal
 from edge.adapters.model_installed import InstalledLlama
 from edge.agent import AgentRunner
 from edge.daemon import Daemon
 from edge.dispatch import Dispatcher
 from edge.identity import Identity, load_identity
-from edge.ports import LanguageModel, Link
+from edge.ports import LanguageModel, Link, TextEmbedder, VectorIndex
+from edge.recall import Recall
 from edge.settings import EdgeSettings
 from edge.sync import Sync, subscriptions, will
 from edge.tools import Tool, builtin_tools
@@ -45,6 +48,8 @@ class Ports:
     link: Link | None
     clock: Clock
     tools: Sequence[Tool]
+    embedder: TextEmbedder | None
+    index: VectorIndex | None
     api_token: str
 
 
@@ -65,6 +70,8 @@ async def open_ports(settings: EdgeSettings, *, with_link: bool = True) -> Async
             else SqliteJournal(database, principal=str(identity.principal))
         )
         model = build_model(settings)
+        embedder = InstalledEmbedder(settings.models_dir) if settings.index == "on" else None
+        index = ChromaIndex(settings.home / "index") if settings.index == "on" else None
         try:
             yield Ports(
                 database=database,
@@ -74,10 +81,16 @@ async def open_ports(settings: EdgeSettings, *, with_link: bool = True) -> Async
                 link=_build_link(settings, identity) if with_link and identity is not None else None,
                 clock=clock,
                 tools=builtin_tools(settings.sensors, clock),
+                embedder=embedder,
+                index=index,
                 api_token=load_api_token(settings.api_token_path),
             )
         finally:
             await model.close()
+            if embedder is not None:
+                await embedder.close()
+            if index is not None:
+                index.close()
     finally:
         database.close()
 
@@ -125,6 +138,7 @@ def build_daemon(settings: EdgeSettings, ports: Ports) -> Daemon:
         model=ports.model,
         runner=runner,
         sync=sync,
+        recall=Recall(episodes=ports.journal, embedder=ports.embedder, index=ports.index),
         identity=ports.identity,
         clock=ports.clock,
         new_id=new_id,
@@ -216,4 +230,5 @@ def _build_link(settings: EdgeSettings, identity: Identity) -> Link:
         subscriptions=subscriptions(principal),
         will=lambda connection: will(principal, identity.signer, connection),
         ping_interval_s=settings.ping_interval_s,
+        reconnect_max_s=settings.reconnect_max_s,
     )

@@ -13,15 +13,17 @@ from typing import Final
 
 BASE_S: Final = 1.0
 CAP_S: Final = 300.0
+"""For a device among thousands. Somebody with few peers may come back sooner."""
 STABLE_AFTER_S: Final = 60.0
 """How long a link must have lasted before the bound starts again from `BASE_S`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """`failures`: attempts since the last stable link."""
+    """`failures`: attempts since the last stable link. `cap_s`: the longest wait."""
 
     failures: int = 0
+    cap_s: float = CAP_S
 
     def failed(self, random: float) -> tuple["Backoff", float]:
         """After one more failed attempt or lost link: the next state, and the seconds to wait.
@@ -29,9 +31,9 @@ class Backoff:
         `random` is drawn evenly from [0, 1) by the caller.
         """
         # The exponent is bounded before the power is taken: years of failures must not overflow a float.
-        bound_s = min(CAP_S, BASE_S * 2.0 ** min(self.failures, 32))
+        bound_s = min(self.cap_s, BASE_S * 2.0 ** min(self.failures, 32))
         return replace(self, failures=self.failures + 1), random * bound_s
 
     def linked(self, lasted_s: float) -> "Backoff":
         """After a link that lasted `lasted_s` seconds and then ended."""
-        return Backoff() if lasted_s >= STABLE_AFTER_S else self
+        return replace(self, failures=0) if lasted_s >= STABLE_AFTER_S else self

@@ -12,7 +12,6 @@ is spent by the request. The proof shows that whoever spends it holds the signin
 import base64
 import binascii
 import hashlib
-from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import (
@@ -129,7 +128,7 @@ class EnrolResponse(BaseModel):
     hub_signing_public: PublicKey
     hub_kid: Kid
     broker: BrokerAddress
-    certificate_not_after: Annotated[datetime, AwareDatetime]
+    certificate_not_after: AwareDatetime
 
 
 def proof_input(csr_der: bytes, secret: bytes) -> bytes:

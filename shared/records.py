@@ -30,6 +30,8 @@ MAX_SEQ: Final = 2**63 - 1
 Seq = Annotated[int, Field(ge=1, le=MAX_SEQ)]
 AtMs = Annotated[int, Field(ge=0, le=MAX_MS)]
 Count = Annotated[int, Field(ge=0, le=MAX_SEQ)]
+Node = Annotated[int, Field(ge=0, le=65_535)]
+Call = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Millis = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 NewId = Annotated[str, Field(pattern=ID_PATTERN)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,127}$")]
@@ -65,7 +67,7 @@ class NodeBody(RecordBody):
     """A record about one node of one task."""
 
     task: NewId
-    node: Annotated[int, Field(ge=0, le=65_535)]
+    node: Node
 
 
 # --- the device's journal ------------------------------------------------------------------------------------------
@@ -123,8 +125,8 @@ class ModelCalled(RecordBody):
     first_token_ms: Millis
     total_ms: Millis
     task: NewId | None = None
-    node: Count | None = None
-    call: Count | None = None
+    node: Node | None = None
+    call: Call | None = None
     prompt: BlobRef | None = None
     output: BlobRef | None = None
 
@@ -136,7 +138,7 @@ class ToolIntent(NodeBody):
     """A tool is about to be called. It is durable before the tool runs."""
 
     kind: Literal["tool.intent"] = "tool.intent"
-    call: Count
+    call: Call
     tool: Name
     idempotent: bool
     arguments: BlobRef
@@ -149,7 +151,7 @@ class ToolResult(NodeBody):
     """A tool came back. It is durable before the model sees it; on restart it is read, never repeated."""
 
     kind: Literal["tool.result"] = "tool.result"
-    call: Count
+    call: Call
     tool: Name
     ok: bool
     ms: Millis
@@ -163,7 +165,7 @@ class QuestionAsked(NodeBody):
     """An effect's outcome is unknown (interrupted, not idempotent): did call `call` happen?"""
 
     kind: Literal["question.asked"] = "question.asked"
-    call: Count
+    call: Call
     tool: Name
 
 
@@ -171,7 +173,7 @@ class QuestionAnswered(NodeBody):
     """Somebody said whether the effect happened."""
 
     kind: Literal["question.answered"] = "question.answered"
-    call: Count
+    call: Call
     happened: bool
 
 
@@ -203,7 +205,7 @@ class QuestionReplied(NodeBody):
     """The hub's answer to `QuestionAsked`."""
 
     kind: Literal["question.replied"] = "question.replied"
-    call: Count
+    call: Call
     happened: bool
 
 

@@ -144,7 +144,7 @@ class Mosquitto:
             await self.stop()
         if not self._is_running():
             await self.stop()
-            said = self._last_lines[-1] if self._last_lines else "it said nothing"
+            said = "; ".join(list(self._last_lines)[-2:]) or "it said nothing"
             raise UnavailableError(f"Mosquitto did not start ({said}); see {self._configuration}.")
 
     async def watch(self) -> None:
@@ -180,6 +180,11 @@ class Mosquitto:
         if self._reader is not None:
             await self._reader
             self._reader = None
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, None while there is none."""
+        return self._process.pid if self._process is not None and self._is_running() else None
 
     def _is_running(self) -> bool:
         return self._process is not None and self._process.returncode is None

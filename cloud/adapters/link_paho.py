@@ -37,6 +37,8 @@ IN_FLIGHT_MAX: Final = 200
 PUBLISH_TIMEOUT_S: Final = 10.0
 """How long a message waits for room among those in flight before it is dropped."""
 GOODBYE_TIMEOUT_S: Final = 2.0
+RECONNECT_MAX_S: Final = 30.0
+"""Shorter than a device's: there are few workers, and a whole fleet waits for them."""
 PACKET_MAX_BYTES: Final = 2 * MESSAGE_MAX_BYTES
 """What the broker may send us: larger than any message of the protocol, so that the gate sees and counts the excess."""
 
@@ -88,16 +90,23 @@ class PahoLink:
     """See `cloud.ports.Link`. `client_id` must be another one for each worker."""
 
     def __init__(
-        self, *, broker: BrokerAccess, client_id: str, filters: Sequence[str], presence: Presence
+        self,
+        *,
+        broker: BrokerAccess,
+        client_id: str,
+        filters: Sequence[str],
+        presence: Presence,
+        reconnect_max_s: float = RECONNECT_MAX_S,
     ) -> None:
         self._broker = broker
         self._client_id = client_id
         self._filters = tuple(filters)
         self._presence = presence
+        self._reconnect_max_s = reconnect_max_s
         self._connection: _Connection | None = None
 
     async def run(self, deliver: Deliver) -> None:
-        backoff = Backoff()
+        backoff = Backoff(cap_s=self._reconnect_max_s)
         while True:
             started = monotonic()
             connection = self._make(deliver)

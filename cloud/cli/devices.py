@@ -42,7 +42,7 @@ def list_(
     if as_json:
         show.as_json(found)
     else:
-        show.console.print(show.devices(found))
+        show.table(show.devices(found))
 
 
 @app.command("show")
@@ -57,4 +57,4 @@ def show_(
     if as_json:
         show.as_json(view)
     else:
-        show.console.print(show.device(view))
+        show.table(show.device(view))

@@ -77,15 +77,15 @@ def serve(
 def _run(context: typer.Context, flags: dict[str, Any], *, has_own_broker: bool, as_json: bool) -> None:
     # Only these two commands need the server's libraries; the others start much faster without them.
     from cloud import server
-    from cloud.wiring import open_hub
 
     settings = HubSettings.load(home(context), flags)
     os.umask(0o077)  # whatever a library creates, databases too, is for this account alone
     address_file = settings.home / ADDRESS_FILE
-    with _logging(common(context).log_level), open_hub(settings, has_own_broker=has_own_broker) as hub:
+    open_hub = common(context).open_hub
+    with _logging(common(context).log_level), open_hub(settings, has_own_broker) as parts:
 
         def ready() -> None:
-            broker = f"mqtts://{hub.broker.host}:{hub.broker.port}"
+            broker = f"mqtts://{parts.broker_address.host}:{parts.broker_address.port}"
             facts = {
                 "url": settings.local_url,
                 "public_url": settings.url,
@@ -99,7 +99,7 @@ def _run(context: typer.Context, flags: dict[str, Any], *, has_own_broker: bool,
                 typer.echo(f"covey-hub: ready {settings.local_url} (broker {broker}, home {settings.home})")
 
         try:
-            asyncio.run(server.run(hub.parts, ready))
+            asyncio.run(server.run(parts, ready))
         finally:
             _forget(address_file)
 

@@ -42,7 +42,7 @@ def tail(
                 for record in page.records:
                     show.as_json_line(record)
             elif page.records or not follow:
-                show.console.print(show.journal(page))
+                show.table(show.journal(page))
             if page.records:
                 after = page.records[-1].seq
             if not follow:
@@ -67,7 +67,7 @@ def verify(
     if as_json:
         show.as_json(results)
     else:
-        show.console.print(show.verifications(results))
+        show.table(show.verifications(results))
     unsound = [result.principal for result in results if not result.is_sound]
     if unsound:
         raise ProtocolError(

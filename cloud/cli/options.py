@@ -1,17 +1,26 @@
 """Options that several commands share, and how their values are read."""
 
 import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from cloud.cli.client import Connection
 from shared.errors import ConfigError
 
+if TYPE_CHECKING:  # the server's libraries are loaded only by the commands that run a hub
+    from cloud.server import Parts
+    from cloud.settings import HubSettings
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Labels = Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="May be repeated.")]
+
+OpenHub = Callable[["HubSettings", bool], AbstractContextManager["Parts"]]
+"""Open a hub in its home; the second argument tells whether it has its own broker."""
 
 _DURATION: Final = re.compile(r"([0-9]{1,9})([smhd]?)")
 _UNIT_S: Final = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -19,10 +28,11 @@ _UNIT_S: Final = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Common:
-    """What stands before or after any command: which hub is meant."""
+    """What stands before or after any command: which hub is meant. `open_hub` is for the commands that run one."""
 
     connection: Connection
     log_level: str
+    open_hub: "OpenHub"
 
 
 def common(context: typer.Context) -> Common:

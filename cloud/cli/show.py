@@ -27,6 +27,7 @@ STATE_STYLES = {
     "cancelled": "yellow",
 }
 LINE_CHARS = 400
+PIPE_COLUMNS = 240
 
 console = Console(highlight=False, soft_wrap=False)
 
@@ -43,6 +44,12 @@ def as_json(value: BaseModel | Sequence[BaseModel]) -> None:
 
 def as_json_line(value: BaseModel) -> None:
     print(value.model_dump_json(), flush=True)  # noqa: T201 - the command's output
+
+
+def table(value: RenderableType) -> None:
+    """Fitted to the terminal; in a pipe wide enough that programs like grep see whole cells."""
+    out = console if console.is_terminal else Console(highlight=False, width=PIPE_COLUMNS)
+    out.print(value)
 
 
 def line(text: str) -> None:
@@ -171,8 +178,8 @@ def journal(page: JournalPage) -> Table:
             text = f"not understood: {record.dead_letter}"
         else:
             hidden = ("kind", "at_ms")
-            fields = {key: value for key, value in record.record.items() if key not in hidden}
-            text = _one_line(json.dumps(fields, ensure_ascii=False), LINE_CHARS)
+            fields = [f"{key}={_brief(value)}" for key, value in record.record.items() if key not in hidden]
+            text = _one_line(" ".join(fields), LINE_CHARS)
             if record.dead_letter is not None:
                 text = f"not applied: {record.dead_letter}; {text}"
         _row(table, str(record.seq), _when(record.at), record.kind, text)
@@ -230,7 +237,8 @@ def _is_open(view: TaskView) -> bool:
 def _table(*columns: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        table.add_column(Text(column), overflow="fold")
+        # What names the row stays in one piece.
+        table.add_column(Text(column), overflow="fold", no_wrap=column == columns[0])
     return table
 
 
@@ -242,6 +250,21 @@ def _row(table: Table, *cells: str | Text) -> None:
 def _printable(text: str) -> str:
     """Without control characters, which a terminal would obey."""
     return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
+
+
+def _brief(value: object) -> str:
+    """A field of a record: content by the beginning of its hash and its size, foreign causes by lane and sequence."""
+    match value:
+        case {"hash": str() as hash_, "size": int() as size}:
+            return f"{hash_[:8]}…({size} bytes)"
+        case {"lane": str() as lane, "epoch": str(), "seq": int() as seq}:
+            return f"{lane}#{seq}"
+        case list():
+            return ",".join(_brief(item) for item in value)
+        case dict():
+            return "{" + " ".join(f"{key}={_brief(item)}" for key, item in value.items()) + "}"
+        case _:
+            return str(value)
 
 
 def _one_line(text: str, max_chars: int) -> str:

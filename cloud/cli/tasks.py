@@ -70,7 +70,7 @@ def create(
     if as_json:
         show.as_json(view)
     else:
-        show.console.print(show.task(view))
+        show.table(show.task(view))
 
 
 @app.command("list")
@@ -87,7 +87,7 @@ def list_(
     if as_json:
         show.as_json(page.tasks)
     else:
-        show.console.print(show.tasks(page.tasks))
+        show.table(show.tasks(page.tasks))
 
 
 @app.command("show")
@@ -98,7 +98,7 @@ def show_(context: typer.Context, task: TaskId, as_json: AsJson = False) -> None
     if as_json:
         show.as_json(view)
     else:
-        show.console.print(show.task(view))
+        show.table(show.task(view))
 
 
 @app.command()
@@ -116,7 +116,7 @@ def cancel(context: typer.Context, task: TaskId, as_json: AsJson = False) -> Non
     if as_json:
         show.as_json(view)
     else:
-        show.console.print(show.task(view))
+        show.table(show.task(view))
 
 
 @app.command()
@@ -136,7 +136,7 @@ def answer(
     if as_json:
         show.as_json(view)
     else:
-        show.console.print(show.task(view))
+        show.table(show.task(view))
 
 
 def _watch(hub: HubClient, task: str, *, as_json: bool, only_end: bool) -> None:
@@ -156,7 +156,7 @@ def _watch(hub: HubClient, task: str, *, as_json: bool, only_end: bool) -> None:
     if as_json and only_end:
         show.as_json(last)
     elif not as_json and not is_live:
-        show.console.print(show.task(last))
+        show.table(show.task(last))
     if last.state != "succeeded":
         raise typer.Exit(NOT_SUCCEEDED)
 

@@ -46,4 +46,4 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         show.as_json(found)
     else:
-        show.console.print(show.tokens(found))
+        show.table(show.tokens(found))

@@ -42,7 +42,7 @@ class Device(SQLModel, table=True):
 
 
 class DeviceSession(SQLModel, table=True):
-    """A session that a hello settled (rule P17). At most two a device: the one in use and the one just offered."""
+    """A session that a hello settled (rule P17). At most three a device: the one in use and the last two offered."""
 
     __tablename__ = "device_session"
 

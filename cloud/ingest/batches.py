@@ -37,7 +37,7 @@ def take(turn: Turn, device: Device, via: DeviceSession, *, lane: Lane, batch: B
         turn.refuse(principal, "wrong_lane")
         return
     lane_id = LaneId(principal, lane, batch.epoch)
-    epochs = [row for row in repository.lanes_of(turn.session, principal) if row.lane == lane]
+    epochs = [row for row in turn.lanes[principal] if row.lane == lane]
     row = next((row for row in epochs if row.epoch == batch.epoch), None)
     ours = start(lane_id) if row is None else repository.head_of(row)
 
@@ -69,7 +69,7 @@ def take(turn: Turn, device: Device, via: DeviceSession, *, lane: Lane, batch: B
                     return
                 if epochs:
                     logger.warning("%s writes a new %s log: its store was made anew", principal, lane)
-                row = repository.create_lane(turn.session, lane_id, turn.now)
+                row = turn.begin_lane(lane_id)
             _append(turn, device, row, new, batch.blobs)
             repository.insert_seal(turn.session, row=row, seq=last.seq, kid=key.kid, seal=batch.seal)
             _acknowledge(turn, via, lane_id, repository.head_of(row))
@@ -131,7 +131,7 @@ def _on_fork(
 ) -> None:
     logger.warning("%s: its %s log contradicts ours at %d", device.principal, lane.lane, seq)
     if row is None:
-        row = repository.create_lane(turn.session, lane, turn.now)
+        row = turn.begin_lane(lane)
     row.forked_at_seq = seq
     turn.quarantine(device, FORK_REASON)
     turn.counts["forks"] += 1

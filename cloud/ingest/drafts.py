@@ -10,15 +10,17 @@ ask for, then the columns that changed. This is some twenty times cheaper a row 
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import field, make_dataclass
 from functools import cache
 from operator import attrgetter
 from typing import Any, Final, TypeVar, cast
 
 from pydantic_core import PydanticUndefined
-from sqlalchemy import Table, bindparam
+from sqlalchemy import Dialect, Table, bindparam
 from sqlmodel import Session, SQLModel
+
+from cloud.db import insert_rows
 
 Row = TypeVar("Row", bound=SQLModel)
 
@@ -65,13 +67,11 @@ class Drafts:
     def write(self, session: Session) -> None:
         """Write what is new and what has changed, and forget everything. ORM rows of the same models are read anew."""
         session.flush()
-        for table in SQLModel.metadata.sorted_tables:
-            for model, drafts in self._new.items():
-                shape = _shape(model)
-                if shape.table is table:
-                    columns = shape.columns
-                    rows = [dict(zip(columns, shape.values_of(each), strict=True)) for each in drafts]
-                    session.execute(table.insert(), rows)
+        order = {table: place for place, table in enumerate(SQLModel.metadata.sorted_tables)}
+        for model in sorted(self._new, key=lambda model: order[_shape(model).table]):
+            shape = _shape(model)
+            rows = shape.bound_rows(session.connection().dialect, self._new[model])
+            insert_rows(session, shape.table.name, shape.columns, rows)
         for (model, names), changes in self._changes().items():
             session.execute(_update(model, names), changes)
         models = {model for model, _ in self._rows}
@@ -116,6 +116,29 @@ class _Shape:
             [(name, Any, field(default=_default(model, name))) for name in self.columns],
             slots=True,
         )
+
+    def bound_rows(self, dialect: Dialect, drafts: Sequence[object]) -> list[tuple[object, ...]]:
+        """The drafts' values as the driver wants them."""
+        by_column = zip(*map(self.values_of, drafts), strict=True)
+        bound = [
+            _bound(column.type.dialect_impl(dialect).bind_processor(dialect), values)
+            for column, values in zip(self.table.columns, by_column, strict=True)
+        ]
+        return list(zip(*bound, strict=True))
+
+
+def _bound(processor: Callable[[Any], object] | None, values: Sequence[object]) -> Sequence[object]:
+    """As the driver wants them. Neighbours are often the very same object (`now`): it is converted once."""
+    if processor is None:
+        return values
+    bound: list[object] = []
+    last: object = None
+    last_bound: object = processor(None)
+    for value in values:
+        if value is not last:
+            last, last_bound = value, processor(value)
+        bound.append(last_bound)
+    return bound
 
 
 @cache

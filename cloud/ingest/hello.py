@@ -24,7 +24,7 @@ def answer(turn: Turn, device: Device, hello: Hello) -> None:
     note_connection(turn, device, hello.connection)
     device.last_hello_at = turn.now
     via = _offer(turn, device)
-    lanes = repository.lanes_of(turn.session, device.principal)
+    lanes = turn.lanes[device.principal]
     own = _newest(lanes, Lane.ORDERS)
     ack = HelloAck(
         nonce=hello.nonce,

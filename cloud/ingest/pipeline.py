@@ -112,7 +112,8 @@ class Pipeline:
     @contextmanager
     def _turn(self, fill: float, outcome: Outcome) -> Iterator[Turn]:
         """A transaction whose results join `outcome` once it has committed."""
-        with self._database.write() as session:
+        # Everything is flushed once, at the end, but for what says otherwise: half the cost of small messages.
+        with self._database.write() as session, session.no_autoflush:
             turn = Turn(
                 session=session,
                 now=self._clock.now(),

@@ -13,8 +13,10 @@ from sqlmodel import Session, col, select
 
 from cloud.devices.tables import Device, DeviceSession, DeviceStatus, Refusal
 from cloud.devices.trust import DeviceTrust, KeyCache
+from cloud.journal import repository
+from cloud.journal.tables import LaneRow
 from shared.gate import close, message_id
-from shared.ids import HUB
+from shared.ids import HUB, LaneId
 from shared.keys import Signer, TrustedKey
 from shared.messages import Payload
 from shared.topics import Channel, device_topic
@@ -32,7 +34,10 @@ class Outgoing:
 
 @dataclass(slots=True, kw_only=True)
 class Turn:
-    """Devices are locked in the order of their names, so two workers cannot wait for each other's."""
+    """Devices are locked in the order of their names, so two workers cannot wait for each other's.
+
+    Under a device's lock nobody else begins a lane of it or appends to those that it writes.
+    """
 
     session: Session
     now: datetime
@@ -41,13 +46,14 @@ class Turn:
     keys: KeyCache
     devices: dict[str, Device] = field(default_factory=dict)
     sessions: dict[str, list[DeviceSession]] = field(default_factory=dict)
+    lanes: dict[str, list[LaneRow]] = field(default_factory=dict)
     outgoing: list[Outgoing] = field(default_factory=list)
     touched_tasks: set[str] = field(default_factory=set)
     orders_for: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
 
     def lock(self, principals: Iterable[str]) -> None:
-        """Read and lock the devices of this turn, with their sessions."""
+        """Read and lock the devices of this turn; read their sessions, and their lanes from old to new."""
         names = sorted(set(principals))
         devices = select(Device).where(col(Device.principal).in_(names)).order_by(col(Device.principal))
         self.devices = {row.principal: row for row in self.session.exec(devices.with_for_update()).all()}
@@ -55,6 +61,18 @@ class Turn:
         self.sessions = {name: [] for name in self.devices}
         for row in self.session.exec(sessions).all():
             self.sessions[row.principal].append(row)
+        lanes = (
+            select(LaneRow).where(col(LaneRow.principal).in_(list(self.devices))).order_by(col(LaneRow.id))
+        )
+        self.lanes = {name: [] for name in self.devices}
+        for lane in self.session.exec(lanes).all():
+            self.lanes[lane.principal].append(lane)
+
+    def begin_lane(self, lane: LaneId) -> LaneRow:
+        """A new, empty log of a device of this turn."""
+        row = repository.create_lane(self.session, lane, self.now)
+        self.lanes[lane.principal].append(row)
+        return row
 
     @property
     def trust(self) -> DeviceTrust:

@@ -141,4 +141,7 @@ class IngestWorker:
         if outcome.must_announce:
             await self._link.announce()
         if outcome.touched_tasks:
-            self._on_tasks_changed(outcome.touched_tasks)
+            try:
+                self._on_tasks_changed(outcome.touched_tasks)
+            except Exception:  # a watcher's trouble is not ingest's; watchers poll as well
+                logger.exception("the watchers of %d tasks could not be told", len(outcome.touched_tasks))

@@ -11,6 +11,7 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
+from cloud.db import insert_rows
 from cloud.journal.tables import BlobRow, DeadLetter, LaneRow, RecordRow, SealRow
 from shared.blobs import Blob
 from shared.ids import Lane, LaneId
@@ -23,7 +24,7 @@ READ_CHUNK: Final = 1_000
 IN_CHUNK: Final = 500
 """Parameters of one `IN (…)`: below the smallest limit among the databases."""
 
-_INSERT_RECORD: Final = "INSERT INTO record (lane_id, seq, hash, kind, at_ms, data) VALUES ({})"
+_RECORD_COLUMNS: Final = ("lane_id", "seq", "hash", "kind", "at_ms", "data")
 
 
 def lane_id(row: LaneRow) -> LaneId:
@@ -92,10 +93,7 @@ def hash_at(session: Session, row: LaneRow, seq: int) -> bytes | None:
 
 def insert_records(session: Session, values: Sequence[RecordValues]) -> None:
     """Insert in bulk, by the driver alone."""
-    connection = session.connection()
-    placeholder = "?" if connection.dialect.paramstyle == "qmark" else "%s"
-    statement = _INSERT_RECORD.format(", ".join([placeholder] * 6))
-    connection.exec_driver_sql(statement, list(values))
+    insert_rows(session, "record", _RECORD_COLUMNS, values)
 
 
 def insert_seal(session: Session, *, row: LaneRow, seq: int, kid: bytes, seal: bytes) -> None:

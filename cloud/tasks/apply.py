@@ -31,6 +31,9 @@ from shared.records import (
 from shared.tasks.states import TERMINAL, NodeState, Step, step
 
 
+EFFECT_RECORDS: Final = (ToolIntent, ToolResult, QuestionAsked, QuestionAnswered)
+
+
 def prefetch(session: Session, applied: Applied, records: Sequence[Record]) -> None:
     """Read what the handlers of a run will ask for, with a few queries; what is not there is remembered as absent."""
     task_ids: set[str] = set()
@@ -44,14 +47,15 @@ def prefetch(session: Session, applied: Applied, records: Sequence[Record]) -> N
         number = getattr(record, "node", None)
         if number is not None:
             places.add((task_id, number))
-        if isinstance(record, ToolIntent | ToolResult | QuestionAsked | QuestionAnswered):
+        if isinstance(record, EFFECT_RECORDS):
             calls.add((record.task, record.node, record.call, applied.principal))
     if not task_ids:
         return
     tasks = {task.id: task for task in repository.lock_tasks(session, task_ids)}
     for task_id in task_ids:
         applied.remember(Task, task_id, tasks.get(task_id))
-    nodes = {(node.task_id, node.node): node for node in repository.nodes_at(session, places)}
+    known = {place for place in places if place[0] in tasks}
+    nodes = {(node.task_id, node.node): node for node in repository.nodes_at(session, known)}
     for place in places:
         applied.remember(Node, place, nodes.get(place))
     tasks_with_calls = {task_id for task_id, *_ in calls if task_id in tasks}

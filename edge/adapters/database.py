@@ -169,7 +169,7 @@ class Database:
             result = change(self._writer)
         except sqlite3.Error:
             raise
-        except BaseException as error:  # noqa: BLE001  # handed to the caller, who waits for it
+        except BaseException as error:  # handed to the caller, who waits for it
             self._writer.execute("ROLLBACK TO change")
             self._writer.execute("RELEASE change")
             if not isinstance(error, CoveyError):

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from edge.models.native import Encoder, Weights
+from edge.models.native import Encoder, Weights, share_processors
 from edge.models.worker import ModelWorker
 from shared.errors import ConfigError
 
@@ -33,6 +33,7 @@ class Embedder:
         self._name = name
         self._context_tokens = context_tokens
         self._threads = threads
+        share_processors()
         self._worker = ModelWorker(
             name=name, load=self._load, unload=_Loaded.close, idle_unload_s=idle_unload_s
         )

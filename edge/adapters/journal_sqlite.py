@@ -10,8 +10,15 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from edge.adapters.database import Database
-from edge.adapters.projection import apply_journal, apply_order, read_effects, read_node, read_open_nodes
-from edge.ports import Draft, EffectView, LaneState, NodeView, Reading
+from edge.adapters.projection import (
+    apply_journal,
+    apply_order,
+    read_effects,
+    read_episodes,
+    read_node,
+    read_open_nodes,
+)
+from edge.ports import Draft, EffectView, Episode, LaneState, NodeView, Reading
 from shared.blobs import BLOB_MAX_BYTES, Blob, BlobRef
 from shared.errors import CapacityError
 from shared.ids import EPOCH_BYTES, Lane, LaneId
@@ -31,6 +38,7 @@ class SqliteJournal:
         self._database = database
         self._principal = principal
         self._listeners: list[Callable[[], None]] = []
+        self._on_disk: dict[Lane, int] = {}
         database.write_blocking(_ensure_own_lanes, durable=True)
 
     def on_change(self, listener: Callable[[], None]) -> None:
@@ -42,6 +50,8 @@ class SqliteJournal:
     async def append(self, *drafts: Draft, durable: bool) -> tuple[int, ...]:
         encoded = [(draft, _encode(draft)) for draft in drafts]
         seqs = await self._database.write(lambda db: _append(db, encoded), durable=durable)
+        if durable and seqs:
+            self._note_on_disk(Lane.JOURNAL, seqs[-1])
         self._notify()
         return seqs
 
@@ -63,21 +73,22 @@ class SqliteJournal:
     async def effects(self, task: str, node: int) -> tuple[EffectView, ...]:
         return await self._database.read(lambda db: read_effects(db, task, node))
 
+    # --- Episodes ---
+
+    async def episodes(self, *, limit: int) -> tuple[Episode, ...]:
+        return await self._database.read(lambda db: read_episodes(db, limit))
+
     # --- Outbox ---
 
     async def lane(self, name: Lane) -> LaneState | None:
         return await self._database.read(lambda db: self._lane_state(db, name))
 
     async def parcels(self, name: Lane, first_seq: int, max_records: int) -> tuple[bytes, tuple[Parcel, ...]]:
-        def read(db: sqlite3.Connection) -> tuple[bytes, tuple[Parcel, ...]]:
-            # The write makes this commit wait for the disk, and with it every record before (rule P14).
-            db.execute(
-                "INSERT INTO meta VALUES ('sent:' || ?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-                (name.value, first_seq + max_records),
-            )
-            return _parcels(db, name, first_seq, max_records)
-
-        return await self._database.write(read, durable=True)
+        before, parcels = await self._database.read(lambda db: _parcels(db, name, first_seq, max_records))
+        # Rule P14: what has not reached the disk may not leave.
+        if parcels[-1].entry.seq > self._on_disk.get(name, 0):
+            self._note_on_disk(name, await self._database.write(lambda db: _touch(db, name), durable=True))
+        return before, parcels
 
     async def hash_at(self, name: Lane, seq: int) -> bytes | None:
         def read(db: sqlite3.Connection) -> bytes | None:
@@ -91,7 +102,6 @@ class SqliteJournal:
             db.execute("UPDATE lane SET acked = ? WHERE id = ?", (upto, _lane_id(db, name)))
 
         await self._database.write(change, durable=False)
-        self._notify()
 
     async def receive(self, batch: Batch) -> Reading:
         reading = await self._database.write(lambda db: self._receive(db, batch), durable=True)
@@ -155,6 +165,9 @@ class SqliteJournal:
                     _take_order(db, lane_id, batch.epoch, head.seq, data, blobs)
                 _set_head(db, lane_id, head)
                 return Reading(head=head, status="ok", new_records=len(records))
+
+    def _note_on_disk(self, name: Lane, seq: int) -> None:
+        self._on_disk[name] = max(seq, self._on_disk.get(name, 0))
 
     def _notify(self) -> None:
         for listener in self._listeners:
@@ -259,6 +272,15 @@ def _store_blobs(
                 "INSERT INTO blob VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (ref.hash, blob.salt, blob.content, lane_id, seq),
             )
+
+
+def _touch(db: sqlite3.Connection, name: Lane) -> int:
+    """A change that makes its commit wait for the disk, and with it all before; returns the lane's head."""
+    db.execute("INSERT INTO meta VALUES ('syncs', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1")
+    (seq,) = db.execute(
+        "SELECT head_seq FROM lane WHERE name = ? ORDER BY id DESC LIMIT 1", (name.value,)
+    ).fetchone()
+    return int(seq)
 
 
 def _set_head(db: sqlite3.Connection, lane_id: int, head: Head) -> None:

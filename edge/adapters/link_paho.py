@@ -19,13 +19,13 @@ from typing import Any, Final
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.properties import Properties
 from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge.ports import Connected, Disconnected, LinkEvent, Received
-from shared.backoff import Backoff
+from shared.backoff import CAP_S, Backoff
 from shared.gate import MESSAGE_MAX_BYTES
 from shared.messages import NONCE_BYTES
 
@@ -59,18 +59,20 @@ class PahoLink:
         subscriptions: tuple[str, ...],
         will: Callable[[bytes], tuple[str, bytes]],
         ping_interval_s: int,
+        reconnect_max_s: float = CAP_S,
     ) -> None:
         self._broker = broker
         self._client_id = client_id
         self._subscriptions = subscriptions
         self._will = will
         self._ping_interval_s = ping_interval_s
+        self._reconnect_max_s = reconnect_max_s
         self._client: mqtt.Client | None = None
         self._events: asyncio.Queue[LinkEvent] = asyncio.Queue()
         self.dropped = 0
 
     async def events(self) -> AsyncGenerator[LinkEvent, None]:
-        backoff = Backoff()
+        backoff = Backoff(cap_s=self._reconnect_max_s)
         while True:
             started = monotonic()
             client: mqtt.Client | None = None

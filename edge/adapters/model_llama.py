@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from edge.models.json_grammar import compile_schema
-from edge.models.native import CancelFlag, Cancelled, Context, Weights
+from edge.models.native import CancelFlag, Cancelled, Context, Weights, share_processors
 from edge.models.prompt import PromptWriter
 from edge.models.sampling import Sampler
 from edge.models.text_stream import TextStream
@@ -47,6 +47,7 @@ class LlamaModel:
         self._threads = threads
         self._batch_tokens = batch_tokens
         self._flash_attention = flash_attention
+        share_processors()
         self._worker = ModelWorker(
             name=name, load=self._load, unload=_Loaded.close, idle_unload_s=idle_unload_s
         )

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-from edge.ports import EffectView, NodeView
+from edge.ports import EffectView, Episode, NodeView
 from shared.blobs import BlobRef
 from shared.clock import from_ms
 from shared.records import (
@@ -191,6 +191,20 @@ def read_effects(db: sqlite3.Connection, task: str, node: int) -> tuple[EffectVi
     )
 
 
+def read_episodes(db: sqlite3.Connection, limit: int) -> tuple[Episode, ...]:
+    """What succeeded and has a result, newest first."""
+    rows = db.execute(
+        "SELECT n.task || '/' || n.node || '/' || n.attempt, g.content, r.content, n.created_ms FROM node n"
+        " JOIN blob g ON g.hash = n.goal_hash JOIN blob r ON r.hash = n.result_hash"
+        " WHERE n.state = ? ORDER BY n.position DESC LIMIT ?",
+        (NodeState.SUCCEEDED.value, limit),
+    ).fetchall()
+    return tuple(
+        Episode(key, goal.decode(errors="replace"), result.decode(errors="replace"), from_ms(at_ms))
+        for key, goal, result, at_ms in rows
+    )
+
+
 _SELECT_NODE = (
     "SELECT task, node, origin, attempt, state, reason, goal_hash, result_hash, limits, deadline_ms, started_ms,"
     " cause_epoch, cause_seq, cancel FROM node"
@@ -292,7 +306,9 @@ def _reply(db: sqlite3.Connection, record: QuestionReplied) -> None:
     questions = [cause.seq for cause in record.causes if isinstance(cause, ForeignCause)]
     question = questions[0] if questions else 0
     key = (record.task, record.node, record.call)
-    db.execute("INSERT INTO reply VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", (*key, question, record.happened))
+    db.execute(
+        "INSERT INTO reply VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", (*key, question, record.happened)
+    )
     db.execute(
         "UPDATE effect SET happened = ? WHERE task = ? AND node = ? AND call = ? AND happened IS NULL"
         " AND question_seq IS NOT NULL AND ? IN (0, question_seq)",

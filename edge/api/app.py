@@ -18,6 +18,7 @@ from starlette.routing import Route
 from edge.agent import AgentRunner, Asked, Ended, model_called
 from edge.api.schemas import AnswerRequest, ChatRequest, LinkRequest, TaskRequest
 from edge.ports import Draft, EffectView, Finished, Generation, Journal, LanguageModel, TextDelta, Work
+from edge.recall import Recall, Recalled
 from edge.settings import EdgeSettings
 from shared.blobs import BlobRef
 from shared.clock import Clock, to_ms
@@ -39,6 +40,8 @@ logger = logging.getLogger(__name__)
 AGENT_MODEL: Final = "covey"
 """The model name under which the agent, with its tools, answers a chat."""
 JOURNAL_PAGE_MAX: Final = 1_000
+MEMORY_QUERY_MAX_CHARS: Final = 2_000
+MEMORY_LIMIT_MAX: Final = 100
 
 B = TypeVar("B", bound=BaseModel)
 Handler = Callable[[Request], Awaitable[Response]]
@@ -69,6 +72,7 @@ class Api:
     journal: Journal
     log: Log
     work: Work
+    recall: Recall
     clock: Clock
     new_id: Callable[[], str]
     status: Callable[[], Awaitable[dict[str, Any]]]
@@ -86,6 +90,8 @@ def build_app(api: Api) -> Starlette:
         ("/tasks/{task}/cancel", "POST", _cancel_task),
         ("/tasks/{task}/answer", "POST", _answer_question),
         ("/journal", "GET", _journal),
+        ("/memory", "GET", _memory),
+        ("/memory/rebuild", "POST", _rebuild_memory),
         ("/link", "POST", _link),
     ]
     return Starlette(
@@ -463,6 +469,42 @@ def _plain(value: Any) -> Any:
             return value.hex()
         case _:
             return value
+
+
+async def _memory(api: Api, request: Request) -> Response:
+    query = request.query_params.get("q", "")
+    try:
+        limit = int(request.query_params.get("limit", "5"))
+    except ValueError as error:
+        raise RefusedError("limit is a number.", code="invalid") from error
+    if not query.strip() or len(query) > MEMORY_QUERY_MAX_CHARS or not 1 <= limit <= MEMORY_LIMIT_MAX:
+        raise RefusedError(
+            f"q is a text of at most {MEMORY_QUERY_MAX_CHARS} characters, limit a number up to {MEMORY_LIMIT_MAX}.",
+            code="invalid",
+        )
+    return JSONResponse(describe_recalled(await api.recall.search(query, limit=limit)))
+
+
+def describe_recalled(recalled: Recalled) -> dict[str, Any]:
+    """What was found as plain JSON values."""
+    return {
+        "ranked_by": recalled.ranked_by,
+        "note": recalled.note,
+        "found": [
+            {
+                "task": item.episode.key.partition("/")[0],
+                "at": item.episode.at.isoformat(timespec="seconds"),
+                "goal": item.episode.goal,
+                "result": item.episode.result,
+                "score": item.score,
+            }
+            for item in recalled.found
+        ],
+    }
+
+
+async def _rebuild_memory(api: Api, _request: Request) -> Response:
+    return JSONResponse({"episodes": await api.recall.rebuild()})
 
 
 async def _link(api: Api, request: Request) -> Response:

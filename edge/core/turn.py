@@ -292,7 +292,7 @@ def _messages(agent: Agent, goal: str, past: Sequence[Past], instruction: str) -
 
 
 def _shown(result: str) -> str:
-    """A tool's own one-sentence summary if it gives one: a small model quotes a sentence better than it reads fields."""
+    """A tool's own one-sentence summary, if it gives one: small models quote sentences better than they read fields."""
     try:
         match json.loads(result):
             case {"summary": str() as summary}:

@@ -75,7 +75,9 @@ def _side(sensor: SensorSettings, value: float) -> int:
 def _verdict(sensor: SensorSettings, value: float) -> str:
     if sensor.low is None and sensor.high is None:
         return ""
-    bounds = " to ".join(f"{bound:g} {sensor.unit}".strip() for bound in (sensor.low, sensor.high) if bound is not None)
+    bounds = " to ".join(
+        f"{bound:g} {sensor.unit}".strip() for bound in (sensor.low, sensor.high) if bound is not None
+    )
     words = {-1: "which is below", 0: "which is within", 1: "which is above"}
     return f", {words[_side(sensor, value)]} its allowed range ({bounds})"
 

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -207,13 +207,10 @@ async def _tool_calls(directory: Path, count: int) -> tuple[list[float], list[fl
 
 
 class _Door:
-    """The daemon's chat API over one kept connection. Reads lines with their times; parses when all are there."""
+    """The daemon's chat API. Reads lines with their times, and parses them only when all are there."""
 
     def __init__(self, daemon: DeviceProcess) -> None:
-        address = urlsplit(daemon.url)
-        self._connection = http.client.HTTPConnection(
-            str(address.hostname), address.port, timeout=ANSWER_TIMEOUT_S
-        )
+        self._address = urlsplit(daemon.url).netloc
         self._headers = {
             "Authorization": f"Bearer {daemon.api_token}",
             "Content-Type": "application/json",
@@ -228,10 +225,11 @@ class _Door:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        started = time.perf_counter()
-        self._connection.request("POST", "/v1/chat/completions", json.dumps(body), self._headers)
-        response = self._connection.getresponse()
-        lines = [(line, time.perf_counter() - started) for line in iter(response.readline, b"")]
+        with closing(http.client.HTTPConnection(self._address, timeout=ANSWER_TIMEOUT_S)) as connection:
+            started = time.perf_counter()
+            connection.request("POST", "/v1/chat/completions", json.dumps(body), self._headers)
+            response = connection.getresponse()
+            lines = [(line, time.perf_counter() - started) for line in iter(response.readline, b"")]
         if response.status != http.client.OK:
             raise ProcessFailedError(f"the daemon answered {response.status}: {lines[0][0].decode()}")
         return _parse(lines)

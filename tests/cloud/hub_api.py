@@ -79,7 +79,9 @@ class HubApi:
     def token(self, **request: Any) -> Token:
         return Token.parse(self.post("/v1/tokens", request)["token"])
 
-    def device(self, name: str, *, labels: dict[str, str] | None = None, is_online: bool = True) -> "FleetDevice":
+    def device(
+        self, name: str, *, labels: dict[str, str] | None = None, is_online: bool = True
+    ) -> "FleetDevice":
         """Enrol a device, say hello, and be seen at the broker."""
         token = self.token(device=name, labels=labels or {})
         signer = signer_from(name)

@@ -12,7 +12,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 from cloud.app import create_app
 from cloud.http_gate import OPEN_PATHS, HttpGate
-from shared.errors import CapacityError, ConfigError, CoveyError, ProtocolError, RefusedError, UnavailableError
+from shared.errors import (
+    CapacityError,
+    ConfigError,
+    CoveyError,
+    ProtocolError,
+    RefusedError,
+    UnavailableError,
+)
 from tests.cloud.hub_api import ADMIN_TOKEN, HubApi
 
 

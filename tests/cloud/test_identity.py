@@ -33,9 +33,7 @@ def test_it_is_made_once_and_closed_to_other_accounts(tmp_path: Path, clock: Man
 
 def test_the_server_certificate_names_the_host_and_this_machine(tmp_path: Path, clock: ManualClock) -> None:
     identity = opened(tmp_path, clock, "hub.example", "192.0.2.7")
-    names = certificate(identity.paths.server).extensions.get_extension_for_class(
-        x509.SubjectAlternativeName
-    )
+    names = certificate(identity.paths.server).extensions.get_extension_for_class(x509.SubjectAlternativeName)
     assert names.value.get_values_for_type(x509.DNSName) == ["hub.example", "localhost"]
     addresses = [str(address) for address in names.value.get_values_for_type(x509.IPAddress)]
     assert addresses == ["192.0.2.7", "127.0.0.1"]

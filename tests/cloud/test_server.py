@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from cloud import server
 from cloud.adapters.clock_system import SystemClock
+from shared.enrolment import BrokerAddress
 from shared.errors import UnavailableError
 from shared.tasks.states import NodeState
 from tests.cloud.hub_api import ADMIN_TOKEN, HubApi, hub_api
@@ -39,7 +40,12 @@ class Running:
     def client(self, **options: Any) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
         return httpx.AsyncClient(
-            base_url=self.url, verify=self.verified, headers=headers, trust_env=False, timeout=WAIT_S, **options
+            base_url=self.url,
+            verify=self.verified,
+            headers=headers,
+            trust_env=False,
+            timeout=WAIT_S,
+            **options,
         )
 
     async def stop(self) -> None:
@@ -64,7 +70,14 @@ async def running(
     )
     app = hub.client.app
     assert isinstance(app, FastAPI)
-    parts = server.Parts(app=app, listener=listener, feed=hub.feed, background=background or {}, broker=None)
+    parts = server.Parts(
+        app=app,
+        listener=listener,
+        feed=hub.feed,
+        background=background or {},
+        broker=None,
+        broker_address=BrokerAddress(host="hub.test", port=8883),
+    )
     is_ready = asyncio.Event()
     task = asyncio.create_task(server.run(parts, is_ready.set))
     ready = asyncio.create_task(is_ready.wait())
@@ -94,7 +107,7 @@ async def test_a_watcher_sees_each_state_and_then_the_end(hub: HubApi) -> None:
     fridge = await asyncio.to_thread(hub.device, "fridge-1")
     request = {"goal": "?", "devices": ["fridge-1"]}
     task = (await asyncio.to_thread(hub.post, "/v1/tasks", request))["id"]
-    async with running(hub) as up, up.client() as client, asyncio.timeout(WAIT_S):
+    async with running(hub) as up, up.client() as client, asyncio.timeout(WAIT_S):  # noqa: SIM117 - two thoughts
         async with client.stream("GET", f"/v1/tasks/{task}/events") as response:
             assert response.headers["content-type"].startswith("text/event-stream")
             seen = events(response)
@@ -128,7 +141,7 @@ async def test_one_stream_more_than_the_bound_is_refused(tmp_path: Any, clock: M
     with hub_api(tmp_path / "hub", clock, event_streams_max=2) as hub:
         task = (await asyncio.to_thread(hub.post, "/v1/tasks", {"goal": "?", "any": True}))["id"]
         path = f"/v1/tasks/{task}/events"
-        async with running(hub) as up, up.client() as client, asyncio.timeout(WAIT_S):
+        async with running(hub) as up, up.client() as client, asyncio.timeout(WAIT_S):  # noqa: SIM117 - two thoughts
             async with client.stream("GET", path) as one, client.stream("GET", path) as two:
                 assert (one.status_code, two.status_code) == (200, 200)
                 third = await client.get(path)

@@ -83,19 +83,17 @@ class MemoryDeviceLink:
                     self._inbox.put_nowait(subscription.queue.get_nowait())
                 subscription.queue = self._inbox  # type: ignore[assignment]  # None is put there only by `cut`
             self._is_connected = True
-            was_cut = False
             try:
                 yield Connected(connection)
                 while (message := await self._inbox.get()) is not None:
                     yield Received(message.topic, message.payload)
-                was_cut = True
             finally:
                 self._is_connected = False
                 for subscription in subscribed:
                     self._broker.unsubscribe(subscription)
-            if was_cut:
+                # Also at an orderly end: that asks the broker to announce the death.
                 self._broker.publish(*will(self._principal, self._signer, connection), retain=True)
-                yield Disconnected("the cable was cut")
+            yield Disconnected("the cable was cut")
 
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
         if self._is_connected:

@@ -448,7 +448,7 @@ def test_a_payload_that_is_not_the_message_is_refused_though_it_is_signed(payloa
 
 
 def test_a_payload_is_compressed_from_512_bytes_when_that_makes_it_smaller() -> None:
-    """P7."""
+    """P7, P8, payload."""
 
     def size_and_encoding(record: bytes) -> tuple[int, bool]:
         batch = batch_of(LANE, [record])

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -38,7 +38,7 @@ def test_there_is_an_example_of_every_type_and_each_type_has_its_own_name() -> N
 
 
 @pytest.mark.parametrize("kind", TYPES)
-@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20)
 @given(st.data())
 def test_every_message_reads_back(kind: type[Payload], data: st.DataObject) -> None:
     """P9, P14, P17, P18."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Final, get_args
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -47,7 +47,7 @@ def test_there_is_an_example_of_every_kind() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(st.data())
 def test_every_record_of_every_kind_reads_back(kind: type[Record], data: st.DataObject) -> None:
     """P10."""
@@ -168,6 +168,9 @@ def test_what_is_no_record_is_poison_with_its_reason(data: bytes, reason: str) -
         ("node.moved", "node", 65_536),
         ("node.moved", "attempt", 0),
         ("node.moved", "reason", "A sentence that a person wrote."),
+        ("tool.intent", "call", 2**31),
+        ("model.called", "call", -1),
+        ("model.called", "node", 65_536),
         ("tool.intent", "arguments", {"hash": "x" * 32, "size": 1}),
         ("tool.intent", "arguments", {"hash": bytes(31), "size": 1}),
         ("tool.intent", "arguments", {"hash": bytes(32), "size": BLOB_MAX_BYTES + 1}),

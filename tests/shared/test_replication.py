@@ -431,7 +431,7 @@ def test_a_log_of_any_length_is_packed_batch_by_batch_without_loss() -> None:
     assert got == records
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(
         st.tuples(

@@ -402,7 +402,8 @@ class Faults(RuleBasedStateMachine):
     def teardown(self) -> None:
         """The faults stop: everything durable must get through, soon."""
         self.reader.credit, self.reader.is_full = 100, False
-        self.writer.flush()
+        # One record more: with nothing to send, a device hears of a restored hub only by its status (rule P18).
+        self.append(1, True)
         for _ in range(ROUNDS_TO_RECOVER):
             for _ in range(1_000):
                 if not self.deliver_next():
@@ -438,11 +439,11 @@ class Faults(RuleBasedStateMachine):
 
 
 TestFaults = Faults.TestCase
-TestFaults.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestFaults.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 @pytest.mark.parametrize("trims", [False, True])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_after_a_long_walk_through_faults_everything_is_delivered_once_and_in_order(
     seed: int, trims: bool
 ) -> None:

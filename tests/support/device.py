@@ -72,7 +72,7 @@ class ScriptedLog:
 class ScriptedDevice:
     """One device, one store, and at most one session."""
 
-    def __init__(self, principal: str, *, hub: Signer, key: Signer | None = None) -> None:
+    def __init__(self, principal: str, *, hub: Signer | TrustedKey, key: Signer | None = None) -> None:
         self.principal = principal
         self.signer = key or signer_from(principal)
         self.connection = bytes_from(f"{principal} connection")

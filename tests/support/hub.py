@@ -30,7 +30,9 @@ M = TypeVar("M", bound=Payload)
 class ScriptedHub:
     """One hub as one device meets it: at most one session, one log of orders, and what it read so far."""
 
-    def __init__(self, principal: str, *, device: bytes, key: Signer | None = None, credit: int = 4_000) -> None:
+    def __init__(
+        self, principal: str, *, device: bytes, key: Signer | None = None, credit: int = 4_000
+    ) -> None:
         self.principal = principal
         self.signer = key or signer_from("hub")
         self.epoch = bytes_from("hub epoch")
@@ -145,9 +147,7 @@ class ScriptedHub:
         return bytes_from(f"hub message {next(self._ids)}")
 
     def _hear(self, raw: bytes, message: type[M], *, needs_session: bool = True) -> M:
-        expected = Expected(
-            message=message, issuer=self.principal, audience=HUB, needs_session=needs_session
-        )
+        expected = Expected(message=message, issuer=self.principal, audience=HUB, needs_session=needs_session)
         sessions = () if self.session is None else (Session(self.session, self._window),)
         verdict = admit(raw, expected, self._trust, sessions)
         assert isinstance(verdict, Accepted), verdict

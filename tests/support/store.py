@@ -116,7 +116,11 @@ _Lane = tuple[str, bytes, Sequence[tuple[int, bytes]]]
 
 def _logs(db: sqlite3.Connection) -> tuple[list[_Lane], list[tuple[Any, ...]]]:
     lanes: list[_Lane] = [
-        (name, epoch, db.execute("SELECT seq, data FROM record WHERE lane_id = ? ORDER BY seq", (id_,)).fetchall())
+        (
+            name,
+            epoch,
+            db.execute("SELECT seq, data FROM record WHERE lane_id = ? ORDER BY seq", (id_,)).fetchall(),
+        )
         for id_, name, epoch in db.execute("SELECT id, name, epoch FROM lane ORDER BY id").fetchall()
     ]
     return lanes, db.execute("SELECT * FROM blob").fetchall()

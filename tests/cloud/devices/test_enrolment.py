@@ -28,7 +28,10 @@ def test_a_token_makes_a_device_a_member_with_a_certificate_of_its_own(hub: HubA
     token = hub.token(device="fridge-1", labels={"site": "a"}, ttl_s=60)
     del hub.client.headers["Authorization"]  # a device has no admin token
     ca = hub.client.get("/v1/ca").text
-    assert hashlib.sha256(x509.load_pem_x509_certificate(ca.encode()).public_bytes(Encoding.DER)).digest() == token.ca
+    assert (
+        hashlib.sha256(x509.load_pem_x509_certificate(ca.encode()).public_bytes(Encoding.DER)).digest()
+        == token.ca
+    )
     response = EnrolResponse.model_validate(hub.client.post("/v1/enroll", json=enrol_request(token)).json())
     hub.client.headers["Authorization"] = "Bearer an-admin-token"
 
@@ -51,7 +54,11 @@ def test_a_token_makes_a_device_a_member_with_a_certificate_of_its_own(hub: HubA
     assert (response.broker.host, response.broker.port) == ("hub.test", 8883)
 
     device = hub.get("/v1/devices/fridge-1")
-    assert (device["principal"], device["status"], device["labels"]) == ("main.fridge-1", "active", {"site": "a"})
+    assert (device["principal"], device["status"], device["labels"]) == (
+        "main.fridge-1",
+        "active",
+        {"site": "a"},
+    )
     (row,) = hub.get("/v1/tokens")
     assert row["used_by"] == "main.fridge-1"
 

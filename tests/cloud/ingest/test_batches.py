@@ -5,6 +5,7 @@ from sqlmodel import col, select
 
 from cloud.db import Database
 from cloud.devices.tables import DeviceStatus, Refusal
+from cloud.ingest.batches import LANE_EPOCHS_MAX
 from cloud.journal.tables import BlobRow, DeadLetter, LaneRow, RecordRow, SealRow
 from shared.cbor import encode
 from shared.ids import Lane, LaneId
@@ -324,6 +325,24 @@ async def test_store_made_anew_begins_a_new_lane_beside_the_old_one(
         assert (cursor.epoch, cursor.upto) == (bytes_from("new store"), 1)
     with database.read() as session:
         assert [row.head_seq for row in session.exec(select(LaneRow).order_by(col(LaneRow.id)))] == [2, 1]
+
+
+async def test_epochs_of_a_lane_are_bounded(database: Database, clock: ManualClock) -> None:
+    """P1: a device whose store is made anew again and again is not served without end."""
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        await device.link()
+        for number in range(LANE_EPOCHS_MAX):
+            device.script.journal = ScriptedLog(LaneId(NAME, Lane.JOURNAL, bytes_from(f"store {number}")))
+            assert (await device.append(started(1))).upto == 1
+        last = device.script.journal
+        device.script.journal = ScriptedLog(LaneId(NAME, Lane.JOURNAL, bytes_from("one too many")))
+        device.script.journal.append(started(1))
+        device.say(Channel.UP_JOURNAL, device.script.batch(device.script.journal))
+        await hub.settle()
+        assert hub.refusals() == {"too_many_epochs": 1}
+        device.script.journal = last
+        assert (await device.append(started(2))).upto == 2
 
 
 async def test_batch_of_another_lane_than_its_topic_is_refused(

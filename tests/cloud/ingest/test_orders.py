@@ -7,8 +7,10 @@ from sqlmodel import col, select
 
 from cloud.db import Database
 from cloud.devices.tables import DeviceStatus
+from cloud.ingest.orders import SEND_MAX_RECORDS
 from cloud.journal.service import append_order
 from cloud.journal.tables import LaneRow
+from shared.blobs import Blob
 from shared.ids import Lane, LaneId
 from shared.records import TaskOffered, parse_record
 from shared.replication import MAX_RESENDS, PROBE_AFTER, RESEND_AFTER
@@ -222,6 +224,41 @@ async def test_hub_that_is_restarted_in_the_middle_goes_on_where_it_was(
         clock.advance(RESEND_AFTER)
         batch = await device.hears_orders()
         assert (batch.first_seq, len(batch.records)) == (2, 2)
+
+
+async def test_many_orders_go_in_several_batches_one_after_the_other(
+    database: Database, clock: ManualClock
+) -> None:
+    """P14: one in flight; each acknowledgement brings the next."""
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        append(database, clock, *range(1, SEND_MAX_RECORDS + 2))
+        await device.link()
+        assert len((await device.hears_orders()).records) == SEND_MAX_RECORDS
+        await hub.settle()
+        assert device.heard_nothing(Channel.DOWN_ORDERS)
+        acknowledge(device)
+        assert len((await device.hears_orders()).records) == 1
+
+
+async def test_content_that_does_not_fit_together_is_cut_into_messages(
+    database: Database, clock: ManualClock
+) -> None:
+    """P7, P9: three goals of 50,000 bytes that cannot be compressed."""
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        with database.write() as session:
+            for number in range(3):
+                noise = b"".join(bytes_from(f"{number} {part}", 32) for part in range(1_563))[:50_000]
+                blob = Blob(salt=bytes(16), content=noise)
+                record = offer(number).model_copy(update={"goal": blob.ref()})
+                append_order(session, principal=NAME, records=[(record, (blob,))], now=clock.now())
+        await device.link()
+        first = await device.hears_orders()
+        acknowledge(device)
+        second = await device.hears_orders()
+        assert [len(first.records), len(second.records)] == [2, 1]
+        assert [len(first.blobs), len(second.blobs)] == [2, 1]
 
 
 async def test_two_workers_do_not_send_the_same_batch(database: Database, clock: ManualClock) -> None:

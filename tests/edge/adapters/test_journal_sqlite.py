@@ -1,7 +1,7 @@
 """The logs in SQLite: a record and what it means commit together, the chain holds, and nothing altered goes unseen."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -78,7 +78,12 @@ def moved(state: NodeState, *, task: str = TASK, attempt: int = 1, result: Blob 
 
 
 def offer(
-    hub: ScriptedHub, task: str = TASK, *, attempt: int = 1, goal: str = "read the fridge", with_blob: bool = True
+    hub: ScriptedHub,
+    task: str = TASK,
+    *,
+    attempt: int = 1,
+    goal: str = "read the fridge",
+    with_blob: bool = True,
 ) -> int:
     blob = Blob(salt=bytes_from(goal), content=goal.encode())
     record = TaskOffered(
@@ -104,7 +109,9 @@ async def test_journal_keeps_the_ports(journal: SqliteJournal) -> None:
 
 async def test_sequences_are_contiguous_from_one_and_the_chain_is_sound(journal: SqliteJournal) -> None:
     """P1 P2 P3"""
-    assert await journal.append(Draft(DeviceStarted(at_ms=1, version="1", was_clean=True)), durable=True) == (1,)
+    assert await journal.append(Draft(DeviceStarted(at_ms=1, version="1", was_clean=True)), durable=True) == (
+        1,
+    )
     assert await journal.append(created(), moved(NodeState.RUNNING), durable=False) == (2, 3)
     lane = await journal.lane(Lane.JOURNAL)
     assert lane is not None
@@ -162,7 +169,9 @@ async def test_a_record_its_blobs_and_its_meaning_commit_together(journal: Sqlit
 async def test_all_drafts_of_one_append_are_stored_or_none(journal: SqliteJournal) -> None:
     large = make_blob(b"x" * BLOB_MAX_BYTES)
     too_much = Draft(
-        TaskCreated(at_ms=1, task=TASK, goal=BlobRef(hash=large.ref().hash, size=BLOB_MAX_BYTES), limits=Limits()),
+        TaskCreated(
+            at_ms=1, task=TASK, goal=BlobRef(hash=large.ref().hash, size=BLOB_MAX_BYTES), limits=Limits()
+        ),
         (large,),
     )
     assert await journal.append(too_much, durable=True) == (1,)  # exactly the bound
@@ -175,7 +184,9 @@ async def test_all_drafts_of_one_append_are_stored_or_none(journal: SqliteJourna
     assert await kinds(journal) == ["task.created", "task.created", "tool.intent"]
 
 
-async def test_more_content_than_one_record_may_name_is_refused_and_nothing_stored(journal: SqliteJournal) -> None:
+async def test_more_content_than_one_record_may_name_is_refused_and_nothing_stored(
+    journal: SqliteJournal,
+) -> None:
     """P4"""
     prompt, output = make_blob(b"p" * BLOB_MAX_BYTES), make_blob(b"o")
     record = ModelCalled(
@@ -189,22 +200,24 @@ async def test_more_content_than_one_record_may_name_is_refused_and_nothing_stor
     assert await journal.open_nodes() == ()
 
 
-async def test_a_full_disk_refuses_the_record_and_everything_about_it(journal: SqliteJournal, path: Path) -> None:
+async def test_a_full_disk_refuses_the_record_and_everything_about_it(
+    journal: SqliteJournal, path: Path
+) -> None:
     await journal.append(created(), durable=True)
     before = await journal.lane(Lane.JOURNAL)
 
-    def full(pages: int) -> Callable[[], None]:
-        return lambda: journal._database.write_blocking(
+    def allow(pages: int) -> None:
+        journal._database.write_blocking(
             lambda db: db.execute(f"PRAGMA max_page_count={pages}"), durable=False
         )
 
-    await asyncio.to_thread(full(1))
+    await asyncio.to_thread(allow, 1)
     with pytest.raises(CapacityError) as caught:
         await journal.append(created(task_id_from("2"), "g" * 50_000), durable=True)
     assert caught.value.bound == "disk"
     assert await journal.lane(Lane.JOURNAL) == before
     assert await journal.node(task_id_from("2"), 0) is None
-    await asyncio.to_thread(full(2**30))
+    await asyncio.to_thread(allow, 2**30)
     assert await journal.append(created(task_id_from("2"), "g" * 50_000), durable=True) == (2,)
     assert verified(path) == {"journal": None}
 
@@ -242,7 +255,11 @@ SPOILED = [
     ("DELETE FROM record WHERE seq = 4 AND lane_id = 1", "journal", "ends at 3, its head says 4"),
     ("UPDATE lane SET head_hash = zeroblob(32) WHERE name = 'journal'", "journal", "ends at 4"),
     ("UPDATE lane SET epoch = zeroblob(16) WHERE name = 'journal'", "journal", "record 1"),
-    ("UPDATE blob SET content = 'it is late' WHERE content = CAST('it is noon' AS BLOB)", "journal", "content of record 4"),
+    (
+        "UPDATE blob SET content = 'it is late' WHERE content = CAST('it is noon' AS BLOB)",
+        "journal",
+        "content of record 4",
+    ),
     ("UPDATE blob SET content = zeroblob(100000) WHERE lane_id = 2", "orders", "content of record 1"),
     ("UPDATE blob SET salt = zeroblob(16) WHERE lane_id = 2", "orders", "content of record 1"),
     ("UPDATE record SET data = x'a0' WHERE lane_id = 2", "orders", "record 1"),
@@ -250,8 +267,14 @@ SPOILED = [
 ]
 
 
-@pytest.mark.parametrize(("spoil", "lane", "fault"), SPOILED, ids=[f"{n}-{each[2].replace(' ', '-')}" for n, each in enumerate(SPOILED)])
-async def test_verify_finds_what_was_altered(path: Path, hub: ScriptedHub, spoil: str, lane: str, fault: str) -> None:
+@pytest.mark.parametrize(
+    ("spoil", "lane", "fault"),
+    SPOILED,
+    ids=[f"{n}-{each[2].replace(' ', '-')}" for n, each in enumerate(SPOILED)],
+)
+async def test_verify_finds_what_was_altered(
+    path: Path, hub: ScriptedHub, spoil: str, lane: str, fault: str
+) -> None:
     await full_store(path, hub)
     assert verified(path) == {"journal": None, "orders": None}
     query(path, "PRAGMA foreign_keys=OFF")
@@ -291,7 +314,9 @@ async def test_an_orders_batch_is_appended_and_applied(journal: SqliteJournal, h
     assert await kinds(journal, Lane.ORDERS) == ["task.offered", "task.cancelled"]
 
 
-async def test_a_batch_that_comes_again_changes_nothing(journal: SqliteJournal, hub: ScriptedHub, path: Path) -> None:
+async def test_a_batch_that_comes_again_changes_nothing(
+    journal: SqliteJournal, hub: ScriptedHub, path: Path
+) -> None:
     """P12"""
     offer(hub)
     await journal.receive(hub.batch_of_orders())
@@ -414,7 +439,9 @@ async def test_a_journal_record_among_the_orders_is_a_dead_letter(
     assert query(path, "SELECT reason FROM dead_letter") == [("device.started is not an order",)]
 
 
-async def test_an_offer_without_its_goal_is_a_dead_letter(journal: SqliteJournal, hub: ScriptedHub, path: Path) -> None:
+async def test_an_offer_without_its_goal_is_a_dead_letter(
+    journal: SqliteJournal, hub: ScriptedHub, path: Path
+) -> None:
     """P4 P11"""
     offer(hub, with_blob=False)
     offer(hub, task_id_from("whole"), goal="another")
@@ -425,7 +452,9 @@ async def test_an_offer_without_its_goal_is_a_dead_letter(journal: SqliteJournal
     assert [node.task for node in await journal.open_nodes()] == [task_id_from("whole")]
 
 
-async def test_a_blob_that_no_record_names_is_not_stored(journal: SqliteJournal, hub: ScriptedHub, path: Path) -> None:
+async def test_a_blob_that_no_record_names_is_not_stored(
+    journal: SqliteJournal, hub: ScriptedHub, path: Path
+) -> None:
     """P4"""
     offer(hub)
     stowaway = make_blob(b"stowaway")
@@ -526,7 +555,9 @@ async def test_projections_rebuilt_from_the_logs_are_the_live_ones(
     hub.order(TaskCancelled(at_ms=5, task=other, node=0, reason="asked"))
     hub.order(QuestionReplied(at_ms=5, task=TASK, node=0, call=0, happened=True))
     await journal.receive(hub.batch_of_orders())
-    await journal.append(Draft(done, (result,)), moved(NodeState.SUCCEEDED, result=make_blob(b"4 degrees")), durable=True)
+    await journal.append(
+        Draft(done, (result,)), moved(NodeState.SUCCEEDED, result=make_blob(b"4 degrees")), durable=True
+    )
     await journal.append(moved(NodeState.CANCELLED, task=other), durable=True)
     live = await journal._database.read(projections)
     rebuilt = await asyncio.to_thread(rebuild, journal._database, tmp_path / "fresh.sqlite", order)

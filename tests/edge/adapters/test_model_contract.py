@@ -57,7 +57,7 @@ async def model(request: pytest.FixtureRequest) -> AsyncIterator[LanguageModel]:
         case "llama":
             installed = find_installed(request.getfixturevalue("models_dir"), SMOLLM)
             model = LlamaModel(
-                path=installed.path, name=SMOLLM, context_tokens=CONTEXT_TOKENS, threads=0, idle_unload_s=0
+                path=installed.path, name=SMOLLM, context_tokens=CONTEXT_TOKENS, threads=1, idle_unload_s=0
             )
             yield model
             await model.close()

@@ -53,7 +53,9 @@ def _template() -> bytes:
             if entry.name.endswith(".sql"):
                 db.executescript(entry.read_text())
         db.execute("INSERT INTO lane VALUES (1, 'journal', ?, 0, zeroblob(32), 0, NULL)", (JOURNAL,))
-        db.execute("INSERT INTO blob VALUES (?, ?, ?, 1, 1)", (CONTENT.ref().hash, CONTENT.salt, CONTENT.content))
+        db.execute(
+            "INSERT INTO blob VALUES (?, ?, ?, 1, 1)", (CONTENT.ref().hash, CONTENT.salt, CONTENT.content)
+        )
         return db.serialize()
 
 
@@ -89,7 +91,9 @@ def journal_records() -> st.SearchStrategy[JournalRecord]:
     ref = st.just(CONTENT.ref())
     counts = dict.fromkeys(("prompt_tokens", "cached_tokens", "output_tokens"), st.integers(0, 9))
     return st.one_of(
-        st.builds(TaskCreated, at_ms=times, task=st.sampled_from(LOCAL_TASKS), goal=ref, limits=st.just(Limits())),
+        st.builds(
+            TaskCreated, at_ms=times, task=st.sampled_from(LOCAL_TASKS), goal=ref, limits=st.just(Limits())
+        ),
         st.builds(
             NodeMoved,
             at_ms=times,
@@ -155,7 +159,7 @@ def histories(draw: st.DrawFn) -> list[Event]:
         if isinstance(record, QuestionAsked):
             asked.append((seqs[log], record))
 
-    for _ in range(draw(st.integers(1, 30))):
+    for _ in range(draw(st.integers(1, 25))):
         match draw(st.sampled_from(["journal", "journal", "journal", "offer", "cancel", "reply"])):
             case "journal":
                 add("journal", draw(journal_records()))
@@ -195,7 +199,7 @@ def histories(draw: st.DrawFn) -> list[Event]:
     return events
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(histories())
 def test_either_order_of_the_logs_gives_what_was_lived(events: list[Event]) -> None:
     ours = [event for event in events if event[0] == "journal"]
@@ -205,7 +209,7 @@ def test_either_order_of_the_logs_gives_what_was_lived(events: list[Event]) -> N
     assert projected([*theirs, *ours]) == live
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(histories())
 def test_an_ended_attempt_never_changes_again(events: list[Event]) -> None:
     """P16"""
@@ -224,7 +228,7 @@ def test_an_ended_attempt_never_changes_again(events: list[Event]) -> None:
             assert all(node.state not in TERMINAL for node in read_open_nodes(db))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(histories())
 def test_a_finished_effect_never_changes_again(events: list[Event]) -> None:
     finished: dict[tuple[str, int], Any] = {}

@@ -1,0 +1,337 @@
+"""The broker that the hub starts: its files, its fences, and that it comes back. Against a real Mosquitto."""
+
+import asyncio
+import os
+import queue
+import signal
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import paho.mqtt.client as mqtt
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from paho.mqtt.enums import CallbackAPIVersion
+
+from cloud.adapters.broker_mosquitto import (
+    BrokerFiles,
+    Mosquitto,
+    find_program,
+    render,
+    write_configuration,
+)
+from cloud.adapters.clock_system import SystemClock
+from cloud.identity import Identity, open_identity
+from shared.errors import ConfigError, UnavailableError
+from shared.gate import MESSAGE_MAX_BYTES
+from shared.ids import Principal
+from shared.topics import FROM_DEVICE, FROM_HUB, HUB_STATUS, device_topic
+from tests.support.ports import free_port
+
+WAIT_S = 15.0
+NOT_AUTHORIZED = 135
+QUIET_S = 0.5
+"""How long silence is listened to; a message that was already on its way arrives in milliseconds."""
+
+
+@dataclass
+class Client:
+    """A connected paho client. `inbox` holds topic and payload of what arrived."""
+
+    paho: mqtt.Client
+    inbox: "queue.Queue[tuple[str, bytes]]" = field(default_factory=queue.Queue)
+    acknowledged: "queue.Queue[int]" = field(default_factory=queue.Queue)
+
+    def publish(self, topic: str, payload: bytes = b"x") -> int:
+        """The broker's reason code."""
+        self.paho.publish(topic, payload, qos=1)
+        return self.acknowledged.get(timeout=WAIT_S)
+
+    def subscribe(self, topic: str) -> None:
+        subscribed: queue.Queue[object] = queue.Queue()
+        self.paho.on_subscribe = lambda *_: subscribed.put(None)
+        self.paho.subscribe(topic, qos=1)
+        subscribed.get(timeout=WAIT_S)
+
+    def hears(self) -> tuple[str, bytes]:
+        return self.inbox.get(timeout=WAIT_S)
+
+    def hears_nothing(self) -> bool:
+        try:
+            self.inbox.get(timeout=QUIET_S)
+        except queue.Empty:
+            return True
+        return False
+
+
+@dataclass
+class Site:
+    """A running broker, and the authority that its clients' certificates come from."""
+
+    identity: Identity
+    files: BrokerFiles
+    broker: Mosquitto
+    directory: Path
+
+    def certificate(self, principal: str, identity: Identity | None = None) -> tuple[Path, Path]:
+        """Certificate and key of a device, from our authority or another."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+        made = (identity or self.identity).certify_device(
+            csr, Principal.parse(principal), now=SystemClock().now()
+        )
+        certificate, key_path = self.directory / f"{principal}.pem", self.directory / f"{principal}.key"
+        certificate.write_text(made.pem)
+        key_path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        return certificate, key_path
+
+    @contextmanager
+    def client(self, pair: tuple[Path, Path] | None, *, client_id: str = "") -> Iterator[Client]:
+        """Raises `OSError` or `TimeoutError` if the broker does not let it in."""
+        paho = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=mqtt.MQTTv5)
+        context = ssl.create_default_context(cafile=str(self.identity.paths.ca))
+        if pair is not None:
+            context.load_cert_chain(*pair)
+        paho.tls_set_context(context)
+        client = Client(paho)
+        connected: queue.Queue[Any] = queue.Queue()
+        paho.on_connect = lambda _c, _u, _f, code, _p: connected.put(code)
+        paho.on_message = lambda _c, _u, message: client.inbox.put((message.topic, bytes(message.payload)))
+        paho.on_publish = lambda _c, _u, _mid, code, _p: client.acknowledged.put(code.value)
+        paho.on_connect_fail = lambda *_: connected.put(None)
+        paho.on_disconnect = lambda *_: connected.put(None)
+        paho.connect("127.0.0.1", self.files.port)
+        paho.loop_start()
+        try:
+            code = connected.get(timeout=WAIT_S)
+            if code is None or code.is_failure:
+                raise TimeoutError("the broker did not let the client in")
+            yield client
+        finally:
+            paho.disconnect()
+            paho.loop_stop()
+
+    def hub(self) -> tuple[Path, Path]:
+        return self.identity.paths.client, self.identity.paths.client_key
+
+
+def identity_in(directory: Path) -> Identity:
+    return open_identity(directory, hosts=("localhost",), trust_domain="test", now=SystemClock().now())
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    identity = identity_in(tmp_path / "identity")
+    files = BrokerFiles(
+        directory=tmp_path / "the broker",
+        address="127.0.0.1",
+        port=free_port(),
+        ca=identity.paths.ca,
+        certificate=identity.paths.server,
+        key=identity.paths.server_key,
+    )
+    broker = Mosquitto(
+        find_program("mosquitto"),
+        write_configuration(files),
+        address=files.address,
+        port=files.port,
+        random=Random(1),
+    )
+    await broker.start()
+    yield Site(identity, files, broker, tmp_path)
+    await broker.stop()
+
+
+def test_the_templates_render_whole(tmp_path: Path) -> None:
+    files = BrokerFiles(
+        directory=tmp_path,
+        address="0.0.0.0",
+        port=8883,
+        ca=tmp_path / "ca.pem",
+        certificate=tmp_path / "server.pem",
+        key=tmp_path / "server.key",
+    )
+    configuration, acl = render(files, account="covey")
+    settings = dict(
+        line.split(" ", 1) for line in configuration.splitlines() if line and not line.startswith("#")
+    )
+    assert settings["listener"] == "8883 0.0.0.0"
+    assert (settings["require_certificate"], settings["allow_anonymous"]) == ("true", "false")
+    assert settings["use_identity_as_username"] == "true"
+    assert settings["set_tcp_nodelay"] == "true"
+    assert settings["keyfile"] == str(tmp_path / "server.key")
+    assert settings["user"] == "covey"
+    assert MESSAGE_MAX_BYTES < int(settings["max_packet_size"]) < MESSAGE_MAX_BYTES + 4_096
+    assert not any(line.startswith("log_type") and "all" in line for line in configuration.splitlines())
+    patterns = {line for line in acl.splitlines() if line.startswith("pattern")}
+    expected = {f"pattern write {device_topic('%u', channel)}" for channel in FROM_DEVICE}
+    expected |= {f"pattern read {device_topic('%u', channel)}" for channel in FROM_HUB}
+    assert patterns == expected | {f"pattern read {HUB_STATUS}"}
+
+
+def test_a_path_that_would_change_the_configuration_is_refused(tmp_path: Path) -> None:
+    evil = tmp_path / "a\nallow_anonymous true"
+    files = BrokerFiles(directory=evil, address="127.0.0.1", port=1, ca=evil, certificate=evil, key=evil)
+    with pytest.raises(ConfigError, match="cannot stand in Mosquitto's configuration"):
+        render(files, account="covey")
+
+
+def test_a_program_that_is_not_installed_is_said_with_what_to_do() -> None:
+    with pytest.raises(ConfigError, match="no-such-broker is not installed; install it"):
+        find_program("no-such-broker")
+
+
+@pytest.mark.broker
+async def test_the_files_are_for_this_account_alone(site: Site) -> None:
+    for name in ("acl", "mosquitto.conf"):
+        assert (site.files.directory / name).stat().st_mode & 0o777 == 0o600
+    assert site.files.directory.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.broker
+async def test_a_device_says_and_hears_what_is_its_own(site: Site) -> None:
+    """Rule P15."""
+
+    def scenario() -> None:
+        pair = site.certificate("main.one")
+        with site.client(pair) as device, site.client(site.hub()) as hub:
+            hub.subscribe("covey/1/#")
+            for channel in FROM_DEVICE:
+                topic = device_topic("main.one", channel)
+                assert device.publish(topic, channel.value.encode()) in (0, 16)
+                assert hub.hears() == (topic, channel.value.encode())
+            for channel in FROM_HUB:
+                device.subscribe(device_topic("main.one", channel))
+            device.subscribe(HUB_STATUS)
+            for topic in (*(device_topic("main.one", channel) for channel in FROM_HUB), HUB_STATUS):
+                hub.publish(topic)
+                assert device.hears() == (topic, b"x")
+
+    await asyncio.to_thread(scenario)
+
+
+@pytest.mark.broker
+async def test_a_device_cannot_publish_under_anothers_topics_or_as_the_hub(site: Site) -> None:
+    """Rule P15."""
+    forbidden = [
+        *(device_topic("main.two", channel) for channel in FROM_DEVICE),
+        *(device_topic("main.one", channel) for channel in FROM_HUB),
+        HUB_STATUS,
+        "covey/1/d/main.one",
+        "anything/else",
+    ]
+
+    def scenario() -> None:
+        with site.client(site.certificate("main.one")) as device, site.client(site.hub()) as hub:
+            hub.subscribe("covey/1/#")
+            for topic in forbidden:
+                assert device.publish(topic) == NOT_AUTHORIZED, topic
+            assert hub.hears_nothing()
+
+    await asyncio.to_thread(scenario)
+
+
+@pytest.mark.broker
+async def test_a_device_that_subscribes_to_everything_hears_only_its_own(site: Site) -> None:
+    """Rule P15. Mosquitto 2.0 grants the subscription and applies the list when it delivers."""
+
+    def scenario() -> None:
+        with site.client(site.certificate("main.one")) as device, site.client(site.hub()) as hub:
+            device.subscribe("#")
+            for channel in (*FROM_HUB, *FROM_DEVICE):
+                hub.publish(device_topic("main.two", channel))
+            device.subscribe("$share/hub/covey/1/d/+/up/journal")
+            hub.publish(device_topic("main.two", FROM_DEVICE[2]))
+            assert device.hears_nothing()
+            own = device_topic("main.one", FROM_HUB[0])
+            hub.publish(own)
+            assert device.hears() == (own, b"x")
+
+    await asyncio.to_thread(scenario)
+
+
+@pytest.mark.broker
+async def test_a_shared_subscription_of_the_hub_hears_every_device(site: Site) -> None:
+    def scenario() -> None:
+        with site.client(site.certificate("main.one")) as device, site.client(site.hub()) as hub:
+            hub.subscribe("$share/hub/covey/1/d/+/up/journal")
+            device.publish("covey/1/d/main.one/up/journal", b"batch")
+            assert hub.hears() == ("covey/1/d/main.one/up/journal", b"batch")
+
+    await asyncio.to_thread(scenario)
+
+
+@pytest.mark.broker
+async def test_without_a_certificate_of_this_authority_nobody_is_let_in(site: Site, tmp_path: Path) -> None:
+    def scenario() -> None:
+        foreign = site.certificate("main.one", identity_in(tmp_path / "foreign"))
+        for pair in (None, foreign):
+            with pytest.raises((OSError, TimeoutError)):  # noqa: SIM117 - only the connection may raise
+                with site.client(pair):
+                    pytest.fail("a stranger was let in")
+
+    await asyncio.to_thread(scenario)
+
+
+@pytest.mark.broker
+async def test_a_message_of_the_greatest_size_passes_whole(site: Site) -> None:
+    """Rule P7."""
+
+    def scenario() -> None:
+        with site.client(site.certificate("main.one")) as device, site.client(site.hub()) as hub:
+            hub.subscribe("covey/1/d/+/up/journal")
+            device.publish("covey/1/d/main.one/up/journal", bytes(MESSAGE_MAX_BYTES))
+            assert len(hub.hears()[1]) == MESSAGE_MAX_BYTES
+
+    await asyncio.to_thread(scenario)
+
+
+@pytest.mark.broker
+async def test_a_broker_that_dies_is_started_again(site: Site) -> None:
+    watching = asyncio.create_task(site.broker.watch())
+    try:
+        assert site.broker.pid is not None
+        os.kill(site.broker.pid, signal.SIGKILL)
+        async with asyncio.timeout(WAIT_S):
+            while site.broker.restarts == 0:  # noqa: ASYNC110 - bounded by the timeout
+                await asyncio.sleep(0.02)
+
+        def connect() -> None:
+            with site.client(site.hub()):
+                pass
+
+        await asyncio.to_thread(connect)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
+@pytest.mark.broker
+async def test_a_port_that_is_taken_is_said_in_one_sentence(site: Site, tmp_path: Path) -> None:
+    other = Mosquitto(
+        find_program("mosquitto"),
+        tmp_path / "the broker" / "mosquitto.conf",
+        address="127.0.0.1",
+        port=site.files.port,
+        random=Random(1),
+    )
+    with pytest.raises(UnavailableError, match=f"Something listens on 127.0.0.1:{site.files.port} already"):
+        await other.start()
+
+
+@pytest.mark.broker
+async def test_a_broker_that_does_not_start_is_said_with_its_last_words(tmp_path: Path) -> None:
+    configuration = tmp_path / "mosquitto.conf"
+    configuration.write_text("no_such_setting true\n")
+    broker = Mosquitto(
+        find_program("mosquitto"), configuration, address="127.0.0.1", port=free_port(), random=Random(1)
+    )
+    with pytest.raises(UnavailableError, match=r"did not start.*no_such_setting"):
+        await broker.start()
