@@ -37,7 +37,7 @@ from shared.keys import Signer
 CA_LIFE: Final = timedelta(days=3_652)
 LEAF_LIFE: Final = timedelta(days=90)
 RENEW_BEFORE: Final = timedelta(days=30)
-"""A hub certificate with less than this left is made anew when the hub starts."""
+"""A hub certificate with less than this left is made anew."""
 BACKDATED: Final = timedelta(hours=24)
 """Certificates are valid from a day before: boards without a battery clock start in the past."""
 
@@ -120,6 +120,18 @@ class Identity:
         self._ca_key = ca_key
         self._trust_domain = trust_domain
 
+    def renew(self, hosts: Sequence[str], *, now: datetime) -> bool:
+        """Make the hub's own certificates anew, with new keys, where they are missing, unfit or near their end.
+
+        `hosts`: names and addresses under which the hub is called; localhost and 127.0.0.1 always are. Whether any was
+        made; who holds the old ones must load them again.
+        """
+        server, client = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+        paths, names = self.paths, _server_names(hosts)
+        is_server_new = self._renew(paths.server, paths.server_key, names=names, use=server, now=now)
+        is_client_new = self._renew(paths.client, paths.client_key, names=[], use=client, now=now)
+        return is_server_new or is_client_new
+
     def certify_device(
         self, csr: x509.CertificateSigningRequest, principal: Principal, *, now: datetime
     ) -> DeviceCertificate:
@@ -139,6 +151,41 @@ class Identity:
             sha256=certificate.fingerprint(hashes.SHA256()).hex(),
             not_after=certificate.not_valid_after_utc,
         )
+
+    def _renew(
+        self,
+        path: Path,
+        key_path: Path,
+        *,
+        names: Sequence[x509.GeneralName],
+        use: x509.ObjectIdentifier,
+        now: datetime,
+    ) -> bool:
+        pem, key_pem = read_private(path), read_private(key_path)
+        if pem is not None and key_pem is not None:
+            certificate, key = _load_certificate(path, pem), _load_key(key_path, key_pem)
+            if (
+                certificate.public_key() == key.public_key()
+                and _is_from(certificate, self._ca)
+                and certificate.not_valid_after_utc - now > RENEW_BEFORE
+                and certificate.not_valid_before_utc <= now
+                and _names(certificate) == list(names)
+            ):
+                return False
+        fresh = ec.generate_private_key(ec.SECP256R1())
+        made = _sign(
+            self._ca,
+            self._ca_key,
+            public_key=fresh.public_key(),
+            common_name=HUB,
+            names=names,
+            uses=[use],
+            now=now,
+        )
+        # A crash in between leaves a pair that does not match, which the next call sees and makes anew.
+        write_private(key_path, _private_pem(fresh))
+        write_private(path, made.public_bytes(Encoding.PEM))
+        return True
 
 
 def parse_csr(pem: str) -> x509.CertificateSigningRequest:
@@ -169,20 +216,15 @@ def leaf_key(csr: x509.CertificateSigningRequest) -> LeafPublicKey:
 def open_identity(directory: Path, *, hosts: Sequence[str], trust_domain: str, now: datetime) -> Identity:
     """Load the identity; make what is missing and what is near its end. Raises `ConfigError` on damage.
 
-    `hosts`: names and addresses under which the hub is called; localhost and 127.0.0.1 always are.
-
     A CA or signing key that is half there is never replaced: every enrolled device hangs on it.
     """
     make_private_directory(directory)
     paths = Paths(directory)
     ca, ca_key = _open_ca(paths, now)
     signer = _open_signer(paths)
-    server_names = _server_names(hosts)
-    _renew(
-        ca, ca_key, paths.server, paths.server_key, HUB, server_names, ExtendedKeyUsageOID.SERVER_AUTH, now
-    )
-    _renew(ca, ca_key, paths.client, paths.client_key, HUB, [], ExtendedKeyUsageOID.CLIENT_AUTH, now)
-    return Identity(paths, ca=ca, ca_key=ca_key, signer=signer, trust_domain=trust_domain)
+    identity = Identity(paths, ca=ca, ca_key=ca_key, signer=signer, trust_domain=trust_domain)
+    identity.renew(hosts, now=now)
+    return identity
 
 
 def _open_ca(paths: Paths, now: datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
@@ -225,43 +267,6 @@ def _open_signer(paths: Paths) -> Signer:
     if not isinstance(loaded, ed25519.Ed25519PrivateKey):
         raise ConfigError(f"{paths.signing_key} is not an Ed25519 key; restore it from the backup.")
     return Signer(loaded)
-
-
-def _renew(
-    ca: x509.Certificate,
-    ca_key: ec.EllipticCurvePrivateKey,
-    path: Path,
-    key_path: Path,
-    common_name: str,
-    names: Sequence[x509.GeneralName],
-    use: x509.ObjectIdentifier,
-    now: datetime,
-) -> None:
-    """Make one of the hub's own certificates anew, with a new key, unless it is still good."""
-    pem, key_pem = read_private(path), read_private(key_path)
-    if pem is not None and key_pem is not None:
-        certificate, key = _load_certificate(path, pem), _load_key(key_path, key_pem)
-        if (
-            certificate.public_key() == key.public_key()
-            and _is_from(certificate, ca)
-            and certificate.not_valid_after_utc - now > RENEW_BEFORE
-            and certificate.not_valid_before_utc <= now
-            and _names(certificate) == list(names)
-        ):
-            return
-    fresh = ec.generate_private_key(ec.SECP256R1())
-    made = _sign(
-        ca,
-        ca_key,
-        public_key=fresh.public_key(),
-        common_name=common_name,
-        names=names,
-        uses=[use],
-        now=now,
-    )
-    # A crash in between leaves a pair that does not match, which the next start sees and makes anew.
-    write_private(key_path, _private_pem(fresh))
-    write_private(path, made.public_bytes(Encoding.PEM))
 
 
 def _server_names(hosts: Sequence[str]) -> list[x509.GeneralName]:

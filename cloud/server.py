@@ -6,6 +6,7 @@ whole hub with that error: a supervisor restarts it, and nothing acknowledged is
 """
 
 import asyncio
+import logging
 import signal
 import socket
 import ssl
@@ -22,6 +23,8 @@ from cloud.tasks.feed import TaskFeed
 from shared.enrolment import BrokerAddress
 from shared.errors import ConfigError, CoveyError, UnavailableError
 
+logger = logging.getLogger(__name__)
+
 POLL_S: Final = 0.05
 FLUSH_S: Final = 0.2
 """For the last bytes of the last answers."""
@@ -33,6 +36,8 @@ class Broker(Protocol):
     async def start(self) -> None: ...
 
     async def watch(self) -> None: ...
+
+    def reload(self) -> None: ...
 
     async def stop(self) -> None: ...
 
@@ -50,7 +55,10 @@ class Listener:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What runs. `background`: name and endless coroutine of each part beside HTTPS. `broker`: if it is our own."""
+    """What runs. `background`: name and endless coroutine of each part beside HTTPS. `broker`: if it is our own.
+
+    `renew` (blocking) makes our certificates anew when it is time, and tells whether it did.
+    """
 
     app: FastAPI
     listener: Listener
@@ -58,6 +66,8 @@ class Parts:
     background: Mapping[str, Callable[[], Coroutine[Any, Any, None]]]
     broker: Broker | None
     broker_address: BrokerAddress
+    renew: Callable[[], bool]
+    renew_interval_s: float
 
 
 async def run(parts: Parts, on_ready: Callable[[], None]) -> None:
@@ -67,6 +77,7 @@ async def run(parts: Parts, on_ready: Callable[[], None]) -> None:
     try:
         async with _broker_running(parts.broker), asyncio.TaskGroup() as group:
             beside = [group.create_task(work(), name=name) for name, work in parts.background.items()]
+            beside.append(group.create_task(_renew(parts, server.config.ssl), name="certificates"))
             with _stopping_on_signals(server, parts.feed):
                 await server.serve(sockets=[sock])
             for task in beside:
@@ -75,6 +86,18 @@ async def run(parts: Parts, on_ready: Callable[[], None]) -> None:
         raise _first(failed) from failed
     finally:
         sock.close()
+
+
+async def _renew(parts: Parts, context: ssl.SSLContext | None) -> None:
+    """A hub that runs for months must not let its own certificates expire. The link reads its own at each connect."""
+    while True:
+        await asyncio.sleep(parts.renew_interval_s)
+        if await asyncio.to_thread(parts.renew):
+            logger.info("the hub's certificates were made anew")
+            if context is not None:
+                context.load_cert_chain(parts.listener.certificate, parts.listener.key)
+            if parts.broker is not None:
+                parts.broker.reload()
 
 
 @asynccontextmanager

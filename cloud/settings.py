@@ -72,7 +72,7 @@ class HubSettings(BaseModel):
         default=5.0, gt=0, le=3_600, description="How often lapsed leases and deadlines are looked for."
     )
     body_max_bytes: int = Field(
-        default=262_144, ge=16_384, le=16_777_216, description="Largest HTTP request body; beyond it 413."
+        default=524_288, ge=16_384, le=16_777_216, description="Largest HTTP request body; beyond it 413."
     )
     goal_max_bytes: int = Field(
         default=BLOB_MAX_BYTES, ge=1, le=BLOB_MAX_BYTES, description="Largest goal of a task, in UTF-8 bytes."

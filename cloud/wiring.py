@@ -21,7 +21,7 @@ from cloud.db import Database
 from cloud.devices.routes import device_routes, enrolment_routes
 from cloud.identity import Identity, open_identity
 from cloud.ingest.status import status_messages
-from cloud.ingest.worker import FILTERS, IngestLimits, IngestWorker
+from cloud.ingest.worker import IngestLimits, IngestWorker, filters
 from cloud.private_files import exclusive, make_private_directory, read_private, write_private
 from cloud.schema import migrate
 from cloud.settings import HubSettings
@@ -38,6 +38,8 @@ from shared.topics import HUB_STATUS
 LOCK_NAME: Final = "hub.lock"
 MQTTS_PORT: Final = 8883
 ADMIN_TOKEN_BYTES: Final = 32
+RENEW_INTERVAL_S: Final = 43_200.0
+"""How often the hub looks at its own certificates: twice a day, for a change due each two months."""
 CLIENT_ID_RANDOM_BYTES: Final = 8
 
 
@@ -94,7 +96,7 @@ def build_hub(
             key=identity.paths.client_key,
         ),
         client_id=f"hub-{secrets.token_hex(CLIENT_ID_RANDOM_BYTES)}",
-        filters=FILTERS,
+        filters=filters(identity.signer),
         presence=Presence(topic=HUB_STATUS, online=status.online, offline=status.offline),
         reconnect_max_s=settings.reconnect_max_s,
     )
@@ -144,6 +146,8 @@ def build_hub(
         background={"ingest": worker.run, "sweep": sweeper.run},
         broker=_own_broker(settings, identity) if has_own_broker else None,
         broker_address=address,
+        renew=lambda: identity.renew(settings.certificate_hosts, now=clock.now()),
+        renew_interval_s=RENEW_INTERVAL_S,
     )
 
 

@@ -55,7 +55,8 @@ Model = Annotated[str | None, typer.Option("--model", help="The model's catalogu
 
 def main() -> None:
     """Entry point of the console script."""
-    _add_model_commands()
+    if sys.argv[1:2] != ["run"]:  # the daemon would never give back the memory that they take
+        _add_model_commands()
     try:
         app(standalone_mode=False)
     except CoveyError as error:

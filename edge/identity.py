@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -111,6 +109,10 @@ def enrol(folder: Path, *, token_text: str, device: str | None, hub_url: str | N
         raise RefusedError(
             f"This device is already enrolled; remove {folder} first if it shall join another hub."
         )
+    # Here, because only enrolment needs certificates from the inside and the daemon must stay small.
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+
     token = Token.parse(token_text)
     url = (hub_url or token.url).rstrip("/")
     ca_pem = _fetch_ca(url, token)
@@ -157,6 +159,8 @@ def enrol(folder: Path, *, token_text: str, device: str | None, hub_url: str | N
 
 def _fetch_ca(url: str, token: Token) -> str:
     """The hub's CA certificate, if it is the one that the token names. Nothing secret is sent here."""
+    from cryptography import x509
+
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

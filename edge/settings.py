@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from shared.backoff import CAP_S
 from shared.errors import ConfigError
@@ -73,6 +74,24 @@ class EdgeSettings(BaseModel):
     reconnect_max_s: Annotated[float, Field(ge=0.1, le=86_400)] = CAP_S
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     sensors: tuple[SensorSettings, ...] = ()
+
+    @field_validator("answer_max_tokens")
+    @classmethod
+    def _leaves_room_for_the_request(cls, answer_max_tokens: int, info: ValidationInfo) -> int:
+        context_tokens = info.data.get("model_context_tokens", answer_max_tokens * 2)
+        if answer_max_tokens * 2 > context_tokens:
+            raise PydanticCustomError(
+                "room", "at most half of model_context_tokens ({context})", {"context": context_tokens}
+            )
+        return answer_max_tokens
+
+    @field_validator("sensors")
+    @classmethod
+    def _have_different_names(cls, sensors: tuple[SensorSettings, ...]) -> tuple[SensorSettings, ...]:
+        names = [sensor.name for sensor in sensors]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise PydanticCustomError("twice", "two sensors are called {name}", {"name": twice[0]})
+        return sensors
 
     @property
     def store_path(self) -> Path:

@@ -17,6 +17,7 @@ from edge.agent import AgentRunner
 from edge.daemon import Daemon
 from edge.dispatch import Dispatcher
 from edge.identity import Identity, load_identity
+from edge.models.native import share_processors
 from edge.ports import LanguageModel, Link, TextEmbedder, VectorIndex
 from edge.recall import Recall
 from edge.settings import EdgeSettings
@@ -60,6 +61,7 @@ async def open_ports(settings: EdgeSettings, *, with_link: bool = True) -> Async
     Raises `ConfigError` if the store is in use, newer than this program or not a store, or the identity is damaged.
     """
     prepare_home(settings)
+    share_processors()  # before any thread starts: it sets an environment variable for llama.cpp's threads
     clock = SystemClock()
     identity = load_identity(settings.identity_dir)
     database = open_database(settings.store_path)

@@ -146,7 +146,7 @@ def task(view: TaskView) -> RenderableType:
         state(view.state),
         asked,
         f"  from {view.origin}, {_when(view.created_at)}\n",
-        view.goal or "(withheld)",
+        _printable(view.goal or "(withheld)"),
     )
     table = _table("node", "where", "state", "tries", "tool calls", "result")
     for node in view.nodes:

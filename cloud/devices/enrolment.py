@@ -67,22 +67,38 @@ def enrol(
     )
 
 
-def _spend(session: Session, request: EnrolRequest, now: datetime) -> EnrolmentToken:
+def check_token(session: Session, request: EnrolRequest, *, now: datetime) -> EnrolmentToken:
+    """The request's token, if it is still good. Raises `RefusedError` as `enrol` does.
+
+    The route asks this before it opens a transaction that writes: strangers shall not queue for the write lock.
+    """
     token = session.get(EnrolmentToken, request.token_id)
     if token is None or not hmac.compare_digest(token.secret_sha256, secret_hash(request.secret)):
         raise RefusedError(
             "The hub does not know this token; make one with `covey-hub token create`.", code="token_unknown"
         )
-    if not repository.spend_token(session, token.id, now=now):
-        session.refresh(token)
-        if token.used_at is not None:
-            raise RefusedError(
-                "The token has been used; make a new one with `covey-hub token create`.", code="token_used"
-            )
-        raise RefusedError(
-            "The token has expired; make a new one with `covey-hub token create`.", code="token_expired"
-        )
+    if token.used_at is not None or token.expires_at <= now:
+        raise _unfit(token)
     return token
+
+
+def _spend(session: Session, request: EnrolRequest, now: datetime) -> EnrolmentToken:
+    token = check_token(session, request, now=now)
+    if not repository.spend_token(session, token.id, now=now):
+        # Another request was faster: what it wrote is what we read now.
+        session.refresh(token)
+        raise _unfit(token)
+    return token
+
+
+def _unfit(token: EnrolmentToken) -> RefusedError:
+    if token.used_at is not None:
+        return RefusedError(
+            "The token has been used; make a new one with `covey-hub token create`.", code="token_used"
+        )
+    return RefusedError(
+        "The token has expired; make a new one with `covey-hub token create`.", code="token_expired"
+    )
 
 
 def _device_name(token: EnrolmentToken, request: EnrolRequest) -> str:

@@ -52,6 +52,8 @@ def enrolment_routes(
     @router.post(ENROL_PATH)
     def enrol(request: EnrolRequest) -> EnrolResponse:
         """Spend a token: a certificate over the CSR's key, whom to trust, and where the broker is."""
+        with database.read() as session:
+            enrolment.check_token(session, request, now=clock.now())
         with database.write() as session:
             return enrolment.enrol(session, request, identity=identity, broker=broker, now=clock.now())
 

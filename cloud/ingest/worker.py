@@ -5,6 +5,7 @@ one process or in many, share the devices' messages through the broker (`$share`
 """
 
 import asyncio
+import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -23,17 +24,28 @@ from shared.topics import FROM_DEVICE, HUB_STATUS, Channel, every_device
 
 logger = logging.getLogger(__name__)
 
-SHARE: Final = "hub"
-FILTERS: Final = (
-    # Births and deaths are retained, and retained messages never come over a shared subscription (MQTT 5, 4.8.2). So
-    # every worker hears them all, also those from before it started; taking one twice changes nothing.
-    every_device(Channel.STATE),
-    HUB_STATUS,
-    *(every_device(channel, share=SHARE) for channel in FROM_DEVICE if channel is not Channel.STATE),
-)
-"""What a worker's link subscribes to."""
+SHARE_CONTEXT: Final = b"covey/1/share"
+SHARE_CHARS: Final = 32
+
 
 T = TypeVar("T")
+
+
+def filters(signer: Signer) -> tuple[str, ...]:
+    """What a worker's link subscribes to; the same for all workers with the hub's key.
+
+    The share's name is a secret: a broker that checks rights only when it delivers (Mosquitto before 2.1) lets anybody
+    join a share whose name they know, and what it then picks them for reaches nobody.
+    """
+    # An Ed25519 signature is the same each time, and nobody else can make it (RFC 8032).
+    share = f"hub-{hashlib.sha256(signer.sign(SHARE_CONTEXT)).hexdigest()[:SHARE_CHARS]}"
+    return (
+        # Births and deaths are retained, and retained messages never come over a shared subscription (MQTT 5, 4.8.2).
+        # So every worker hears them all, also those from before it started; taking one twice changes nothing.
+        every_device(Channel.STATE),
+        HUB_STATUS,
+        *(every_device(channel, share=share) for channel in FROM_DEVICE if channel is not Channel.STATE),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

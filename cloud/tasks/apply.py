@@ -30,7 +30,6 @@ from shared.records import (
 )
 from shared.tasks.states import TERMINAL, NodeState, Step, step
 
-
 EFFECT_RECORDS: Final = (ToolIntent, ToolResult, QuestionAsked, QuestionAnswered)
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -127,7 +128,7 @@ def task_routes(
         with database.read() as session:
             return repository.revision_of(session, task_id)
 
-    async def _events(task_id: str) -> AsyncIterator[str]:
+    async def _events(task_id: str) -> AsyncGenerator[str]:
         with feed.watch(task_id) as changed:
             shown = -1
             quiet_polls = 0
@@ -156,10 +157,12 @@ def task_routes(
     return router
 
 
-async def _after(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
-    yield first
-    async for event in rest:
-        yield event
+async def _after(first: str, rest: AsyncGenerator[str]) -> AsyncIterator[str]:
+    # A client may leave at any moment; its place among the streams is free again at once.
+    async with aclosing(rest):
+        yield first
+        async for event in rest:
+            yield event
 
 
 def _goal(text: str, settings: HubSettings) -> bytes:

@@ -222,7 +222,15 @@ class Story:
     def _hub_records(self, device: Device) -> list[dict[str, Any]]:
         """The hub's copy of the device's journal: longer ones than `HUB_PAGE` do not come about here."""
         lines = self._stage.run(
-            "cloud", "journal", "tail", device.name, "-n", str(HUB_PAGE), "--json", "--home", str(self.hub_home)
+            "cloud",
+            "journal",
+            "tail",
+            device.name,
+            "-n",
+            str(HUB_PAGE),
+            "--json",
+            "--home",
+            str(self.hub_home),
         )
         return [json.loads(line) for line in lines.splitlines()]
 
@@ -315,7 +323,9 @@ def main() -> int:
 
 def _stay_up(console: Console, story: Story) -> None:
     console.print(Text("demo: ok. Everything stays up until Ctrl-C:"))
-    console.print(Text(f"  hub     {story.hub_url}/docs (token in {story.hub_home / 'admin.token'})"))
+    console.print(
+        Text(f"  hub     {story.hub_url}/v1/openapi.json (token in {story.hub_home / 'admin.token'})")
+    )
     for device in story.devices:
         if device.child is not None:
             console.print(

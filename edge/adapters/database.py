@@ -31,6 +31,7 @@ BUSY_TIMEOUT_MS: Final = 5_000
 LOCK_TRIES: Final = 3
 LOCK_RETRY_S: Final = 0.1
 DISK_FULL_BOUND: Final = "disk"
+_CLOSED: Final = "The store is closed; the daemon is stopping."
 
 T = TypeVar("T")
 _Job = tuple[Callable[[sqlite3.Connection], object], bool, "Future[object]"]
@@ -70,6 +71,8 @@ class Database:
     def read_blocking(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """`read` for start-up and commands. Blocks."""
         with self._reader_lock:
+            if self._is_closed:
+                raise UnavailableError(_CLOSED)
             try:
                 return query(self._reader)
             except sqlite3.Error as error:
@@ -81,7 +84,9 @@ class Database:
             self._is_closed = True
             self._jobs.put(None)
         self._thread.join()
-        self._reader.close()
+        # A read whose caller was cancelled goes on in its thread; SQLite crashes if its connection is closed meanwhile.
+        with self._reader_lock:
+            self._reader.close()
         self._writer.close()
         if self._lock_fd is not None:
             os.close(self._lock_fd)
@@ -92,7 +97,7 @@ class Database:
             # The lock keeps a write from slipping in behind the writer's last job, where nobody would answer it.
             with self._door:
                 if self._is_closed:
-                    raise UnavailableError("The store is closed; the daemon is stopping.")
+                    raise UnavailableError(_CLOSED)
                 self._jobs.put_nowait((change, durable, future))  # type: ignore[arg-type]  # Future is invariant in T
         except queue.Full:
             raise CapacityError(

@@ -4,11 +4,14 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edge.adapters.model_llama import LlamaModel
-from edge.models.install import InstalledModel, find_installed
 from edge.ports import Finished, Generation, TextDelta
 from shared.errors import CapacityError
+
+if TYPE_CHECKING:  # a daemon that has not been asked anything yet does without the model's machinery
+    from edge.adapters.model_llama import LlamaModel
+    from edge.models.install import InstalledModel
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +62,11 @@ class InstalledLlama:
         if self._model is not None:
             await self._model.close()
 
-    def _find(self) -> LlamaModel:
+    def _find(self) -> "LlamaModel":
         if self._model is None:
+            from edge.adapters.model_llama import LlamaModel
+            from edge.models.install import find_installed
+
             installed = find_installed(self._models_dir, self._name)
             self._check_memory(installed)
             self._context_tokens = min(self._context_tokens, installed.context_tokens)
@@ -73,7 +79,7 @@ class InstalledLlama:
             )
         return self._model
 
-    def _check_memory(self, installed: InstalledModel) -> None:
+    def _check_memory(self, installed: "InstalledModel") -> None:
         if self._memory_max_mb is None:
             return
         need = installed.path.stat().st_size + self._context_tokens * CONTEXT_BYTES_PER_TOKEN

@@ -32,7 +32,7 @@ from shared.errors import (
 )
 from shared.ids import Lane
 from shared.log import Entry
-from shared.records import Poison, parse_record
+from shared.records import MAX_SEQ, Poison, parse_record
 from shared.tasks.states import NodeState
 
 logger = logging.getLogger(__name__)
@@ -442,9 +442,11 @@ async def _journal(api: Api, request: Request) -> Response:
         after = int(request.query_params.get("after", "0"))
         limit = min(int(request.query_params.get("limit", "100")), JOURNAL_PAGE_MAX)
         lane = Lane(request.query_params.get("lane", Lane.JOURNAL.value))
+        if limit < 1 or not 0 <= after <= MAX_SEQ:
+            raise ValueError("out of range")
     except ValueError as error:
         raise RefusedError(
-            "after and limit are numbers, lane is journal or orders.", code="invalid"
+            "after and limit are numbers from 0 and 1, lane is journal or orders.", code="invalid"
         ) from error
     entries = await api.log.tail(lane, after=after, limit=limit)
     return JSONResponse({"records": [describe(entry) for entry in entries]})

@@ -83,6 +83,12 @@ class ChatRequest(BaseModel):
             raise RefusedError("This device gives one answer at a time: n must be 1.", code="unsupported")
         if self.logprobs:
             raise RefusedError("This device does not report log probabilities.", code="unsupported")
+        if (
+            (wanted := self.response_format) is not None
+            and wanted.type == "json_schema"
+            and not wanted.json_schema
+        ):
+            raise RefusedError("A response_format of type json_schema needs its json_schema.", code="invalid")
         if self.tools:
             raise RefusedError(
                 "Tools are the device's own: ask the model 'covey', which uses them under the device's rules.",

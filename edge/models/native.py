@@ -54,8 +54,8 @@ def share_processors() -> None:
     """Let llama.cpp's threads give way sooner while they wait for one another. Call it before there are other threads.
 
     They meet some six hundred times for each token, and libgomp lets the one that is early spin three hundred
-    thousand times. On two processors with anything else running that spinning takes the time that the late one needs:
-    7 tokens/s instead of 17 to 30. Alone on the board it costs 2 to 3 %. libgomp reads the variable once, when it is
+    thousand times. On two processors with anything else running that spinning takes the time that the late one needs,
+    and decoding becomes several times slower; alone on the board spinning less costs a few percent. libgomp reads the variable once, when it is
     loaded; a value that the operator has set stays.
     """
     ctypes.CDLL(None).setenv(b"GOMP_SPINCOUNT", str(OPENMP_SPINS).encode(), 0)

@@ -5,6 +5,7 @@ The tool judges the range, not the model: a small model compares numbers badly.
 
 import asyncio
 import csv
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
@@ -86,7 +87,10 @@ def _read(sensor: SensorSettings, at: datetime) -> float:
     """Blocks. Raises `UnavailableError` if the sensor gives no number."""
     try:
         text = _csv_value(sensor, at) if sensor.kind == "csv" else sensor.path.read_text(encoding="ascii")
-        return round(float(text) * sensor.scale, 6)
+        value = round(float(text) * sensor.scale, 6)
+        if not math.isfinite(value):
+            raise ValueError("not a finite number")
+        return value
     except (OSError, ValueError, KeyError) as error:
         raise UnavailableError(f"Sensor {sensor.name} gives no reading; check {sensor.path}.") from error
 

@@ -22,7 +22,7 @@ from tests.support.device_process import LEDGER_FILE, QUOTA_FILE, read_ledger
 from tests.support.process import ChildProcess
 from tests.support.real_hub import READY_TIMEOUT_S, ROOT, TENANT, RealHub, signal_process
 
-DEVICE_SETTINGS: Final = "reconnect_max_s = 0.5\nhello_timeout_s = 2\n"
+DEVICE_SETTINGS: Final = 'reconnect_max_s = 0.5\nhello_timeout_s = 2\nindex = "off"\n'
 """Impatient: the run is to be full of transfers, not of waiting for the back-off of a fleet."""
 
 

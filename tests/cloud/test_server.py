@@ -59,6 +59,7 @@ async def running(
     hub: HubApi,
     background: Mapping[str, Callable[[], Coroutine[Any, Any, None]]] | None = None,
     port: int | None = None,
+    renew: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[Running]:
     paths = hub.identity.paths
     listener = server.Listener(
@@ -77,6 +78,8 @@ async def running(
         background=background or {},
         broker=None,
         broker_address=BrokerAddress(host="hub.test", port=8883),
+        renew=renew,
+        renew_interval_s=0.05,
     )
     is_ready = asyncio.Event()
     task = asyncio.create_task(server.run(parts, is_ready.set))
@@ -196,3 +199,29 @@ async def test_a_client_that_does_not_know_the_authority_does_not_trust_the_hub(
     async with running(hub) as up, httpx.AsyncClient(trust_env=False) as stranger:
         with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
             await stranger.get(f"{up.url}/v1/health")
+
+
+async def test_a_certificate_that_is_made_anew_is_shown_without_a_restart(
+    hub: HubApi, clock: ManualClock
+) -> None:
+    paths = hub.identity.paths
+    before = paths.server.read_text()
+    is_due = asyncio.Event()
+
+    def renew() -> bool:
+        if not is_due.is_set():
+            return False
+        is_due.clear()
+        return hub.identity.renew(["127.0.0.1", "another-name.example"], now=clock.now())
+
+    async with running(hub, renew=renew) as up, asyncio.timeout(WAIT_S):
+        port = int(up.url.rpartition(":")[2])
+
+        def shown() -> str:
+            return ssl.get_server_certificate(("127.0.0.1", port))
+
+        assert (await asyncio.to_thread(shown)) == before
+        is_due.set()
+        while (await asyncio.to_thread(shown)) == before:  # noqa: ASYNC110 - bounded by the timeout
+            await asyncio.sleep(0.02)
+        assert (await asyncio.to_thread(shown)) == paths.server.read_text()

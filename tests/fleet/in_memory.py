@@ -9,8 +9,7 @@ it; so may the hub. Both sides share one manual clock.
 """
 
 import asyncio
-import os
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -33,7 +32,7 @@ from edge.adapters.database import open_database
 from edge.adapters.journal_sqlite import SqliteJournal
 from edge.daemon import Daemon
 from edge.identity import Identity
-from edge.ports import Connected, Disconnected, LanguageModel, LinkEvent, Received
+from edge.ports import LanguageModel
 from edge.settings import EdgeSettings, SensorSettings
 from edge.sync import subscriptions, will
 from edge.tools import Tool, builtin_tools
@@ -42,13 +41,13 @@ from shared.enrolment import BrokerAddress
 from shared.errors import RefusedError
 from shared.ids import HUB, Lane, Principal
 from shared.keys import KeyRing, Signer, TrustedKey
-from shared.messages import NONCE_BYTES
 from shared.tasks.limits import Limits
 from shared.tasks.states import TERMINAL
 from tests.support.clock import ManualClock
 from tests.support.device import ScriptedDevice, signer_from, task_id_from
 from tests.support.ingest import HUB_SIGNER, IngestHub, blob_of, device_row
-from tests.support.memory_broker import BrokerMessage, MemoryBroker
+from tests.support.memory_broker import MemoryBroker
+from tests.support.memory_link import MemoryLink
 
 TENANT: Final = "acme"
 WAIT_S: Final = 10.0
@@ -60,60 +59,6 @@ SENSOR: Final = "fridge"
 T = TypeVar("T")
 
 
-class MemoryDeviceLink:
-    """`edge.ports.Link` over a `MemoryBroker`. `cut` is a broken cable, `mend` its repair."""
-
-    def __init__(self, broker: MemoryBroker, principal: str, signer: Signer) -> None:
-        self._broker = broker
-        self._principal = principal
-        self._signer = signer
-        self._inbox: asyncio.Queue[BrokerMessage | None] = asyncio.Queue()
-        self._is_whole = asyncio.Event()
-        self._is_whole.set()
-        self._is_connected = False
-
-    async def events(self) -> AsyncGenerator[LinkEvent, None]:
-        while True:
-            await self._is_whole.wait()
-            self._inbox = asyncio.Queue()
-            connection = os.urandom(NONCE_BYTES)
-            subscribed = [self._broker.subscribe(each) for each in subscriptions(self._principal)]
-            for subscription in subscribed:
-                while not subscription.queue.empty():
-                    self._inbox.put_nowait(subscription.queue.get_nowait())
-                subscription.queue = self._inbox  # type: ignore[assignment]  # None is put there only by `cut`
-            self._is_connected = True
-            try:
-                yield Connected(connection)
-                while (message := await self._inbox.get()) is not None:
-                    yield Received(message.topic, message.payload)
-            finally:
-                self._is_connected = False
-                for subscription in subscribed:
-                    self._broker.unsubscribe(subscription)
-                # Also at an orderly end: that asks the broker to announce the death.
-                self._broker.publish(*will(self._principal, self._signer, connection), retain=True)
-            yield Disconnected("the cable was cut")
-
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
-        if self._is_connected:
-            self._broker.publish(topic, payload, retain=retain)
-        return self._is_connected
-
-    def drop(self) -> None:
-        """The next connection is made at once: there is nobody to be gentle with."""
-        if self._is_connected:
-            self._is_connected = False
-            self._inbox.put_nowait(None)
-
-    def cut(self) -> None:
-        self._is_whole.clear()
-        self.drop()
-
-    def mend(self) -> None:
-        self._is_whole.set()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryDevice:
     """A running daemon and its parts."""
@@ -121,7 +66,7 @@ class MemoryDevice:
     principal: str
     daemon: Daemon
     journal: SqliteJournal
-    link: MemoryDeviceLink
+    link: MemoryLink
 
     async def state(self) -> str:
         """Of its link, as `covey-edge status` says it."""
@@ -185,7 +130,11 @@ class MemoryFleet:
         await asyncio.to_thread(self._enrol, principal)
         settings = self._settings(name)
         prepare_home(settings)
-        link = MemoryDeviceLink(self.broker, principal, signer)
+        link = MemoryLink(
+            self.broker,
+            subscriptions=subscriptions(principal),
+            will=lambda connection: will(principal, signer, connection),
+        )
         if not linked:
             link.cut()
         database = await asyncio.to_thread(open_database, settings.store_path)
@@ -199,6 +148,8 @@ class MemoryFleet:
                 link=link,
                 clock=self.clock,
                 tools=(*builtin_tools(settings.sensors, self.clock), *tools),
+                embedder=None,
+                index=None,
                 api_token="token",
             )
             daemon = build_daemon(settings, ports)
@@ -302,7 +253,11 @@ class MemoryFleet:
             name=SENSOR, kind="csv", path=readings, quantity="temperature", unit="°C", low=2.0, high=8.0
         )
         return EdgeSettings(
-            home=self.directory / name, models_dir=self.directory / "models", api_port=0, sensors=(sensor,)
+            home=self.directory / name,
+            models_dir=self.directory / "models",
+            api_port=0,
+            index="off",
+            sensors=(sensor,),
         )
 
     async def _order(self, change: Callable[[Session, Changes], object]) -> None:

@@ -20,7 +20,7 @@ from sqlmodel import Session
 from cloud.db import Database
 from cloud.devices.tables import Device
 from cloud.ingest.status import status_messages
-from cloud.ingest.worker import FILTERS, IngestLimits, IngestWorker
+from cloud.ingest.worker import IngestLimits, IngestWorker, filters
 from shared.blobs import Blob
 from shared.ids import Principal
 from shared.messages import Ack, Batch, HelloAck
@@ -80,7 +80,7 @@ class IngestHub:
         self.status = status
         self._link = MemoryLink(
             self.broker,
-            filters=FILTERS,
+            filters=filters(HUB_SIGNER),
             status_topic=HUB_STATUS,
             online=status.online,
             offline=status.offline,

@@ -335,3 +335,17 @@ async def test_a_broker_that_does_not_start_is_said_with_its_last_words(tmp_path
     )
     with pytest.raises(UnavailableError, match=r"did not start.*no_such_setting"):
         await broker.start()
+
+
+@pytest.mark.broker
+async def test_a_certificate_that_is_made_anew_is_shown_without_a_restart(site: Site) -> None:
+    def shown() -> str:
+        return ssl.get_server_certificate(("127.0.0.1", site.files.port))
+
+    before = await asyncio.to_thread(shown)
+    assert site.identity.renew(["another-name.example"], now=SystemClock().now())
+    site.broker.reload()
+    async with asyncio.timeout(WAIT_S):
+        while (await asyncio.to_thread(shown)) == before:  # noqa: ASYNC110 - bounded by the timeout
+            await asyncio.sleep(0.02)
+    assert (await asyncio.to_thread(shown)) == site.identity.paths.server.read_text()

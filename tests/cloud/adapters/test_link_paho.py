@@ -13,7 +13,7 @@ from cloud.adapters.link_paho import BrokerAccess, PahoLink, Presence
 from cloud.db import Database
 from cloud.identity import Paths, open_identity
 from cloud.ingest.status import status_messages
-from cloud.ingest.worker import FILTERS, IngestLimits, IngestWorker
+from cloud.ingest.worker import IngestLimits, IngestWorker, filters
 from cloud.journal.service import append_order, verify
 from cloud.schema import migrate
 from shared.errors import ConfigError
@@ -191,7 +191,7 @@ async def test_worker_serves_a_device_over_the_broker_and_again_after_the_broker
     presence = Presence(topic=HUB_STATUS, online=status.online, offline=status.offline)
     worker = IngestWorker(
         database=database,
-        link=PahoLink(broker=access, client_id="hub-1", filters=FILTERS, presence=presence),
+        link=PahoLink(broker=access, client_id="hub-1", filters=filters(HUB_SIGNER), presence=presence),
         signer=HUB_SIGNER,
         clock=clock,
         on_tasks_changed=lambda _: None,

@@ -17,6 +17,7 @@ import pytest
 from cloud.__main__ import hoisted, run
 from shared.enrolment import EnrolResponse, Token
 from tests.cloud.hub_api import enrol_request
+from tests.support.broker import Mosquitto
 from tests.support.ports import accepts, free_ports
 from tests.support.process import ChildProcess
 
@@ -82,12 +83,13 @@ def test_a_device_is_let_in_given_work_and_seen(home: Home, capsys: pytest.Captu
     assert home("device", "show", "fridge-1", "--json") == 0
     assert json.loads(capsys.readouterr().out)["labels"] == {"site": "a"}
 
-    assert home("task", "create", "How warm [bold]is[/bold] it?", "--device", "fridge-1", "--json") == 0
+    goal = "How warm [bold]is[/bold] it? \x1b[2J"
+    assert home("task", "create", goal, "--device", "fridge-1", "--json") == 0
     task = json.loads(capsys.readouterr().out)
     assert task["state"] == "queued"
     assert home("task", "show", task["id"]) == 0
     shown = capsys.readouterr().out
-    assert "How warm [bold]is[/bold] it?" in shown
+    assert "How warm [bold]is[/bold] it? \ufffd[2J" in shown  # neither rich nor the terminal obeys it
     assert home("task", "list") == 0
     assert task["id"] in capsys.readouterr().out
     assert home("task", "cancel", task["id"]) == 0
@@ -205,6 +207,22 @@ def test_a_hub_that_is_asked_to_stop_stops_in_order(tmp_path: Path) -> None:
         assert not (directory / "address.json").exists()
         assert not accepts(mqtt_port)
         assert "Traceback" not in process.output()
+
+
+@pytest.mark.broker
+def test_serve_uses_a_broker_that_is_there(tmp_path: Path) -> None:
+    directory = tmp_path / "hub"
+    port, mqtt_port = free_ports(2)
+    with hub_process(directory, port, mqtt_port) as process:
+        wait_until_ready(process)
+    with Mosquitto(directory / "broker" / "mosquitto.conf", port=mqtt_port):
+        serve = [sys.executable, "-m", "cloud", "serve", "--mqtt-url", f"mqtts://localhost:{mqtt_port}"]
+        options = ["--home", str(directory), "--port", str(port), "--log-level", "info"]
+        with ChildProcess([*serve, *options], log=tmp_path / "serve.log", directory=REPOSITORY) as process:
+            process.wait_for_line(r"^covey-hub: ready https://127\.0\.0\.1", timeout_s=WAIT_S)
+            process.wait_for_line("connected to the broker", timeout_s=WAIT_S)
+            process.signal(signal.SIGTERM)
+            assert process.wait(timeout_s=WAIT_S) == 0
 
 
 @pytest.mark.broker

@@ -332,6 +332,30 @@ async def test_a_write_after_closing_is_refused_and_does_not_hang(tmp_path: Path
             await database.write(put("late"), durable=False)
 
 
+async def test_a_read_whose_caller_is_gone_holds_up_the_closing_and_does_not_crash_it(tmp_path: Path) -> None:
+    database = open_database(tmp_path / "store.sqlite")
+    reading, release = threading.Event(), threading.Event()
+
+    def slow(db: sqlite3.Connection) -> list[object]:
+        cursor = db.execute("SELECT 1 UNION SELECT 2")
+        reading.set()
+        assert release.wait(WAIT_S)
+        return cursor.fetchall()
+
+    caller = asyncio.create_task(database.read(slow))
+    await asyncio.to_thread(reading.wait, WAIT_S)
+    caller.cancel()
+    await asyncio.gather(caller, return_exceptions=True)
+    closing = asyncio.create_task(asyncio.to_thread(database.close))
+    done, _ = await asyncio.wait({closing}, timeout=0.05)
+    assert not done
+    release.set()
+    async with asyncio.timeout(WAIT_S):
+        await closing
+    with pytest.raises(UnavailableError, match="closed"):
+        await database.read(lambda db: db.execute("SELECT 1").fetchall())
+
+
 # --- a full disk ---------------------------------------------------------------------------------------------------
 
 

@@ -145,6 +145,10 @@ def journal_records() -> st.SearchStrategy[JournalRecord]:
     )
 
 
+JOURNAL_RECORDS = journal_records()
+LOGS = st.sampled_from(["journal", "journal", "journal", "offer", "cancel", "reply"])
+
+
 @st.composite
 def histories(draw: st.DrawFn) -> list[Event]:
     """What a device lived through, in its order. A reply of the hub names a question that it has heard."""
@@ -160,9 +164,9 @@ def histories(draw: st.DrawFn) -> list[Event]:
             asked.append((seqs[log], record))
 
     for _ in range(draw(st.integers(1, 25))):
-        match draw(st.sampled_from(["journal", "journal", "journal", "offer", "cancel", "reply"])):
+        match draw(LOGS):
             case "journal":
-                add("journal", draw(journal_records()))
+                add("journal", draw(JOURNAL_RECORDS))
             case "offer":
                 task = draw(st.sampled_from(HUB_TASKS))
                 attempt[task] += draw(st.integers(0, 1))  # an offer may also come twice
@@ -199,7 +203,7 @@ def histories(draw: st.DrawFn) -> list[Event]:
     return events
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(histories())
 def test_either_order_of_the_logs_gives_what_was_lived(events: list[Event]) -> None:
     ours = [event for event in events if event[0] == "journal"]

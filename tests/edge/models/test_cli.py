@@ -47,7 +47,8 @@ def test_failures_are_configuration_errors(tmp_path: Path, arguments: tuple[str,
 
 @pytest.mark.model
 def test_bench_prints_its_figures(models_dir: Path) -> None:
-    chat = json.loads(run("bench", "smollm2-135m-instruct", "--json", "--models-dir", str(models_dir)).output)
+    options = ("--json", "--threads", "1", "--models-dir", str(models_dir))
+    chat = json.loads(run("bench", "smollm2-135m-instruct", *options).output)
     assert set(chat) == {
         "name",
         "kind",
@@ -56,6 +57,6 @@ def test_bench_prints_its_figures(models_dir: Path) -> None:
         "prompt_tokens_per_s",
         "decode_tokens_per_s",
     }
-    embedding = json.loads(run("bench", "all-minilm-l6-v2", "--json", "--models-dir", str(models_dir)).output)
+    embedding = json.loads(run("bench", "all-minilm-l6-v2", *options).output)
     assert embedding["texts_per_s"] > 0
     assert embedding["resident_mb"] > 20

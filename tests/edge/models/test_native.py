@@ -1,5 +1,8 @@
 """Weights and contexts of llama.cpp with the real SmolLM2: cancelling inside and between batches, tokens, pieces."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -7,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge.models.install import find_installed
-from edge.models.native import CancelFlag, Cancelled, Context, Weights
+from edge.models.native import OPENMP_SPINS, CancelFlag, Cancelled, Context, Weights
 from edge.models.sampling import Sampler
 from shared.errors import ConfigError
 
@@ -86,9 +89,9 @@ def test_batches_evaluated_before_a_cancellation_stay_usable(weights: Weights, c
 def test_cancelled_next_token_leaves_the_context_as_it_was(weights: Weights, context: Context) -> None:
     tokens = prompt(weights, 8)
     context.evaluate(tokens, CancelFlag())
+    flag = CancelFlag()
+    flag.set()
     with pytest.raises(Cancelled):
-        flag = CancelFlag()
-        flag.set()
         context.evaluate_next(tokens[0], flag)
     assert context.keep_prefix_of([*tokens, tokens[0], 0]) == len(tokens)
 
@@ -115,3 +118,25 @@ def test_text_with_half_a_surrogate_pair_is_still_tokenised(weights: Weights) ->
 def test_directory_is_not_a_model(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         Weights(tmp_path, name="m")
+
+
+@pytest.mark.parametrize(("set_by_operator", "seen"), [(None, str(OPENMP_SPINS)), ("77", "77")])
+def test_waiting_threads_give_way_unless_the_operator_says_otherwise(
+    set_by_operator: str | None, seen: str
+) -> None:
+    program = (
+        "import ctypes; from edge.models.native import share_processors; share_processors();"
+        "get = ctypes.CDLL(None).getenv; get.restype = ctypes.c_char_p; print(get(b'GOMP_SPINCOUNT').decode())"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"}
+    if set_by_operator is not None:
+        environment["GOMP_SPINCOUNT"] = set_by_operator
+    child = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert child.stdout.strip() == seen

@@ -1,0 +1,84 @@
+"""The real daemon in a test's own process: its store, its local API on a real port, and a scripted model.
+
+async with daemon_in(tmp_path, ScriptedModel("Hello.")) as device:
+    answer = await device.client.get("/status")
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from edge.adapters.database import open_database
+from edge.adapters.journal_sqlite import SqliteJournal
+from edge.daemon import Daemon
+from edge.identity import Identity
+from edge.ports import LanguageModel, Link
+from edge.settings import EdgeSettings
+from edge.tools import Tool
+from edge.wiring import Ports, build_daemon
+from tests.support.clock import ManualClock
+
+TOKEN = "the-token"
+WAIT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunningDaemon:
+    daemon: Daemon
+    journal: SqliteJournal
+    client: httpx.AsyncClient
+    url: str
+
+
+@asynccontextmanager
+async def daemon_in(
+    home: Path,
+    model: LanguageModel,
+    *,
+    tools: Sequence[Tool] = (),
+    identity: Identity | None = None,
+    link: Link | None = None,
+) -> AsyncIterator[RunningDaemon]:
+    """Runs until the block ends, then stops in order."""
+    home.mkdir(exist_ok=True)
+    settings = EdgeSettings(home=home, models_dir=home / "models", api_port=0, index="off")
+    database = await asyncio.to_thread(open_database, settings.store_path)
+    try:
+        name = {} if identity is None else {"principal": str(identity.principal)}
+        journal = await asyncio.to_thread(lambda: SqliteJournal(database, **name))
+        ports = Ports(
+            database=database,
+            journal=journal,
+            model=model,
+            identity=identity,
+            link=link,
+            clock=ManualClock(),
+            tools=tools,
+            embedder=None,
+            index=None,
+            api_token=TOKEN,
+        )
+        daemon = build_daemon(settings, ports)
+        ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        running = asyncio.create_task(daemon.run(on_ready=ready.set_result), name="daemon")
+        try:
+            async with asyncio.timeout(WAIT_S):
+                await asyncio.wait({ready, running}, return_when=asyncio.FIRST_COMPLETED)
+                if running.done():
+                    await running
+                url = await ready
+            async with httpx.AsyncClient(
+                base_url=url, headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=WAIT_S
+            ) as client:
+                yield RunningDaemon(daemon, journal, client, url)
+        finally:
+            daemon.stop()
+            async with asyncio.timeout(WAIT_S):
+                await asyncio.gather(running, return_exceptions=True)
+        assert running.exception() is None
+    finally:
+        await asyncio.to_thread(database.close)
