@@ -100,6 +100,9 @@ def run(
     settings, _ = load_settings(
         home=home, profile=profile, overrides={"model": model, "api_port": api_port, "models_dir": models_dir}
     )
+    from edge.slim import slim_down
+
+    slim_down()
     with _logging(settings.log_level):
         if settings.cpu_nice:
             os.nice(settings.cpu_nice)

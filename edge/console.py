@@ -289,7 +289,7 @@ def _short(value: Any) -> str:
 
 def verify_journal(settings: EdgeSettings, *, as_json: bool) -> None:
     """Recompute everything. Raises `ProtocolError` if anything was altered."""
-    from edge.adapters.journal_sqlite import verify
+    from edge.adapters.store_sqlite.journal import verify
 
     with _open_read_only(settings) as db:
         db.execute("BEGIN")

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import uvicorn
 
-from edge.adapters.database import Database
-from edge.adapters.journal_sqlite import SqliteJournal
+from edge.adapters.store_sqlite.database import Database
+from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.agent import AgentRunner
 from edge.api.app import AGENT_MODEL, Api, build_app
 from edge.identity import Identity
@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 RESTART_AFTER_S: Final = 5.0
 """How long a failed part rests before it is started again."""
 STOP_TIMEOUT_S: Final = 10.0
+API_STOP_TIMEOUT_S: Final = 2
+"""How long answers that are on their way may still take when the daemon stops."""
 KEEPALIVE_S: Final = 30
 LISTEN_BACKLOG: Final = 128
 """Connections to the local API that wait to be accepted at most."""
@@ -196,9 +198,17 @@ class Daemon:
             access_log=False,
             lifespan="off",
             timeout_keep_alive=KEEPALIVE_S,
+            timeout_graceful_shutdown=API_STOP_TIMEOUT_S,
             server_header=False,
         )
-        await _Server(config).serve(sockets=[listener])
+        server = _Server(config)
+        serving = asyncio.create_task(server.serve(sockets=[listener]), name="api[server]")
+        try:
+            await asyncio.shield(serving)
+        finally:
+            # Cancelled as it stands, it would leave its connections open and its socket registered with the loop.
+            server.should_exit = True
+            await serving
 
     def _listen(self) -> socket.socket:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)

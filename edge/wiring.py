@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edge.adapters.database import Database, open_database
-from edge.adapters.embed_installed import InstalledEmbedder
 from edge.adapters.index_chroma import ChromaIndex
-from edge.adapters.journal_sqlite import SqliteJournal
-from edge.adapters.model_installed import InstalledLlama
+from edge.adapters.store_sqlite.database import Database, open_database
+from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.agent import AgentRunner
 from edge.daemon import Daemon
 from edge.dispatch import Dispatcher
 from edge.identity import Identity, load_identity
+from edge.models.installed import InstalledEmbedder, InstalledLlama
 from edge.models.native import share_processors
 from edge.ports import LanguageModel, Link, TextEmbedder, VectorIndex
 from edge.recall import Recall

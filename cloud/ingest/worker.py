@@ -24,7 +24,7 @@ from shared.topics import FROM_DEVICE, HUB_STATUS, Channel, every_device
 
 logger = logging.getLogger(__name__)
 
-SHARE_CONTEXT: Final = b"covey/1/share"
+SHARE_CONTEXT: Final = b"covey ingest share 1"
 SHARE_CHARS: Final = 32
 
 

@@ -55,8 +55,8 @@ def share_processors() -> None:
 
     They meet some six hundred times for each token, and libgomp lets the one that is early spin three hundred
     thousand times. On two processors with anything else running that spinning takes the time that the late one needs,
-    and decoding becomes several times slower; alone on the board spinning less costs a few percent. libgomp reads the variable once, when it is
-    loaded; a value that the operator has set stays.
+    and decoding becomes several times slower; alone on the board spinning less costs a few percent. libgomp reads
+    the variable once, when it is loaded; a value that the operator has set stays.
     """
     ctypes.CDLL(None).setenv(b"GOMP_SPINCOUNT", str(OPENMP_SPINS).encode(), 0)
 

@@ -26,8 +26,8 @@ from urllib.parse import urlsplit
 
 from rich.progress import Progress
 
-from edge.adapters.database import open_database
-from edge.adapters.journal_sqlite import SqliteJournal
+from edge.adapters.store_sqlite.database import open_database
+from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.dispatch import Dispatcher
 from edge.models.install import find_installed
 from edge.settings import EdgeSettings, SensorSettings, default_models_dir

@@ -23,8 +23,8 @@ from typing import Final
 
 from rich.progress import Progress
 
-from edge.adapters.database import open_database
-from edge.adapters.journal_sqlite import SqliteJournal
+from edge.adapters.store_sqlite.database import open_database
+from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.ports import Draft
 from shared.records import JournalRecord, encode_record
 from tests.bench import plain

@@ -5,54 +5,26 @@ systemd would, and does not wait until it is ready. What it must not know: which
 """
 
 import signal
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from cloud.db import Database
 from shared.ids import Lane
 from shared.log import Head
-from tests.chaos.checker import Call, History
+from tests.chaos.checker import History
 from tests.chaos.history import device_heads, hub_heads, open_nodes, read_device, read_hub
-from tests.support.device_process import LEDGER_FILE, QUOTA_FILE, read_ledger
-from tests.support.process import ChildProcess
-from tests.support.real_hub import READY_TIMEOUT_S, ROOT, TENANT, RealHub, signal_process
-
-DEVICE_SETTINGS: Final = 'reconnect_max_s = 0.5\nhello_timeout_s = 2\nindex = "off"\n'
-"""Impatient: the run is to be full of transfers, not of waiting for the back-off of a fleet."""
+from tests.support.real_device import RealDevice
+from tests.support.real_hub import RealHub, signal_process
 
 
-@dataclass
-class StagedDevice:
-    """One device over all its lives. `seen`: journal positions that were read from its store while it ran."""
+class StagedDevice(RealDevice):
+    """`seen`: journal positions that were read from its store while it ran."""
 
-    name: str
-    home: Path
-    process: ChildProcess
-    seen: set[Head] = field(default_factory=set)
-
-    @property
-    def principal(self) -> str:
-        return f"{TENANT}.{self.name}"
-
-    @property
-    def store(self) -> Path:
-        return self.home / "store.sqlite"
-
-    def may_write(self, records: int) -> None:
-        """Let its journal grow to so many records."""
-        quota = self.home / QUOTA_FILE
-        partial = quota.with_suffix(".part")
-        partial.write_text(str(records))
-        partial.replace(quota)
-
-    def ledger(self) -> list[Call]:
-        """Which calls its tools have carried out."""
-        return [_call(entry["key"]) for entry in read_ledger(self.home / LEDGER_FILE)]
+    def __init__(self, directory: Path, number: int) -> None:
+        super().__init__(f"device-{number}", directory / f"device-{number}")
+        self.seen: set[Head] = set()
 
 
 class Stage:
@@ -60,7 +32,7 @@ class Stage:
 
     def __init__(self, directory: Path, *, devices: int) -> None:
         self.hub = RealHub(directory / "hub")
-        self.devices = [_device(directory, f"device-{number}") for number in range(1, devices + 1)]
+        self.devices = [StagedDevice(directory, number) for number in range(1, devices + 1)]
         self.starts: Counter[str] = Counter()
         self._seen_at_hub: dict[str, set[Head]] = defaultdict(set)
         self._paused: set[int] = set()
@@ -76,11 +48,11 @@ class Stage:
             self._open.callback(self._database.close)
             for device in self.devices:
                 self.hub.enrol(device.name, device.home)
-                (device.home / "edge.toml").write_text(DEVICE_SETTINGS)
+                device.configure()
                 self._open.callback(device.process.stop)
             self.mend()
             for device in self.devices:
-                device.process.wait_for_line('"ready"', timeout_s=READY_TIMEOUT_S)
+                device.wait_ready()
         except BaseException:
             self._open.close()
             raise
@@ -167,18 +139,3 @@ class Stage:
             hub=read_hub(self.database, seen=self._seen_at_hub),
             promised=frozenset(promised),
         )
-
-
-def _device(directory: Path, name: str) -> StagedDevice:
-    home = directory / name
-    process = ChildProcess(
-        [sys.executable, "-m", "tests.support.device_process", "--home", home],
-        log=directory / f"{name}.log",
-        directory=ROOT,
-    )
-    return StagedDevice(name, home, process)
-
-
-def _call(key: str) -> Call:
-    task, node, call = key.split("/")
-    return task, int(node), int(call)

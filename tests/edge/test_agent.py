@@ -9,7 +9,7 @@ from typing import Any, Never
 
 import pytest
 
-from edge.adapters.journal_sqlite import SqliteJournal
+from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.agent import RETRY_AFTER, AgentRunner, Asked, Ended
 from edge.ports import Draft, NodeView, TextDelta
 from shared.blobs import Blob

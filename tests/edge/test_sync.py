@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edge.adapters.journal_sqlite import SqliteJournal
+from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.dispatch import make_blob
 from edge.ports import Draft, LaneState
 from edge.sync import MAX_HELLOS, LinkState, Sync, subscriptions, will

@@ -28,8 +28,8 @@ from cloud.tasks import service, views
 from cloud.tasks.schemas import TaskView
 from cloud.tasks.service import Changes, NewTask
 from cloud.tasks.sweep import Sweeper
-from edge.adapters.database import open_database
-from edge.adapters.journal_sqlite import SqliteJournal
+from edge.adapters.store_sqlite.database import open_database
+from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.daemon import Daemon
 from edge.identity import Identity
 from edge.ports import LanguageModel

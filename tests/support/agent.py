@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from edge.adapters.journal_sqlite import SqliteJournal
+from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.agent import AgentRunner, Asked, Ended, Progress
 from edge.core.turn import ToolSpec
 from edge.dispatch import Dispatcher

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import httpx
 
-from edge.adapters.database import open_database
-from edge.adapters.journal_sqlite import SqliteJournal
+from edge.adapters.store_sqlite.database import open_database
+from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.daemon import Daemon
 from edge.identity import Identity
 from edge.ports import LanguageModel, Link

@@ -20,7 +20,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from edge.adapters.journal_sqlite import SqliteJournal
+from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.agent import AgentRunner
 from edge.core.turn import ToolSpec
 from edge.dispatch import make_blob

@@ -58,6 +58,7 @@ class RealHub:
 
     def start(self) -> Self:
         """Returns when it answers."""
+        self._forget_client()  # its CA may be another one now
         self.process.start()
         self.process.wait_for_line('"event": "ready"', timeout_s=READY_TIMEOUT_S)
         return self
@@ -92,14 +93,18 @@ class RealHub:
 
     def close(self) -> None:
         """Stop it with its broker, whatever state both are in."""
-        if self._http is not None:
-            self._http.close()
+        self._forget_client()
         if self.process.is_running:
             # A stopped process would not hear that it is to end.
             for pid in (self.broker_pid, self.process.pid):
                 if pid is not None:
                     signal_process(pid, signal.SIGCONT)
         self.process.stop()
+
+    def _forget_client(self) -> None:
+        if self._http is not None:
+            self._http.close()
+            self._http = None
 
     # --- its API
 

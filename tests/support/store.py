@@ -1,6 +1,6 @@
 """A device's store under a test's control: open it, spoil it, copy it, and rebuild its projections from the logs.
 
-The rebuild goes through `edge.adapters.projection` alone, so it says what the records mean and not what was kept.
+The rebuild goes through `store_sqlite.projection` alone, so it says what the records mean and not what was kept.
 """
 
 import asyncio
@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, Literal
 
-from edge.adapters.database import Database, migrate, open_database
-from edge.adapters.journal_sqlite import SqliteJournal, verify
-from edge.adapters.projection import apply_journal, apply_order
+from edge.adapters.store_sqlite.database import Database, migrate, open_database
+from edge.adapters.store_sqlite.journal import SqliteJournal, verify
+from edge.adapters.store_sqlite.projection import apply_journal, apply_order
 from edge.dispatch import make_blob
 from edge.ports import Draft
 from shared.blobs import Blob

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from edge.adapters.journal_sqlite import SqliteJournal
+from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.agent import AgentRunner
 from edge.api.app import AGENT_MODEL, JOURNAL_PAGE_MAX, Api, build_app
 from edge.ports import Draft

@@ -9,8 +9,8 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from edge.adapters.database import Database
-from edge.adapters.projection import (
+from edge.adapters.store_sqlite.database import Database
+from edge.adapters.store_sqlite.projection import (
     apply_journal,
     apply_order,
     read_effects,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import edge.migrations
-from edge.adapters.database import DISK_FULL_BOUND, QUEUE_MAX, Database, migrate, open_database
+from edge.adapters.store_sqlite.database import DISK_FULL_BOUND, QUEUE_MAX, Database, migrate, open_database
 from shared.errors import CapacityError, ConfigError, RefusedError, UnavailableError
 from tests.support.process import ChildProcess
 
@@ -127,7 +127,7 @@ def test_a_second_opener_is_refused_with_one_sentence(tmp_path: Path) -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from edge.adapters.database import open_database
+from edge.adapters.store_sqlite.database import open_database
 database = open_database(Path(sys.argv[1]))
 database.write_blocking(lambda db: db.execute("INSERT INTO meta VALUES ('durable', 1)"), durable=True)
 database.write_blocking(lambda db: db.execute("INSERT INTO meta VALUES ('committed', 1)"), durable=False)

@@ -74,7 +74,13 @@ class Database:
             if self._is_closed:
                 raise UnavailableError(_CLOSED)
             try:
-                return query(self._reader)
+                # One snapshot for the whole query: the writer goes on meanwhile, and a batch whose content was read
+                # before its records would leave without the content of the last ones.
+                self._reader.execute("BEGIN")
+                try:
+                    return query(self._reader)
+                finally:
+                    self._reader.execute("ROLLBACK")
             except sqlite3.Error as error:
                 raise _translate(error) from error
 

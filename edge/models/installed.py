@@ -1,21 +1,24 @@
-"""The installed model of that name, looked up when it is first needed: a missing model fails a task, not the daemon."""
+"""The installed models, looked up when they are first needed: a missing model fails a task, not the daemon."""
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from edge.ports import Finished, Generation, TextDelta
 from shared.errors import CapacityError
 
 if TYPE_CHECKING:  # a daemon that has not been asked anything yet does without the model's machinery
+    from edge.adapters.embed_llama import Embedder
     from edge.adapters.model_llama import LlamaModel
     from edge.models.install import InstalledModel
 
 logger = logging.getLogger(__name__)
 
-CONTEXT_BYTES_PER_TOKEN = 32_768
+EMBEDDING_MODEL: Final = "all-minilm-l6-v2"
+IDLE_UNLOAD_S: Final = 60.0
+CONTEXT_BYTES_PER_TOKEN: Final = 32_768
 """A cautious upper bound of what one token of context holds in memory for models of up to 3 B parameters."""
 
 
@@ -90,3 +93,25 @@ class InstalledLlama:
                 bound="model_memory_max_mb",
                 limit=self._memory_max_mb,
             )
+
+
+class InstalledEmbedder:
+    """`TextEmbedder` over `all-minilm-l6-v2`, the same file on every device and on the hub."""
+
+    def __init__(self, models_dir: Path) -> None:
+        self._models_dir = models_dir
+        self._embedder: Embedder | None = None
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        if self._embedder is None:
+            from edge.adapters.embed_llama import Embedder
+            from edge.models.install import find_installed
+
+            installed = find_installed(self._models_dir, EMBEDDING_MODEL)
+            self._embedder = Embedder(path=installed.path, name=EMBEDDING_MODEL, idle_unload_s=IDLE_UNLOAD_S)
+        return await self._embedder.embed(texts)
+
+    async def close(self) -> None:
+        """Unload."""
+        if self._embedder is not None:
+            await self._embedder.close()

@@ -14,7 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.adapters.projection import apply_journal, apply_order, read_effects, read_node, read_open_nodes
+from edge.adapters.store_sqlite.projection import (
+    apply_journal,
+    apply_order,
+    read_effects,
+    read_node,
+    read_open_nodes,
+)
 from shared.blobs import Blob
 from shared.records import (
     ForeignCause,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.adapters.journal_sqlite import UNENROLLED, SqliteJournal
+from edge.adapters.store_sqlite.journal import UNENROLLED, SqliteJournal
 from edge.dispatch import make_blob
 from edge.ports import Draft, Journal, Outbox, Work
 from shared.blobs import BLOB_MAX_BYTES, Blob, BlobRef

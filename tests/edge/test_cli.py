@@ -1,0 +1,301 @@
+"""`covey-edge` as a process: what a person sees, and one sentence with an exit code for whatever is wrong."""
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.edge_cli import covey_edge, daemon, sentence, started
+from tests.support.process import ChildProcess
+
+pytestmark = pytest.mark.slow
+
+CONFIG, REFUSED, PROTOCOL, CAPACITY, UNAVAILABLE = 78, 77, 76, 75, 69
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def device(home: Path) -> Iterator[ChildProcess]:
+    with daemon(home) as process:
+        process.wait_for_line('"ready": true', timeout_s=60)
+        yield process
+
+
+def as_json(*arguments: str, home: Path) -> Any:
+    outcome = covey_edge(*arguments, "--json", home=home)
+    assert outcome.code == 0, outcome
+    return json.loads(outcome.out)
+
+
+def change(home: Path, statement: str) -> None:
+    with closing(sqlite3.connect(home / "store.sqlite", isolation_level=None)) as db:
+        db.execute("PRAGMA foreign_keys=OFF")
+        db.execute(statement)
+
+
+# --- the ordinary way ----------------------------------------------------------------------------------------------
+
+
+def test_a_daemon_runs_tells_its_status_and_stops_in_order(home: Path) -> None:
+    process = daemon(home)
+    with process:
+        process.wait_for_line('"ready": true', timeout_s=60)
+        status = as_json("status", home=home)
+        assert (status["running"], status["link"]["state"]) == (True, "not enrolled")
+        shown = covey_edge("status", home=home)
+        assert "not enrolled" in shown.out
+        assert "running" in shown.out
+        process.signal(signal.SIGTERM)
+        assert process.wait() == 0
+    assert "Traceback" not in process.output()
+    assert not (home / "api.json").exists()
+    status = as_json("status", home=home)
+    assert (status["running"], status["journal"]["head"]) == (False, 2)
+    assert "covey-edge run" in covey_edge("status", home=home).out
+    records = [json.loads(line) for line in covey_edge("journal", "tail", "--json", home=home).out.splitlines()]
+    assert [record["kind"] for record in records] == ["device.started", "device.stopped"]
+    assert "device.stopped" in covey_edge("journal", "tail", "-n", "1", home=home).out
+    assert covey_edge("journal", "verify", home=home).out == "journal: 2 records, sound\n"
+
+
+def test_secrets_are_the_owners_alone(home: Path, device: ChildProcess) -> None:
+    assert device.is_running
+    assert home.stat().st_mode & 0o777 == 0o700
+    assert (home / "api.token").stat().st_mode & 0o777 == 0o600
+    assert (home / "api.token").read_text().strip() not in device.output()
+
+
+def test_after_a_kill_the_journal_is_sound_and_says_that_the_stop_was_not_clean(home: Path) -> None:
+    for is_last in (False, True):
+        process = daemon(home)
+        with process:
+            process.wait_for_line('"ready": true', timeout_s=60)
+            if not is_last:
+                process.kill()
+    assert covey_edge("journal", "verify", home=home).code == 0
+    lines = covey_edge("journal", "tail", "--json", home=home).out.splitlines()
+    records = [json.loads(line) for line in lines]
+    assert [record.get("was_clean") for record in records if record["kind"] == "device.started"] == [True, False]
+
+
+def test_check_shows_each_setting_with_its_origin(home: Path) -> None:
+    home.mkdir()
+    (home / "edge.toml").write_text("model_context_tokens = 1234\n")
+    shown = as_json("check", "--profile", "container", home=home)
+    assert shown["model_context_tokens"] == {"value": 1234, "origin": str(home / "edge.toml")}
+    assert shown["model_threads"]["origin"] == "profile container"
+    assert not (home / "store.sqlite").exists()
+
+
+def test_the_api_port_is_named_and_taken(home: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        message = sentence(covey_edge("run", "--api-port", port, home=home), CONFIG)
+    assert port in message
+    assert "--api-port" in message
+
+
+# --- settings and store --------------------------------------------------------------------------------------------
+
+COMMANDS: list[tuple[str, ...]] = [("run", "--api-port", "0"), ("status",), ("check",), ("journal", "tail"), ("ask", "hi")]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_an_unknown_setting_is_one_sentence(home: Path, command: tuple[str, ...]) -> None:
+    home.mkdir()
+    (home / "edge.toml").write_text("colour = 'red'\n")
+    assert "'colour'" in sentence(covey_edge(*command, home=home), CONFIG)
+
+
+def test_settings_that_are_no_toml_are_one_sentence(home: Path) -> None:
+    home.mkdir()
+    (home / "edge.toml").write_text("[[[\n")
+    assert "not valid TOML" in sentence(covey_edge("run", home=home), CONFIG)
+
+
+def test_an_unknown_profile_is_one_sentence(home: Path) -> None:
+    assert "raspberry-pi-5" in sentence(covey_edge("run", "--profile", "toaster", home=home), CONFIG)
+
+
+def test_a_second_daemon_on_the_same_home_is_refused_and_the_first_goes_on(home: Path, device: ChildProcess) -> None:
+    message = sentence(covey_edge("run", "--api-port", "0", home=home), CONFIG)
+    assert "already runs" in message
+    assert as_json("status", home=home)["running"] is True
+    assert device.is_running
+
+
+def test_a_store_made_by_a_newer_program_is_refused_and_left_alone(home: Path) -> None:
+    with daemon(home) as process:
+        process.wait_for_line('"ready": true', timeout_s=60)
+    change(home, "PRAGMA user_version=999")
+    for command in (("run", "--api-port", "0"), ("ask", "hi")):
+        assert "newer covey-edge" in sentence(covey_edge(*command, home=home), CONFIG)
+    with closing(sqlite3.connect(home / "store.sqlite")) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (999,)
+
+
+@pytest.mark.parametrize("command", [("run", "--api-port", "0"), ("ask", "hi"), ("status",), ("journal", "verify"), ("journal", "tail")], ids=" ".join)  # fmt: skip
+def test_a_store_that_is_no_database_is_one_sentence(home: Path, command: tuple[str, ...]) -> None:
+    home.mkdir()
+    (home / "store.sqlite").write_bytes(b"a letter to grandmother\n" * 100)
+    outcome = covey_edge(*command, home=home)
+    assert outcome.code in (CONFIG, UNAVAILABLE)
+    assert "store" in sentence(outcome, outcome.code)
+
+
+@pytest.mark.parametrize("command", [("run", "--api-port", "0"), ("journal", "verify")], ids=" ".join)
+def test_a_truncated_store_is_one_sentence(home: Path, command: tuple[str, ...]) -> None:
+    with daemon(home) as process:
+        process.wait_for_line('"ready": true', timeout_s=60)
+    store = home / "store.sqlite"
+    store.write_bytes(store.read_bytes()[: store.stat().st_size // 3])
+    outcome = covey_edge(*command, home=home)
+    assert outcome.code in (CONFIG, UNAVAILABLE)
+    sentence(outcome, outcome.code)
+
+
+def test_a_home_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "--home" in sentence(covey_edge("run", home=tmp_path / "file" / "home"), CONFIG)
+    assert "--home" in sentence(covey_edge("run", home=tmp_path / "file"), CONFIG)
+
+
+def test_a_full_disk_at_the_start_is_one_sentence(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() != 0 or subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], check=False
+    ).returncode:
+        pytest.skip("mounting a file system needs root")
+    try:
+        (disk / "ballast").write_bytes(b"x" * 60_000)
+        outcome = covey_edge("run", "--api-port", "0", home=disk / "home")
+        assert "disk is full" in sentence(outcome, CAPACITY)
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "word"),
+    [
+        ("UPDATE record SET data = data || x'00' WHERE seq = 1", "record 1"),
+        ("DELETE FROM record WHERE seq = 2", "ends at 1"),
+    ],
+)
+def test_an_altered_journal_is_told_by_verify(home: Path, spoil: str, word: str) -> None:
+    with daemon(home) as process:
+        process.wait_for_line('"ready": true', timeout_s=60)
+    change(home, spoil)
+    assert word in sentence(covey_edge("journal", "verify", home=home), PROTOCOL)
+    report = json.loads(covey_edge("journal", "verify", "--json", home=home).out)
+    assert word in report["lanes"][0]["fault"]
+
+
+# --- commands that need what is not there --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("link", "stop"),
+        ("link", "start"),
+        ("task", "show", "abc"),
+        ("task", "cancel", "abc"),
+        ("task", "answer", "abc", "1", "yes"),
+    ],
+    ids=" ".join,
+)
+def test_a_command_that_needs_the_daemon_says_how_to_start_it(home: Path, command: tuple[str, ...]) -> None:
+    assert "covey-edge run" in sentence(covey_edge(*command, home=home), UNAVAILABLE)
+
+
+def test_an_address_left_by_a_killed_daemon_is_not_believed(home: Path) -> None:
+    process = daemon(home)
+    started(process)
+    process.kill()
+    assert (home / "api.json").exists()
+    assert as_json("status", home=home)["running"] is False
+    sentence(covey_edge("link", "stop", home=home), UNAVAILABLE)
+
+
+@pytest.mark.parametrize("command", [("journal", "tail"), ("journal", "verify")], ids=" ".join)
+def test_reading_a_journal_that_is_not_there_is_one_sentence_and_makes_none(
+    home: Path, command: tuple[str, ...]
+) -> None:
+    assert "There is no store" in sentence(covey_edge(*command, home=home), CONFIG)
+    assert not home.exists()
+
+
+def test_ask_without_a_model_says_how_to_install_it_and_the_question_is_journalled(home: Path) -> None:
+    message = sentence(covey_edge("ask", "hi", "--model", "smollm2-135m-instruct", home=home), REFUSED)
+    assert "covey-edge model install smollm2-135m-instruct" in message
+    kinds = [json.loads(line)["kind"] for line in covey_edge("journal", "tail", "--json", home=home).out.splitlines()]
+    assert kinds == ["task.created", "node.moved", "node.moved"]
+
+
+def test_ask_at_the_daemon_without_a_model_says_the_same(home: Path, device: ChildProcess) -> None:
+    message = sentence(covey_edge("ask", "hi", home=home), REFUSED)
+    assert "covey-edge model install" in message
+    assert device.is_running
+
+
+@pytest.mark.parametrize("question", ["", "  "])
+def test_an_empty_question_is_one_sentence(home: Path, question: str) -> None:
+    assert "empty" in sentence(covey_edge("ask", question, home=home), REFUSED)
+
+
+def test_a_question_longer_than_allowed_is_one_sentence(home: Path) -> None:
+    assert "16384" in sentence(covey_edge("ask", "x" * 16_385, home=home), CAPACITY)
+
+
+def test_enroll_with_a_cut_token_is_one_sentence(home: Path) -> None:
+    assert "covey-hub token create" in sentence(covey_edge("enroll", "--token", "covey1.abc", home=home), CONFIG)
+    assert not (home / "identity").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("nonsense",), ("run", "--api-port", "many"), ("journal", "tail", "-n", "0"), ("ask",)],
+    ids=" ".join,
+)
+def test_wrong_usage_is_exit_code_2_without_a_traceback(home: Path, arguments: tuple[str, ...]) -> None:
+    outcome = covey_edge(*arguments, home=home)
+    assert outcome.code == 2
+    assert "Traceback" not in outcome.err
+    assert outcome.err
+
+
+def test_an_answer_that_is_neither_yes_nor_no_is_one_sentence(home: Path) -> None:
+    assert "yes or no" in sentence(covey_edge("task", "answer", "abc", "1", "maybe", home=home), CONFIG)
+
+
+def test_a_damaged_identity_is_one_sentence(home: Path) -> None:
+    (home / "identity").mkdir(parents=True)
+    (home / "identity" / "enrolment.json").write_text("{}")
+    for command in (("run", "--api-port", "0"), ("status",)):
+        assert "identity" in sentence(covey_edge(*command, home=home), CONFIG)
+
+
+def test_an_unknown_task_is_one_sentence(home: Path, device: ChildProcess) -> None:
+    assert device.is_running
+    assert "no task" in sentence(covey_edge("task", "show", "abc", home=home), REFUSED)
+    assert "no open task" in sentence(covey_edge("task", "cancel", "abc", home=home), REFUSED)
+
+
+def test_a_link_that_is_not_there_cannot_be_switched(home: Path, device: ChildProcess) -> None:
+    assert device.is_running
+    assert "covey-edge enroll" in sentence(covey_edge("link", "stop", home=home), UNAVAILABLE)

@@ -1,0 +1,50 @@
+"""In-memory `VectorIndex` and a `TextEmbedder` of words: the fakes of recall."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+
+class MemoryVectorIndex:
+    """A dictionary of vectors that obeys the port's contract. `lose` forgets a key, as real indexes do."""
+
+    def __init__(self) -> None:
+        self._vectors: dict[str, tuple[float, ...]] = {}
+
+    def lose(self, key: str) -> None:
+        del self._vectors[key]
+
+    async def keys(self) -> frozenset[str]:
+        return frozenset(self._vectors)
+
+    async def add(self, keys: Sequence[str], vectors: Sequence[Sequence[float]]) -> None:
+        self._vectors.update(zip(keys, (tuple(vector) for vector in vectors), strict=True))
+
+    async def nearest(self, vector: Sequence[float], *, limit: int) -> tuple[tuple[str, float], ...]:
+        scored = [(key, _cosine(vector, other)) for key, other in self._vectors.items()]
+        return tuple(sorted(scored, key=lambda item: -item[1])[:limit])
+
+    async def clear(self) -> None:
+        self._vectors.clear()
+
+
+class WordEmbedder:
+    """A vector a text: how often each of `words` occurs. Counts what it was asked, so tests see what is redone."""
+
+    def __init__(self, *words: str) -> None:
+        self._words = words
+        self.texts: list[str] = []
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        self.texts += texts
+        return [self._vector(text) for text in texts]
+
+    def _vector(self, text: str) -> list[float]:
+        counts = Counter(text.lower().split())
+        vector = [float(counts[word]) for word in self._words] + [0.01]
+        length = math.hypot(*vector)
+        return [value / length for value in vector]
+
+
+def _cosine(left: Sequence[float], right: Sequence[float]) -> float:
+    return sum(a * b for a, b in zip(left, right, strict=True)) / (math.hypot(*left) * math.hypot(*right))
