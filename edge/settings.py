@@ -159,11 +159,10 @@ def profiles() -> list[str]:
 
 
 def _profile_path(profile: str) -> Path:
-    for folder in _PROFILE_FOLDERS:
-        path = folder / profile / "profile.toml"
-        if path.resolve().is_relative_to(folder.resolve()) and path.is_file():
-            return path
-    raise ConfigError(f"There is no board profile {profile!r}; there are: {', '.join(profiles())}.")
+    if profile not in profiles():
+        raise ConfigError(f"There is no board profile {profile!r}; there are: {', '.join(profiles())}.")
+    paths = (folder / profile / "profile.toml" for folder in _PROFILE_FOLDERS)
+    return next(path for path in paths if path.is_file())
 
 
 def _read(path: Path) -> dict[str, Any]:

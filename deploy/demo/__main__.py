@@ -19,7 +19,9 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from stage import Device, Stage, StageError, free_port, wait_until
+
+from deploy.demo.stage import Device, Stage, StageError, free_port, wait_until
+from edge.settings import default_models_dir
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent.parent
 STATE: Final = REPOSITORY / ".demo"
@@ -295,9 +297,6 @@ def main() -> int:
     parser.add_argument("--model", default="qwen2.5-coder-1.5b-instruct", help="catalogue name of the model")
     parser.add_argument("--models-dir", type=Path, help="where model files are")
     options = parser.parse_args()
-    sys.path.insert(0, str(REPOSITORY))
-    from edge.settings import default_models_dir
-
     console = Console(highlight=False)
     shutil.rmtree(STATE, ignore_errors=True)
     STATE.mkdir(mode=0o700)

@@ -1,0 +1,1 @@
+"""Running Covey: the demo, systemd units, broker configuration."""

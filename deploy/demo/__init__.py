@@ -1,0 +1,1 @@
+"""`./run demo`: the story (`__main__`) and its processes (`stage`)."""
