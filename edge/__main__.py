@@ -71,6 +71,13 @@ def main() -> None:
         # The reader of our output has gone (`covey-edge journal tail | head`); that is no failure of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        reason = error.strerror or error
+        _fail(
+            UnavailableError(
+                f"The system refused ({reason}); check the disk, its permissions and the network."
+            )
+        )
     except Exception as error:
         if _is_usage_error(error):
             error.show()  # type: ignore[attr-defined]  # click's own exceptions, without importing click

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -57,8 +58,11 @@ PROMPT_SHARE_BYTES: Final = BLOB_MAX_BYTES * 3 // 4
 RETRY_AFTER: Final = timedelta(seconds=30)
 """How long a node waits after the model or the store was unavailable."""
 STORE_RETRY_S: Final = 5.0
+CODE_MAX_CHARS: Final = 64
 PASSING_BOUNDS: Final = ("disk", "QUEUE_MAX")
 """Bounds that may be free again later; reaching any other ends the node."""
+
+_NO_CODE: Final = re.compile(r"[^a-z0-9_.-]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,14 @@ class Asked:
     tool: str
 
 
-Progress = TextDelta | Ended | Asked
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """What the node was doing failed and will be done again later; text that came so far counts for nothing."""
+
+    reason: str
+
+
+Progress = TextDelta | Ended | Asked | Interrupted
 
 
 class AgentRunner:
@@ -114,6 +125,13 @@ class AgentRunner:
         self._watchers: dict[str, list[asyncio.Queue[Progress]]] = {}
         self._retry_at: dict[tuple[str, int], datetime] = {}
         self._stopping: set[str] = set()
+        self._problem = ""
+        self._waits_for_store = False
+
+    @property
+    def problem(self) -> str | None:
+        """Why work waits, if it waits for the model or the store."""
+        return self._problem if self._retry_at or self._waits_for_store else None
 
     @property
     def current_task(self) -> str | None:
@@ -187,10 +205,12 @@ class AgentRunner:
                 if node is not None:
                     await self._run_one(node)
                     continue
+                self._waits_for_store = False
                 wait_s = self._idle_s()
             except (CapacityError, UnavailableError) as error:
                 # The store cannot take the outcome now (disk full, disk busy): nothing is claimed, we try again.
                 logger.warning("work waits: %s", error)
+                self._problem, self._waits_for_store = str(error), True
                 wait_s = STORE_RETRY_S
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
@@ -233,7 +253,9 @@ class AgentRunner:
             await self._end(node, End(NodeState.FAILED, str(error), error.bound))
         elif isinstance(error, UnavailableError | CapacityError):
             logger.warning("task %s waits: %s", node.task, error)
+            self._problem = str(error)
             self._retry_at[(node.task, node.node)] = self._clock.now() + RETRY_AFTER
+            self._publish(node.task, Interrupted(str(error)))
         elif isinstance(error, CoveyError):
             await self._end(node, End(NodeState.FAILED, str(error), error.code))
         else:
@@ -460,7 +482,7 @@ class AgentRunner:
             node=node.node,
             attempt=node.attempt,
             state=end.state,
-            reason=end.reason,
+            reason=None if end.reason is None else _as_code(end.reason),
             result=None if blob is None else blob.ref(),
         )
         await self._journal.append(Draft(record, () if blob is None else (blob,)), durable=True)
@@ -486,6 +508,12 @@ class AgentRunner:
 
     def _now_ms(self) -> int:
         return to_ms(self._clock.now())
+
+
+def _as_code(reason: str) -> str:
+    """`reason` as records take it: the name of a bound or a foreign code must not keep a node from ending."""
+    code = _NO_CODE.sub("_", reason.lower())[:CODE_MAX_CHARS].lstrip("_.-")
+    return code or "failed"
 
 
 def model_called(

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Final, NoReturn, Protocol
 
-from edge.agent import AgentRunner, Asked, Ended
+from edge.agent import AgentRunner, Asked, Ended, Interrupted
 from edge.ports import TextDelta
 from edge.settings import EdgeSettings
 from shared.errors import (
@@ -130,6 +130,9 @@ class _OwnAgent:
                     case TextDelta(text):
                         parts.append(text)
                         _print_piece(text, as_json=as_json)
+                    case Interrupted(reason) if parts:
+                        # What was said cannot be taken back, and would be said again.
+                        raise UnavailableError(f"{reason} Ask again.")
                     case Asked(call, tool):
                         raise RefusedError(
                             f"The task {task} waits: did call {call} of {tool} happen? Start the daemon and answer"

@@ -90,9 +90,14 @@ class Daemon:
         listener = self._listen()
         host, port = listener.getsockname()[:2]
         url = f"http://{host}:{port}"
-        self._settings.api_address_path.write_text(
-            json.dumps({"url": url, "pid": os.getpid()}), encoding="utf-8"
-        )
+        try:
+            self._settings.api_address_path.write_text(
+                json.dumps({"url": url, "pid": os.getpid()}), encoding="utf-8"
+            )
+        except OSError as error:
+            self._issues["api"] = (
+                f"The address of the local API could not be written ({error.strerror}), so commands do not find it."
+            )
         parts = [
             asyncio.create_task(self._keep("agent", self.runner.run), name="agent"),
             asyncio.create_task(self._serve(listener), name="api"),
@@ -141,6 +146,8 @@ class Daemon:
         lane = await self._journal.lane(Lane.JOURNAL)
         nodes = await self._journal.open_nodes()
         sync = None if self._sync is None else self._sync.status()
+        waiting = {} if self.runner.problem is None else {"work": self.runner.problem}
+        issues = {**waiting, **self._issues}
         head = 0 if lane is None else lane.head.seq
         acked = 0 if lane is None else lane.acked
         link: dict[str, Any] = {
@@ -170,7 +177,7 @@ class Daemon:
                 "chat_as": [AGENT_MODEL, self._model.name],
             },
             "sensors": [sensor.name for sensor in self._settings.sensors],
-            "issues": [{"part": part, "message": message} for part, message in self._issues.items()],
+            "issues": [{"part": part, "message": message} for part, message in issues.items()],
         }
 
     # --- parts ---
@@ -241,13 +248,15 @@ class Daemon:
     # --- start and stop ---
 
     async def _begin(self) -> None:
-        was_clean, is_paused = await self._database.write(_take_flags, durable=True)
+        was_clean, is_paused = await self._database.read(_read_flags)
         if self._sync is not None and is_paused:
             self._sync.pause(True)
         record = DeviceStarted(at_ms=to_ms(self._clock.now()), version=self._version, was_clean=was_clean)
         try:
+            await self._database.write(_spend_flags, durable=True)
             await self._journal.append(Draft(record), durable=False)
         except (CapacityError, UnavailableError) as error:
+            # A device whose disk is full still answers, syncs, and says what is wrong.
             self._issues["store"] = str(error)
 
     async def _end(self) -> None:
@@ -268,14 +277,18 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _take_flags(db: Any) -> tuple[bool, bool]:
-    """Whether the last run stopped in order (that note is spent), and whether a person paused the link."""
+def _read_flags(db: Any) -> tuple[bool, bool]:
+    """Whether the last run stopped in order, and whether a person paused the link."""
     rows = dict(
         db.execute("SELECT key, value FROM meta WHERE key IN (?, ?)", (META_CLEAN, META_PAUSED)).fetchall()
     )
     is_first = db.execute("SELECT 1 FROM record LIMIT 1").fetchone() is None
-    db.execute("DELETE FROM meta WHERE key = ?", (META_CLEAN,))
     return is_first or META_CLEAN in rows, bool(rows.get(META_PAUSED, False))
+
+
+def _spend_flags(db: Any) -> None:
+    """From now on the next start finds this run not stopped in order, unless it does."""
+    db.execute("DELETE FROM meta WHERE key = ?", (META_CLEAN,))
 
 
 def _rss_mb() -> float:

@@ -138,11 +138,6 @@ def enrol(folder: Path, *, token_text: str, device: str | None, hub_url: str | N
         response = EnrolResponse.model_validate_json(answer)
     except ValidationError as error:
         raise ProtocolError("The hub's answer to the enrolment is not one of this protocol.") from error
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _write(folder / _TLS_KEY, _pem(tls_key))
-    _write(folder / _SIGNING_KEY, _pem(signing_key))
-    _write(folder / _CERTIFICATE, response.certificate_pem.encode())
-    _write(folder / _CA, ca_pem.encode())
     enrolment = _Enrolment(
         principal=response.principal,
         hub_url=url,
@@ -150,7 +145,18 @@ def enrol(folder: Path, *, token_text: str, device: str | None, hub_url: str | N
         hub_kid=response.hub_kid,
         broker=response.broker,
     )
-    _write(folder / _ENROLMENT, enrolment.model_dump_json(indent=2).encode())
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _write(folder / _TLS_KEY, _pem(tls_key))
+        _write(folder / _SIGNING_KEY, _pem(signing_key))
+        _write(folder / _CERTIFICATE, response.certificate_pem.encode())
+        _write(folder / _CA, ca_pem.encode())
+        _write(folder / _ENROLMENT, enrolment.model_dump_json(indent=2).encode())
+    except OSError as error:
+        raise ConfigError(
+            f"The identity could not be stored in {folder} ({error.strerror}), and the token is spent; check the disk,"
+            " then enrol again with a new token."
+        ) from error
     identity = load_identity(folder)
     if identity is None:
         raise ConfigError(f"The identity could not be stored in {folder}; check the disk.")

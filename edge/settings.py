@@ -49,7 +49,9 @@ class EdgeSettings(BaseModel):
 
     home: Path
     models_dir: Path
-    model: str = "qwen2.5-coder-1.5b-instruct"
+    model: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,127}$")] = (
+        "qwen2.5-coder-1.5b-instruct"
+    )
     model_context_tokens: Annotated[int, Field(ge=512, le=131_072)] = 4_096
     model_threads: Annotated[int, Field(ge=0, le=256)] = 0
     model_idle_unload_s: Annotated[float, Field(ge=0, le=86_400)] = 300.0

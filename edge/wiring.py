@@ -28,6 +28,7 @@ from shared.ids import ID_RANDOM_BYTES, id_from_random
 from shared.tasks.limits import Limits
 
 API_TOKEN_BYTES = 32
+CLIENT_ID_RANDOM_BYTES = 8
 
 
 class SystemClock:
@@ -185,18 +186,28 @@ def prepare_home(settings: EdgeSettings) -> None:
 
 
 def load_api_token(path: Path) -> str:
-    """The local API's bearer token, made on first use in a 0600 file."""
+    """The local API's bearer token, made on first use in a 0600 file.
+
+    A file that a full disk or a power cut left empty or half is made anew: no token must never be everybody's token.
+    """
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text(encoding="ascii").strip()
+        token = path.read_text(encoding="ascii").strip() if path.exists() else ""
+        if len(token) >= API_TOKEN_BYTES:
+            return token
+        token = secrets.token_urlsafe(API_TOKEN_BYTES)
+        partial = path.with_suffix(".part")
+        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(fd, "w", encoding="ascii") as file:
+            file.write(token + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
     except OSError as error:
         raise ConfigError(
-            f"Cannot write {path}: {error.strerror}; check the directory and its owner."
+            f"Cannot read or write {path}: {error.strerror}; check the directory, its owner and the disk."
         ) from error
-    token = secrets.token_urlsafe(API_TOKEN_BYTES)
-    with os.fdopen(fd, "w", encoding="ascii") as file:
-        file.write(token + "\n")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} holds no token; remove it, and a new one is made.") from error
     return token
 
 
@@ -227,7 +238,8 @@ def _build_link(settings: EdgeSettings, identity: Identity) -> Link:
             certificate=identity.certificate_path,
             key=identity.key_path,
         ),
-        client_id=principal,
+        # Whoever connects under the same id ends this connection, and any enrolled device may: so none can guess it.
+        client_id=f"{principal}-{secrets.token_hex(CLIENT_ID_RANDOM_BYTES)}",
         subscriptions=subscriptions(principal),
         will=lambda connection: will(principal, identity.signer, connection),
         ping_interval_s=settings.ping_interval_s,

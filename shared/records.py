@@ -9,13 +9,14 @@ a blob beside the log (`shared.blobs`). A record is at most `RECORD_MAX_BYTES` o
 """
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from shared.blobs import BLOB_MAX_BYTES, BlobRef
-from shared.cbor import decode, encode
+from shared.cbor import decode, decode_each, encode
 from shared.clock import MAX_MS
 from shared.errors import CapacityError, ProtocolError
 from shared.ids import EPOCH_BYTES, ID_PATTERN
@@ -23,6 +24,7 @@ from shared.tasks.limits import Limits
 from shared.tasks.states import NodeState
 
 RECORD_MAX_BYTES: Final = 16_384
+_NODE_STATES: Final = {state.value: state for state in NodeState}
 MAX_CAUSES: Final = 64
 MAX_LABELS: Final = 32
 MAX_SEQ: Final = 2**63 - 1
@@ -49,13 +51,16 @@ class ForeignCause(BaseModel):
     seq: Seq
 
 
+Cause = Annotated[Seq | ForeignCause, Field(union_mode="left_to_right")]
+
+
 class RecordBody(BaseModel):
     """What every record carries. `causes`: sequences in the same lane and epoch, or `ForeignCause`s."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     at_ms: AtMs
-    causes: Annotated[tuple[Seq | ForeignCause, ...], Field(max_length=MAX_CAUSES, strict=False)] = ()
+    causes: Annotated[tuple[Cause, ...], Field(max_length=MAX_CAUSES, strict=False)] = ()
     labels: Annotated[tuple[Code, ...], Field(max_length=MAX_LABELS, strict=False)] = ()
 
     def blob_refs(self) -> tuple[BlobRef, ...]:
@@ -99,12 +104,17 @@ class TaskCreated(RecordBody):
         return (self.goal,)
 
 
+def _node_state(value: object) -> object:
+    """A strict model takes enums as they are only; on the wire they are text. The rest is left to be refused."""
+    return _NODE_STATES.get(value, value) if isinstance(value, str) else value
+
+
 class NodeMoved(NodeBody):
     """A node entered `state`. A terminal state may carry the result; `reason` is a code, its detail the result."""
 
     kind: Literal["node.moved"] = "node.moved"
     attempt: Annotated[int, Field(ge=1, le=65_535)]
-    state: Annotated[NodeState, BeforeValidator(NodeState)]
+    state: Annotated[NodeState, BeforeValidator(_node_state)]
     reason: Code | None = None
     result: BlobRef | None = None
 
@@ -225,6 +235,7 @@ Record = JournalRecord | OrderRecord
 
 _UNPRINTABLE: Final = re.compile(r"[^ -~]")
 _ADAPTER: Final[TypeAdapter[Record]] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
+_validated: Final[Callable[[object], Record]] = _ADAPTER.validator.validate_python
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +267,16 @@ def encode_record(record: Record) -> bytes:
             limit=RECORD_MAX_BYTES,
         )
     return data
+
+
+def parse_records(run: Sequence[bytes]) -> list[Record | Poison]:
+    """`parse_record` of each: all in one pass if they are sound, else one by one."""
+    if all(len(data) <= RECORD_MAX_BYTES for data in run):
+        try:
+            return [_validated(fields) for fields in decode_each(run)]
+        except (ProtocolError, ValidationError):
+            pass
+    return [parse_record(data) for data in run]
 
 
 def parse_record(data: bytes) -> Record | Poison:

@@ -64,6 +64,10 @@ class Applied:
         """For `PREFETCH`: the row of `key` was read, or (None) is known not to exist."""
         self.drafts.remember(model, key, row)
 
+    def know_all(self, *models: type[SQLModel]) -> None:
+        """For `PREFETCH`: of these models every row that the run may ask for was remembered; others do not exist."""
+        self.drafts.know_all(*models)
+
     def settle(self, session: Session) -> None:
         """Write the drafts now. Those in hand are void."""
         self.drafts.write(session)

@@ -17,7 +17,7 @@ from shared.blobs import Blob
 from shared.ids import Lane, LaneId
 from shared.log import Head, start
 from shared.messages import Ack, Batch
-from shared.records import Poison, Record, parse_record
+from shared.records import Poison, Record, parse_records
 from shared.replication import Broken, Extend, Fork, Gap, receive, seal_input
 from shared.topics import ack_channel
 
@@ -83,7 +83,7 @@ def _hash_at(turn: Turn, row: LaneRow | None, ours: Head, seq: int) -> bytes | N
 
 def _append(turn: Turn, device: Device, row: LaneRow, new: Extend, blobs: Sequence[Blob]) -> None:
     key, first = repository.key_of(row), row.head_seq + 1
-    parsed = [parse_record(data) for data in new.records]
+    parsed = parse_records(new.records)
     values: list[repository.RecordValues] = [
         (key, seq, hash_, POISON_KIND, 0, data)
         if isinstance(record, Poison)

@@ -25,6 +25,7 @@ from cloud.db import insert_rows
 Row = TypeVar("Row", bound=SQLModel)
 
 _KEY_PREFIX: Final = "key_"
+_UNKNOWN: Final = object()
 
 
 class Drafts:
@@ -34,15 +35,19 @@ class Drafts:
         self._rows: dict[tuple[type[SQLModel], object], Any] = {}
         self._before: dict[tuple[type[SQLModel], object], tuple[object, ...]] = {}
         self._new: dict[type[SQLModel], list[Any]] = defaultdict(list)
+        self._complete: frozenset[type[SQLModel]] = frozenset()
+        self.notes: dict[str, Any] = {}
+        """What handlers keep for the records that follow. It goes when the drafts go."""
 
     def find(self, session: Session, model: type[Row], key: object) -> Row | None:
         """The draft of a row, or None. What was remembered, made or found before costs no query."""
-        place = (model, key)
-        try:
-            return cast("Row | None", self._rows[place])
-        except KeyError:
-            self.remember(model, key, session.get(model, key))
-            return cast("Row | None", self._rows[place])
+        row: Row | None = self._rows.get((model, key), _UNKNOWN)
+        if row is not _UNKNOWN:
+            return row
+        if model in self._complete:
+            return None
+        self.remember(model, key, session.get(model, key))
+        return cast("Row | None", self._rows[model, key])
 
     def make(self, model: type[Row], key: object, **values: object) -> Row:
         """A new row of these values and the model's defaults."""
@@ -63,6 +68,10 @@ class Drafts:
         before = shape.values_of(row)
         self._rows[place] = shape.make(*before)
         self._before[place] = before
+
+    def know_all(self, *models: type[SQLModel]) -> None:
+        """Every row of these models that the run may ask for was remembered; the others do not exist."""
+        self._complete = frozenset(models)
 
     def write(self, session: Session) -> None:
         """Write what is new and what has changed, and forget everything. ORM rows of the same models are read anew."""
@@ -85,6 +94,8 @@ class Drafts:
         self._rows.clear()
         self._before.clear()
         self._new.clear()
+        self._complete = frozenset()
+        self.notes.clear()
 
     def _changes(self) -> dict[tuple[type[SQLModel], tuple[str, ...]], list[dict[str, object]]]:
         changes: dict[tuple[type[SQLModel], tuple[str, ...]], list[dict[str, object]]] = defaultdict(list)

@@ -30,40 +30,41 @@ from shared.records import (
 )
 from shared.tasks.states import TERMINAL, NodeState, Step, step
 
-EFFECT_RECORDS: Final = (ToolIntent, ToolResult, QuestionAsked, QuestionAnswered)
+PLACE: Final = "tasks.place"
+EFFECT: Final = "tasks.effect"
+NO_LABELS: Final[dict[str, str]] = {}
 
 
 def prefetch(session: Session, applied: Applied, records: Sequence[Record]) -> None:
-    """Read what the handlers of a run will ask for, with a few queries; what is not there is remembered as absent."""
+    """Read what the handlers of a run will ask for, with a few queries."""
     task_ids: set[str] = set()
     places: set[tuple[str, int]] = set()
-    calls: set[tuple[str, int, int, str]] = set()
+    with_calls: set[str] = set()
     for record in records:
-        task_id = getattr(record, "task", None)
-        if task_id is None:
-            continue
-        task_ids.add(task_id)
-        number = getattr(record, "node", None)
-        if number is not None:
-            places.add((task_id, number))
-        if isinstance(record, EFFECT_RECORDS):
-            calls.add((record.task, record.node, record.call, applied.principal))
+        match record:
+            case ToolIntent() | ToolResult() | QuestionAsked() | QuestionAnswered():
+                places.add((record.task, record.node))
+                with_calls.add(record.task)
+            case NodeMoved():
+                places.add((record.task, record.node))
+            case ModelCalled(task=str() as task_id, node=int() as number):
+                places.add((task_id, number))
+            case TaskCreated():
+                task_ids.add(record.task)
+            case _:
+                pass
+    task_ids.update(task_id for task_id, _ in places)
     if not task_ids:
         return
-    tasks = {task.id: task for task in repository.lock_tasks(session, task_ids)}
-    for task_id in task_ids:
-        applied.remember(Task, task_id, tasks.get(task_id))
-    known = {place for place in places if place[0] in tasks}
-    nodes = {(node.task_id, node.node): node for node in repository.nodes_at(session, known)}
-    for place in places:
-        applied.remember(Node, place, nodes.get(place))
-    tasks_with_calls = {task_id for task_id, *_ in calls if task_id in tasks}
-    effects = {
-        (effect.task_id, effect.node, effect.call, effect.principal): effect
-        for effect in repository.effects_of_tasks(session, tasks_with_calls, applied.principal)
-    }
-    for key in calls:
-        applied.remember(Effect, key, effects.get(key))
+    tasks = repository.lock_tasks(session, task_ids)
+    known = {task.id for task in tasks}
+    for task in tasks:
+        applied.remember(Task, task.id, task)
+    for node in repository.nodes_at(session, {place for place in places if place[0] in known}):
+        applied.remember(Node, (node.task_id, node.node), node)
+    for effect in repository.effects_of_tasks(session, with_calls & known, applied.principal):
+        applied.remember(Effect, (effect.task_id, effect.node, effect.call, effect.principal), effect)
+    applied.know_all(Task, Node, Effect)
 
 
 def on_task_created(session: Session, applied: Applied, record: TaskCreated) -> None:
@@ -89,7 +90,7 @@ def on_task_created(session: Session, applied: Applied, record: TaskCreated) -> 
         principal=applied.principal,
         state=NodeState.QUEUED.value,
         limits=record.limits.model_dump(),
-        labels={},
+        labels=NO_LABELS,
         lease_s=0,
         updated_at=applied.now,
     )
@@ -102,7 +103,8 @@ def on_node_moved(session: Session, applied: Applied, record: NodeMoved) -> None
     if task.origin == HUB and record.attempt > node.attempt:
         raise ProtocolError("The record names an attempt that was never offered.", code="attempt_unknown")
     is_holder = node.principal == applied.principal and (task.origin != HUB or record.attempt == node.attempt)
-    if not is_holder or _is_late(node, record.state, result_hash):
+    outcome = step(NodeState(node.state), record.state)
+    if not is_holder or _is_late(outcome, node, record.state, result_hash):
         applied.make(
             LateResult,
             (applied.lane_id, applied.seq),
@@ -137,9 +139,10 @@ def on_tool_intent(session: Session, applied: Applied, record: ToolIntent) -> No
     task, node = _find(session, applied, record)
     effect = _effect(session, applied, record.task, record.node, record.call)
     if effect is None:
+        key = (record.task, record.node, record.call, applied.principal)
         effect = applied.make(
             Effect,
-            (record.task, record.node, record.call, applied.principal),
+            key,
             task_id=record.task,
             node=record.node,
             call=record.call,
@@ -147,6 +150,7 @@ def on_tool_intent(session: Session, applied: Applied, record: ToolIntent) -> No
             tool=record.tool,
             arguments_hash=record.arguments.hash,
         )
+        applied.drafts.notes[EFFECT] = (key, effect)
     effect.intents += 1
     _renew(applied, task, node)
 
@@ -205,8 +209,14 @@ PREFETCH: Final = prefetch
 
 def _find(session: Session, applied: Applied, record: NodeBody) -> tuple[Task, Node]:
     """The node that a record speaks of. Raises `ProtocolError` if the device never had anything to do with it."""
+    place = (record.task, record.node)
+    notes = applied.drafts.notes
+    # The records of a node mostly follow one another.
+    if PLACE in notes and notes[PLACE][0] == place:
+        _, task, node = notes[PLACE]
+        return task, node
     task = applied.find(session, Task, record.task)
-    node = applied.find(session, Node, (record.task, record.node))
+    node = applied.find(session, Node, place)
     if task is None or node is None or task.tenant != applied.tenant:
         raise ProtocolError("The record names a node that is not known here.", code="node_unknown")
     # Only after a lapsed lease does a device speak of a node that it does not hold, so this query is rare.
@@ -214,21 +224,27 @@ def _find(session: Session, applied: Applied, record: NodeBody) -> tuple[Task, N
         session, task.id, node.node, applied.principal
     ):
         raise ProtocolError("The record names a node of another device.", code="node_foreign")
+    notes[PLACE] = (place, task, node)
     return task, node
 
 
-def _is_late(node: Node, state: NodeState, result_hash: bytes | None) -> bool:
-    match step(NodeState(node.state), state):
-        case Step.LATE:
-            return True
-        case Step.REPEATED:  # the same end with another result is news that changes nothing
-            return state in TERMINAL and result_hash not in (None, node.result_hash)
-        case _:
-            return False
+def _is_late(outcome: Step, node: Node, state: NodeState, result_hash: bytes | None) -> bool:
+    if outcome is Step.REPEATED:  # the same end with another result is news that changes nothing
+        return state in TERMINAL and result_hash not in (None, node.result_hash)
+    return outcome is Step.LATE
 
 
 def _effect(session: Session, applied: Applied, task_id: str, node: int, call: int) -> Effect | None:
-    return applied.find(session, Effect, (task_id, node, call, applied.principal))
+    key = (task_id, node, call, applied.principal)
+    notes = applied.drafts.notes
+    # A result mostly follows its intent.
+    if EFFECT in notes and notes[EFFECT][0] == key:
+        found: Effect = notes[EFFECT][1]
+        return found
+    effect = applied.find(session, Effect, key)
+    if effect is not None:
+        notes[EFFECT] = (key, effect)
+    return effect
 
 
 def _renew(applied: Applied, task: Task, node: Node) -> None:

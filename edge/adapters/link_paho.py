@@ -107,7 +107,7 @@ class PahoLink:
     def drop(self) -> None:
         client = self._client
         if client is not None:
-            client.disconnect()
+            _announce_end(client)
 
     async def _connect(self) -> mqtt.Client:
         """A client whose first event will be `Connected` or `Disconnected`."""
@@ -189,12 +189,17 @@ class PahoLink:
 
 
 def _close(client: mqtt.Client) -> None:
-    """Blocks until paho's thread has ended. An orderly end is announced too: the broker publishes the will.
+    """Blocks until paho's thread has ended."""
+    _announce_end(client)
+    client.loop_stop()
+
+
+def _announce_end(client: mqtt.Client) -> None:
+    """An orderly end is announced too: the broker publishes the will.
 
     MQTT 5, section 3.14.2.1: reason code 0x04, "Disconnect with Will Message".
     """
     client.disconnect(reasoncode=ReasonCode(PacketTypes.DISCONNECT, identifier=DISCONNECT_WITH_WILL))
-    client.loop_stop()
 
 
 def _reason(error: Exception) -> str:

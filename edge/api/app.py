@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from edge.agent import AgentRunner, Asked, Ended, model_called
+from edge.agent import AgentRunner, Asked, Ended, Interrupted, model_called
 from edge.api.schemas import AnswerRequest, ChatRequest, LinkRequest, TaskRequest
 from edge.ports import Draft, EffectView, Finished, Generation, Journal, LanguageModel, TextDelta, Work
 from edge.recall import Recall, Recalled
@@ -104,7 +104,7 @@ def _guarded(api: Api, handler: Callable[[Api, Request], Awaitable[Response]]) -
 
     async def guarded(request: Request) -> Response:
         given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
-        if not hmac.compare_digest(given.encode(), api.token.encode()):
+        if not given or not hmac.compare_digest(given.encode(), api.token.encode()):
             return _problem(
                 401, "unauthorized", f"A bearer token is needed; it is in {api.settings.api_token_path}."
             )
@@ -183,6 +183,10 @@ async def _chat(api: Api, request: Request) -> Response:
     body = await _body(api, request, ChatRequest)
     body.check()
     if body.model == AGENT_MODEL:
+        if body.json_schema() is not None:
+            raise RefusedError(
+                f"The agent answers in words: ask the model {api.model.name!r} for JSON.", code="unsupported"
+            )
         answer = _agent_answer(api, await api.runner.submit(_check_goal(api, _as_goal(body))))
     elif body.model == api.model.name:
         answer = _model_answer(api, body)
@@ -216,6 +220,11 @@ async def _agent_answer(api: Api, task: str) -> Answer:
                 case TextDelta():
                     has_spoken = True
                     yield item
+                case Interrupted(reason) if has_spoken:
+                    # What was said cannot be taken back, and would be said again.
+                    raise UnavailableError(
+                        f"{reason} The task {task} goes on; see `covey-edge task show {task}`."
+                    )
                 case Asked(call, tool):
                     raise RefusedError(
                         f"The task {task} waits: did call {call} of {tool} happen? Answer with"

@@ -18,6 +18,10 @@ MODEL: Final = "qwen2.5-coder-1.5b-instruct"
 TOOLS: Final = ("read_sensor", "now", "set_valve", "camera.snapshot", "log_search")
 LABELS: Final = ("", "", "sensor", "untrusted.web", "personal")
 REASONS: Final = ("tool_calls", "wall_s", "output_tokens", "cancelled")
+ROUNDS_MAX: Final = 8
+"""Tool calls of one task."""
+PAUSE_SHARE: Final = 0.7
+"""Rounds after which the node waits for a while: for the next reading, for an answer."""
 ROUTINE_SHARE: Final = 0.75
 """Tasks whose route needs no model: a schedule reads sensors and acts."""
 
@@ -39,11 +43,11 @@ def _task(seq: int, at_ms: int, rng: random.Random) -> Iterator[JournalRecord]:
     label = rng.choice(LABELS)
     labels = (label,) if label else ()
     yield TaskCreated(at_ms=at_ms, task=task, goal=_ref(rng, 400), limits=Limits(turns=rng.randrange(4, 9)))
-    yield NodeMoved(at_ms=at_ms + 2, causes=(seq,), task=task, node=0, attempt=1, state=NodeState.RUNNING)
+    yield _moved(task, NodeState.RUNNING, at_ms=at_ms + 2, causes=(seq,))
     cause, at = seq + 1, at_ms + 2
     has_model = rng.random() >= ROUTINE_SHARE
     call = 0
-    for _ in range(rng.randrange(1, 4)):
+    for _ in range(rng.randrange(1, ROUNDS_MAX + 1)):
         if has_model:
             at += (total_ms := rng.randrange(200, 9_000))
             yield _model_call(rng, "act", at_ms=at, causes=(cause,), task=task, call=call, total_ms=total_ms)
@@ -59,6 +63,11 @@ def _task(seq: int, at_ms: int, rng: random.Random) -> Iterator[JournalRecord]:
             ok=rng.random() < 0.95, ms=took_ms + round(rng.random(), 3), result=_ref(rng, 2_000),
         )  # fmt: skip
         cause, call = cause + 2, call + 1
+        if rng.random() < PAUSE_SHARE:
+            yield _moved(task, NodeState.WAITING, at_ms=at + 1, causes=(cause,))
+            at += rng.randrange(1_000, 600_000)
+            yield _moved(task, NodeState.RUNNING, at_ms=at, causes=(cause + 1,))
+            cause += 2
     if has_model:
         at += (total_ms := rng.randrange(500, 20_000))
         yield _model_call(rng, "answer", at_ms=at, causes=(cause,), task=task, call=call, total_ms=total_ms)
@@ -69,6 +78,10 @@ def _task(seq: int, at_ms: int, rng: random.Random) -> Iterator[JournalRecord]:
         state=NodeState.SUCCEEDED if is_done else NodeState.FAILED,
         reason=None if is_done else rng.choice(REASONS), result=_ref(rng, 900),
     )  # fmt: skip
+
+
+def _moved(task: str, state: NodeState, *, at_ms: int, causes: tuple[int, ...]) -> NodeMoved:
+    return NodeMoved(at_ms=at_ms, causes=causes, task=task, node=0, attempt=1, state=state)
 
 
 def _model_call(

@@ -21,7 +21,7 @@ from shared.blobs import Blob
 from shared.ids import Lane, LaneId
 from shared.log import Entry, Head
 from shared.tasks.states import NodeState
-from tests.chaos.checker import (
+from tests.chaos.evidence import (
     Call,
     DeviceHistory,
     EffectFacts,

@@ -13,7 +13,7 @@ from pathlib import Path
 from cloud.db import Database
 from shared.ids import Lane
 from shared.log import Head
-from tests.chaos.checker import History
+from tests.chaos.evidence import History
 from tests.chaos.history import device_heads, hub_heads, open_nodes, read_device, read_hub
 from tests.support.real_device import RealDevice
 from tests.support.real_hub import RealHub, signal_process

@@ -23,8 +23,8 @@ from shared.records import (
 )
 from shared.tasks.limits import Limits
 from shared.tasks.states import NodeState
-from tests.chaos.checker import (
-    SHOWN_PER_RULE,
+from tests.chaos.checker import SHOWN_PER_RULE, check, interrupted_calls, records_of
+from tests.chaos.evidence import (
     DeviceHistory,
     EffectFacts,
     History,
@@ -32,9 +32,6 @@ from tests.chaos.checker import (
     HubHistory,
     Log,
     NodeFacts,
-    check,
-    interrupted_calls,
-    records_of,
 )
 from tests.support.device import bytes_from, task_id_from
 

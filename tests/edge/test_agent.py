@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Never
@@ -10,8 +10,8 @@ from typing import Any, Never
 import pytest
 
 from edge.adapters.store_sqlite.journal import SqliteJournal
-from edge.agent import RETRY_AFTER, AgentRunner, Asked, Ended
-from edge.ports import Draft, NodeView, TextDelta
+from edge.agent import RETRY_AFTER, AgentRunner, Asked, Ended, Interrupted
+from edge.ports import Draft, Finished, Generation, NodeView, TextDelta
 from shared.blobs import Blob
 from shared.clock import to_ms
 from shared.errors import CapacityError, ConfigError, RefusedError, UnavailableError
@@ -372,6 +372,46 @@ async def test_a_model_that_cannot_answer_fails_the_task_with_its_sentence(
         assert await end_of(runner, await runner.submit("hi")) == Ended(NodeState.FAILED, reason, str(error))
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (CapacityError("Too much.", bound="BLOB_MAX_BYTES", limit=1), "blob_max_bytes"),
+        (RefusedError("No.", code="Weird Code!\n" + "x" * 100), "weird_code__" + "x" * 52),
+        (RefusedError("No.", code="-"), "failed"),
+    ],
+    ids=["upper-case", "foreign", "nothing-left"],
+)
+async def test_a_reason_that_is_no_code_does_not_keep_the_task_from_ending(
+    journal: SqliteJournal, error: Any, reason: str
+) -> None:
+    async with working(journal, ScriptedModel(error)) as runner:
+        task = await runner.submit("hi")
+        assert (await end_of(runner, task)).state is NodeState.FAILED
+        node = await journal.node(task, 0)
+    assert node is not None
+    assert node.reason == reason
+
+
+async def test_who_watches_hears_that_an_answer_broke_off(journal: SqliteJournal) -> None:
+    class Breaking(ScriptedModel):
+        async def generate(self, generation: Generation) -> AsyncGenerator[TextDelta | Finished, None]:
+            async for item in super().generate(generation):
+                yield item
+                if len(self.seen) == 1:
+                    raise UnavailableError("The server broke off.")
+
+    clock = ManualClock()
+    async with working(journal, Breaking("one two", "one two three"), clock=clock) as runner:
+        task = await runner.submit("count")
+        async with asyncio.timeout(10), runner.watch(task) as progress:
+            assert await anext(progress) == TextDelta("one")
+            assert await anext(progress) == Interrupted("The server broke off.")
+            clock.advance(RETRY_AFTER)
+            runner.changed()
+            rest = [item async for item in progress]
+    assert rest[-1] == Ended(NodeState.SUCCEEDED, None, "one two three")
+
+
 async def test_a_bug_fails_the_task_without_telling_its_insides(journal: SqliteJournal) -> None:
     def bug(_: object) -> str:
         raise KeyError("secret")
@@ -589,6 +629,20 @@ async def test_an_interrupted_call_that_is_not_idempotent_waits_for_a_persons_wo
         assert len(valve.calls) == (1 if happened else 2)
         assert (await kinds(journal)).count("question.asked") == 1
     assert verified(path) == {"journal": None}
+
+
+async def test_the_time_that_a_person_takes_to_answer_is_not_the_tasks(path: Path) -> None:
+    task, valve = await interrupted(path, is_idempotent=False)
+    clock = ManualClock()
+    async with (
+        opened_journal(path) as journal,
+        working(journal, ScriptedModel(ANSWER, "ok"), valve, clock=clock) as runner,
+    ):
+        await question_of(runner, task)
+        clock.advance(timedelta(days=2))
+        watching = asyncio.create_task(end_of(runner, task))
+        assert await runner.answer(task, 0, 1, happened=True)
+        assert (await watching).state is NodeState.SUCCEEDED
 
 
 async def test_a_retry_that_is_interrupted_too_is_asked_about_again_and_not_repeated(path: Path) -> None:

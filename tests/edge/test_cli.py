@@ -1,5 +1,6 @@
 """`covey-edge` as a process: what a person sees, and one sentence with an exit code for whatever is wrong."""
 
+import contextlib
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.support.edge_cli import covey_edge, daemon, sentence, started
@@ -64,7 +66,9 @@ def test_a_daemon_runs_tells_its_status_and_stops_in_order(home: Path) -> None:
     status = as_json("status", home=home)
     assert (status["running"], status["journal"]["head"]) == (False, 2)
     assert "covey-edge run" in covey_edge("status", home=home).out
-    records = [json.loads(line) for line in covey_edge("journal", "tail", "--json", home=home).out.splitlines()]
+    records = [
+        json.loads(line) for line in covey_edge("journal", "tail", "--json", home=home).out.splitlines()
+    ]
     assert [record["kind"] for record in records] == ["device.started", "device.stopped"]
     assert "device.stopped" in covey_edge("journal", "tail", "-n", "1", home=home).out
     assert covey_edge("journal", "verify", home=home).out == "journal: 2 records, sound\n"
@@ -87,7 +91,10 @@ def test_after_a_kill_the_journal_is_sound_and_says_that_the_stop_was_not_clean(
     assert covey_edge("journal", "verify", home=home).code == 0
     lines = covey_edge("journal", "tail", "--json", home=home).out.splitlines()
     records = [json.loads(line) for line in lines]
-    assert [record.get("was_clean") for record in records if record["kind"] == "device.started"] == [True, False]
+    assert [record.get("was_clean") for record in records if record["kind"] == "device.started"] == [
+        True,
+        False,
+    ]
 
 
 def test_check_shows_each_setting_with_its_origin(home: Path) -> None:
@@ -111,7 +118,13 @@ def test_the_api_port_is_named_and_taken(home: Path) -> None:
 
 # --- settings and store --------------------------------------------------------------------------------------------
 
-COMMANDS: list[tuple[str, ...]] = [("run", "--api-port", "0"), ("status",), ("check",), ("journal", "tail"), ("ask", "hi")]
+COMMANDS: list[tuple[str, ...]] = [
+    ("run", "--api-port", "0"),
+    ("status",),
+    ("check",),
+    ("journal", "tail"),
+    ("ask", "hi"),
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
@@ -131,7 +144,9 @@ def test_an_unknown_profile_is_one_sentence(home: Path) -> None:
     assert "raspberry-pi-5" in sentence(covey_edge("run", "--profile", "toaster", home=home), CONFIG)
 
 
-def test_a_second_daemon_on_the_same_home_is_refused_and_the_first_goes_on(home: Path, device: ChildProcess) -> None:
+def test_a_second_daemon_on_the_same_home_is_refused_and_the_first_goes_on(
+    home: Path, device: ChildProcess
+) -> None:
     message = sentence(covey_edge("run", "--api-port", "0", home=home), CONFIG)
     assert "already runs" in message
     assert as_json("status", home=home)["running"] is True
@@ -148,7 +163,11 @@ def test_a_store_made_by_a_newer_program_is_refused_and_left_alone(home: Path) -
         assert db.execute("PRAGMA user_version").fetchone() == (999,)
 
 
-@pytest.mark.parametrize("command", [("run", "--api-port", "0"), ("ask", "hi"), ("status",), ("journal", "verify"), ("journal", "tail")], ids=" ".join)  # fmt: skip
+@pytest.mark.parametrize(
+    "command",
+    [("run", "--api-port", "0"), ("ask", "hi"), ("status",), ("journal", "verify"), ("journal", "tail")],
+    ids=" ".join,
+)
 def test_a_store_that_is_no_database_is_one_sentence(home: Path, command: tuple[str, ...]) -> None:
     home.mkdir()
     (home / "store.sqlite").write_bytes(b"a letter to grandmother\n" * 100)
@@ -174,19 +193,62 @@ def test_a_home_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
     assert "--home" in sentence(covey_edge("run", home=tmp_path / "file"), CONFIG)
 
 
-def test_a_full_disk_at_the_start_is_one_sentence(tmp_path: Path) -> None:
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    if os.geteuid() != 0 or subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], check=False
-    ).returncode:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
         pytest.skip("mounting a file system needs root")
     try:
-        (disk / "ballast").write_bytes(b"x" * 60_000)
-        outcome = covey_edge("run", "--api-port", "0", home=disk / "home")
-        assert "disk is full" in sentence(outcome, CAPACITY)
+        yield disk
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
+
+
+def fill(disk: Path) -> None:
+    with (disk / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
+        while True:
+            ballast.write(b"x" * 4_096)
+
+
+def test_a_full_disk_at_the_start_is_one_sentence(disk: Path, tmp_path: Path) -> None:
+    home = disk / "home"
+    home.mkdir()
+    fill(disk)
+    assert "disk is full" in sentence(covey_edge("run", "--api-port", "0", home=home), CAPACITY)
+    (disk / "ballast").unlink()
+    with daemon(home, log=tmp_path / "daemon.log") as process:
+        process.wait_for_line('"ready": true', timeout_s=60)
+    fill(disk)
+    assert "disk is full" in sentence(covey_edge("run", "--api-port", "0", home=home), CAPACITY)
+
+
+def test_a_daemon_whose_disk_fills_up_refuses_work_and_takes_it_again_later(
+    disk: Path, tmp_path: Path
+) -> None:
+    home = disk / "home"
+    with daemon(home, log=tmp_path / "daemon.log") as process:
+        url = process.wait_for_line(r'"ready": true, "url": "([^"]+)"', timeout_s=60)[1]
+        headers = {"authorization": f"Bearer {(home / 'api.token').read_text().strip()}"}
+
+        def submit() -> httpx.Response:
+            body = {"goal": "x" * 10_000}
+            return httpx.post(f"{url}/tasks", json=body, headers=headers, trust_env=False)
+
+        fill(disk)
+        while (refused := submit()).status_code == 202:
+            pass  # what the store's own files still had room for
+        assert (refused.status_code, refused.json()["error"]["code"]) == (507, "capacity")
+        assert "disk is full" in refused.json()["error"]["message"]
+        assert httpx.get(f"{url}/status", headers=headers, trust_env=False).status_code == 200
+        (disk / "ballast").unlink()
+        assert submit().status_code == 202
+        process.signal(signal.SIGTERM)
+        assert process.wait() == 0
+    assert "Traceback" not in process.output()
+    assert covey_edge("journal", "verify", home=home).code == 0
 
 
 @pytest.mark.parametrize(
@@ -243,7 +305,10 @@ def test_reading_a_journal_that_is_not_there_is_one_sentence_and_makes_none(
 def test_ask_without_a_model_says_how_to_install_it_and_the_question_is_journalled(home: Path) -> None:
     message = sentence(covey_edge("ask", "hi", "--model", "smollm2-135m-instruct", home=home), REFUSED)
     assert "covey-edge model install smollm2-135m-instruct" in message
-    kinds = [json.loads(line)["kind"] for line in covey_edge("journal", "tail", "--json", home=home).out.splitlines()]
+    kinds = [
+        json.loads(line)["kind"]
+        for line in covey_edge("journal", "tail", "--json", home=home).out.splitlines()
+    ]
     assert kinds == ["task.created", "node.moved", "node.moved"]
 
 
@@ -263,7 +328,9 @@ def test_a_question_longer_than_allowed_is_one_sentence(home: Path) -> None:
 
 
 def test_enroll_with_a_cut_token_is_one_sentence(home: Path) -> None:
-    assert "covey-hub token create" in sentence(covey_edge("enroll", "--token", "covey1.abc", home=home), CONFIG)
+    assert "covey-hub token create" in sentence(
+        covey_edge("enroll", "--token", "covey1.abc", home=home), CONFIG
+    )
     assert not (home / "identity").exists()
 
 
@@ -299,3 +366,15 @@ def test_an_unknown_task_is_one_sentence(home: Path, device: ChildProcess) -> No
 def test_a_link_that_is_not_there_cannot_be_switched(home: Path, device: ChildProcess) -> None:
     assert device.is_running
     assert "covey-edge enroll" in sentence(covey_edge("link", "stop", home=home), UNAVAILABLE)
+
+
+def test_a_chat_ends_at_an_empty_line(home: Path) -> None:
+    outcome = covey_edge("chat", home=home, text="\n")
+    assert (outcome.code, outcome.err) == (0, "")
+
+
+def test_a_chat_goes_on_after_a_request_that_failed(home: Path) -> None:
+    outcome = covey_edge("chat", home=home, text="hi\nhi again\n\n")
+    assert outcome.code == 0
+    assert outcome.err.count("covey-edge model install") == 2
+    assert "Traceback" not in outcome.err

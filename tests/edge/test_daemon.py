@@ -10,10 +10,10 @@ from openai.types.chat import ChatCompletionMessageParam
 
 from edge.identity import Identity
 from shared.enrolment import BrokerAddress
-from shared.errors import ConfigError
+from shared.errors import ConfigError, UnavailableError
 from shared.ids import Principal
 from shared.records import DeviceStarted
-from tests.support.agent import ANSWER, Probe, act
+from tests.support.agent import ANSWER, Probe, act, end_of
 from tests.support.daemon import TOKEN, RunningDaemon, daemon_in
 from tests.support.device import signer_from
 from tests.support.hub import ScriptedHub
@@ -55,9 +55,7 @@ async def test_openai_client_hears_the_words_while_they_are_made(tmp_path: Path)
             async for chunk in stream:
                 if chunk.usage is not None:
                     usage = chunk.usage
-                for choice in chunk.choices:
-                    if choice.delta.content:
-                        words.append(choice.delta.content)
+                words += [choice.delta.content for choice in chunk.choices if choice.delta.content]
                 if len(words) == 2:
                     pause.set()  # had nothing come before the end, this would wait for ever
     assert words == ["one", " two", " three"]
@@ -66,7 +64,11 @@ async def test_openai_client_hears_the_words_while_they_are_made(tmp_path: Path)
 
 
 async def test_openai_client_gets_an_answer_under_a_json_schema(tmp_path: Path) -> None:
-    schema = {"type": "object", "properties": {"warm": {"type": "boolean"}}, "required": ["warm"]}
+    schema: dict[str, object] = {
+        "type": "object",
+        "properties": {"warm": {"type": "boolean"}},
+        "required": ["warm"],
+    }
     async with daemon_in(tmp_path, ScriptedModel({"warm": True})) as device, client_of(device) as client:
         answer = await client.chat.completions.create(
             model="scripted",
@@ -144,10 +146,19 @@ async def test_a_task_that_runs_when_the_daemon_stops_goes_on_at_the_next_start(
         await eventually(lambda: model.seen)
         assert (await device.client.get("/status")).json()["tasks"] == {"open": 1, "current": task}
     async with daemon_in(tmp_path, ScriptedModel("done")) as device:
-        async with asyncio.timeout(20):
-            while (shown := (await device.client.get(f"/tasks/{task}")).json())["state"] != "succeeded":
-                await asyncio.sleep(0.01)
-        assert shown["result"] == "done"
+        assert (await end_of(device.daemon.runner, task)).text == "done"
+
+
+async def test_work_that_waits_is_an_issue_with_its_reason(tmp_path: Path) -> None:
+    model = ScriptedModel(UnavailableError("The model server is away."))
+    async with daemon_in(tmp_path, model) as device:
+        task = (await device.client.post("/tasks", json={"goal": "count"})).json()["task"]
+        await eventually(lambda: device.daemon.runner.problem)
+        issues = (await device.client.get("/status")).json()["issues"]
+        assert issues == [{"part": "work", "message": "The model server is away."}]
+        await device.client.post(f"/tasks/{task}/cancel")
+        await eventually(lambda: device.daemon.runner.problem is None)
+        assert (await device.client.get("/status")).json()["issues"] == []
 
 
 async def test_a_device_that_is_not_enrolled_has_no_link_to_switch(tmp_path: Path) -> None:
@@ -194,14 +205,17 @@ async def test_a_link_that_a_person_stopped_stays_stopped_over_a_restart(tmp_pat
 async def test_a_part_that_fails_is_an_issue_and_the_rest_goes_on(tmp_path: Path) -> None:
     identity, link, _ = enrolled(tmp_path)
 
+    failed: list[bool] = []
+
     def broken() -> None:
+        failed.append(True)
         raise RuntimeError("a bug with a secret")
 
     link.events = broken  # type: ignore[assignment,method-assign]  # a link with a bug
     async with daemon_in(tmp_path, ScriptedModel("still here"), identity=identity, link=link) as device:
-        async with asyncio.timeout(20):
-            while not (issues := (await device.client.get("/status")).json()["issues"]):
-                await asyncio.sleep(0.01)
+        await eventually(lambda: failed)
+        await asyncio.sleep(0)
+        issues = (await device.client.get("/status")).json()["issues"]
         assert [(issue["part"], "secret" in issue["message"]) for issue in issues] == [("link", False)]
         body = {"model": "covey", "messages": [{"role": "user", "content": "hi"}]}
         answer = await device.client.post("/v1/chat/completions", json=body)

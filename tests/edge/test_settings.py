@@ -36,7 +36,9 @@ def test_without_anything_the_defaults_hold(tmp_path: Path) -> None:
     assert origins["model"] == "default"
 
 
-def test_the_command_line_beats_the_file_which_beats_the_profile_which_beats_the_default(tmp_path: Path) -> None:
+def test_the_command_line_beats_the_file_which_beats_the_profile_which_beats_the_default(
+    tmp_path: Path,
+) -> None:
     _, by_profile = load_settings(home=tmp_path, profile="raspberry-pi-zero-2w")
     assert by_profile["model_context_tokens"] == "profile raspberry-pi-zero-2w"
     write(tmp_path, 'model_context_tokens = 777\nmodel = "from-the-file"\n')
@@ -97,6 +99,8 @@ def test_an_unknown_key_of_a_sensor_is_refused(tmp_path: Path) -> None:
         ('sensors = ["x"]', "sensors.0"),
         ('[[sensors]]\nname = "UPPER"\nkind = "csv"\npath = "x"', "sensors.0.name"),
         ('[[sensors]]\nname = "a"\nkind = "csv"', "sensors.0.path"),
+        ('model = "a model"', "model"),
+        ('model = "../elsewhere"', "model"),
         ("task_wall_s = 0", "task_wall_s"),
         ("task_wall_s = nan", "task_wall_s"),
         ("hello_timeout_s = inf", "hello_timeout_s"),

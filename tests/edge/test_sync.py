@@ -452,6 +452,46 @@ async def test_only_as_much_is_sent_as_there_is_credit_for(path: Path) -> None:
         assert [len(batch.records) for batch in await world.drained()] == [4, 4, 2]
 
 
+async def test_what_was_packed_ahead_for_more_credit_than_there_is_now_is_not_sent(path: Path) -> None:
+    async with syncing(path, records=12) as world:
+        world.hub.credit = 4
+        await world.linked()
+        assert len((await world.batch()).records) == 4
+        await world.ticks()
+        world.ack(credit=1)
+        assert len((await world.batch()).records) == 1
+        await world.ticks()
+        world.ack(credit=100)
+        assert sum(len(batch.records) for batch in await world.drained()) == 7
+
+
+async def test_what_was_packed_ahead_for_a_session_is_not_sent_in_the_next(path: Path) -> None:
+    """P17"""
+    async with syncing(path, records=10) as world:
+        world.hub.credit = 3
+        await world.linked()
+        await world.batch()
+        await world.ticks()
+        # The acknowledgement is lost with the connection; the hub's cursor in the next session says it all the same.
+        world.link.cut()
+        await world.until(lambda: world.state is LinkState.OFFLINE)
+        world.link.mend()
+        await world.linked()
+        assert [batch.first_seq for batch in await world.drained()] == [4, 7, 10]
+
+
+async def test_records_written_while_a_batch_is_packed_ahead_are_not_left_behind(path: Path) -> None:
+    async with syncing(path, records=6) as world:
+        world.hub.credit = 3
+        await world.linked()
+        for _ in range(5):
+            await world.batch()
+            await world.write(2)
+            world.ack()
+        await world.drained()
+        assert world.hub.read["journal"].head.seq == 16
+
+
 async def test_an_unanswered_batch_is_sent_again_and_then_the_hello_is_said_anew(world: World) -> None:
     """P14"""
     await world.linked()

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -67,7 +68,8 @@ async def daemon_in(
         running = asyncio.create_task(daemon.run(on_ready=ready.set_result), name="daemon")
         try:
             async with asyncio.timeout(WAIT_S):
-                await asyncio.wait({ready, running}, return_when=asyncio.FIRST_COMPLETED)
+                waiting: set[asyncio.Future[Any]] = {ready, running}
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 if running.done():
                     await running
                 url = await ready

@@ -50,11 +50,11 @@ def sentence(outcome: Outcome, code: int) -> str:
     return lines[0]
 
 
-def daemon(home: Path, *arguments: str, models: Path | None = None) -> ChildProcess:
+def daemon(home: Path, *arguments: str, models: Path | None = None, log: Path | None = None) -> ChildProcess:
     """`covey-edge run` on any free port; not started yet."""
     return ChildProcess(
         [sys.executable, "-m", "edge", "run", "--home", home, "--api-port", "0", "--json", *arguments],
-        log=home.with_name(f"{home.name}.log"),
+        log=log or home.with_name(f"{home.name}.log"),
         environment={**_environment(home), "COVEY_MODELS_DIR": str(models or home / "models")},
     )
 

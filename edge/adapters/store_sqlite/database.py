@@ -266,7 +266,8 @@ def _lock(path: Path) -> int:
 
 
 def _translate(error: sqlite3.Error) -> CoveyError:
-    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+    # The second comes when not even the file beside the store, through which its connections agree, can be made.
+    if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE):
         return CapacityError(
             "The disk is full: nothing was stored; free some space and try again.",
             bound=DISK_FULL_BOUND,

@@ -286,7 +286,9 @@ def _move(db: sqlite3.Connection, record: NodeMoved) -> None:
     db.execute(
         "INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state,"
         " reason = excluded.reason, result_hash = excluded.result_hash,"
-        " started_ms = coalesce(started_ms, excluded.started_ms)",
+        # The node's time begins anew after a question: how long a person takes to answer is not its own.
+        " started_ms = CASE WHEN attempt.state = 'waiting' THEN coalesce(excluded.started_ms, started_ms)"
+        " ELSE coalesce(started_ms, excluded.started_ms) END",
         (*key, record.state.value, record.reason, _ref(record.result), started_ms),
     )
     _show_attempt(db, record.task, record.node)

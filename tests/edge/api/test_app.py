@@ -64,6 +64,7 @@ async def serving(
     *script: Any,
     settings: Mapping[str, Any] | None = None,
     context_tokens: int = 2_048,
+    token: str = TOKEN,
     faulty: Callable[[SqliteJournal], Any] = lambda journal: journal,
     **options: Any,
 ) -> AsyncIterator[World]:
@@ -78,7 +79,7 @@ async def serving(
         runner = make_runner(journal_seen, model, valve, work=journal, clock=clock, **options)
         api = Api(
             settings=EdgeSettings(home=tmp_path, models_dir=tmp_path, **(settings or {})),
-            token=TOKEN,
+            token=token,
             runner=runner,
             model=model,
             journal=journal_seen,
@@ -151,11 +152,17 @@ ROUTES = [
     ids=["none", "empty", "wrong", "cut", "basic", "not-ascii"],
 )  # fmt: skip
 async def test_nothing_is_served_without_the_token(world: World, method: str, path: str, header: str) -> None:
-    headers = {"authorization": header.encode()}
+    headers = {b"authorization": header.encode()}
     response = await world.client.request(method, path, json={"enabled": False, "goal": "x"}, headers=headers)
     assert "api.token" in problem(response, 401, "unauthorized")
     assert world.links == []
     assert await world.journal.open_nodes() == ()
+
+
+async def test_an_empty_token_is_nobodys_token(tmp_path: Path) -> None:
+    async with serving(tmp_path, token="") as world:
+        for header in ("", "Bearer ", "Bearer"):
+            problem(await world.client.get("/status", headers={"authorization": header}), 401, "unauthorized")
 
 
 async def test_models_lists_the_agent_and_the_model(world: World) -> None:
@@ -451,6 +458,28 @@ async def test_what_a_device_does_not_do_is_refused_and_not_ignored(
     assert word in problem(await world.chat(**body), 400, "unsupported")
 
 
+async def test_the_agent_does_not_ignore_a_schema(world: World) -> None:
+    response = await world.chat(model=AGENT_MODEL, response_format={"type": "json_object"})
+    assert "'scripted'" in problem(response, 400, "unsupported")
+    assert await world.journal.open_nodes() == ()
+
+
+async def test_an_agents_answer_that_breaks_off_is_an_error_and_not_said_twice(tmp_path: Path) -> None:
+    class Breaking(ScriptedModel):
+        async def generate(self, generation: Any) -> Any:
+            async for item in super().generate(generation):
+                yield item
+                if generation.json_schema is None:
+                    raise UnavailableError("The server broke off.")
+
+    async with serving(tmp_path) as world:
+        breaking = Breaking(ANSWER, "one two three")
+        world.model.generate = breaking.generate  # type: ignore[method-assign]  # breaks after the first word
+        chunks = events(await world.chat(model=AGENT_MODEL, stream=True))
+    assert [chunk["choices"][0]["delta"].get("content") for chunk in chunks[:-1]] == ["", "one"]
+    assert chunks[-1]["error"]["message"].startswith("The server broke off. The task ")
+
+
 async def test_a_schema_that_cannot_be_enforced_is_refused(world: World) -> None:
     response_format = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "nonsense"}}}
     response = await world.chat(response_format=response_format)
@@ -565,10 +594,12 @@ async def test_a_question_is_answered_once_and_only_if_asked(tmp_path: Path) -> 
         raise AssertionError("for ever is over")
 
     valve = Probe("valve", is_idempotent=False, outcome=hang)
-    async with opened_journal(tmp_path / "store.sqlite") as journal:
-        async with working(journal, ScriptedModel(first_offer), valve, name="before") as runner:
-            task = await runner.submit("open")
-            await eventually(lambda: valve.calls)
+    async with (
+        opened_journal(tmp_path / "store.sqlite") as journal,
+        working(journal, ScriptedModel(first_offer), valve, name="before") as runner,
+    ):
+        task = await runner.submit("open")
+        await eventually(lambda: valve.calls)
     async with serving(tmp_path, ANSWER, "ok") as world:
         question = await question_of(world.runner, task)
         shown = (await world.client.get(f"/tasks/{task}")).json()

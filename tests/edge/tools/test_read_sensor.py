@@ -30,7 +30,9 @@ async def read(settings: SensorSettings, clock: ManualClock, name: str = "fridge
     return await tool.call({"sensor": name}, "key")
 
 
-async def test_rows_follow_one_another_each_interval_and_start_over(tmp_path: Path, clock: ManualClock) -> None:
+async def test_rows_follow_one_another_each_interval_and_start_over(
+    tmp_path: Path, clock: ManualClock
+) -> None:
     path = tmp_path / "fridge.csv"
     path.write_text("value,other\n1,x\n2,x\n3,x\n")
     first = (await read(sensor(path), clock))["value"]
@@ -78,7 +80,9 @@ async def test_a_sensor_that_gives_no_reading_is_unavailable(
         await read(sensor(path), clock)
 
 
-async def test_a_sensor_that_is_not_there_is_refused_with_those_there_are(tmp_path: Path, clock: ManualClock) -> None:
+async def test_a_sensor_that_is_not_there_is_refused_with_those_there_are(
+    tmp_path: Path, clock: ManualClock
+) -> None:
     with pytest.raises(RefusedError, match="fridge"):
         await read(sensor(tmp_path / "x"), clock, name="door")
 
