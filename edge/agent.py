@@ -55,6 +55,7 @@ logger = logging.getLogger(__name__)
 
 PROMPT_SHARE_BYTES: Final = BLOB_MAX_BYTES * 3 // 4
 """A longer prompt is not kept beside its model call: prompt and output share the content of one record."""
+OUTPUT_SHARE_BYTES: Final = BLOB_MAX_BYTES - PROMPT_SHARE_BYTES
 RETRY_AFTER: Final = timedelta(seconds=30)
 """How long a node waits after the model or the store was unavailable."""
 STORE_RETRY_S: Final = 5.0
@@ -275,10 +276,15 @@ class AgentRunner:
                 await self._end(node, End(NodeState.CANCELLED, "", node.cancel))
             elif node.deadline is not None and now >= node.deadline and node.state is NodeState.OFFERED:
                 await self._end(node, End(NodeState.EXPIRED, "", "deadline"))
-            elif self._retry_at.get((node.task, node.node), now) <= now and await self._is_ready(node):
+            elif self._is_due(node, now) and await self._is_ready(node):
                 ready.append(node)
         ready = [node for node in ready if node.task not in self._stopping]
         return min(ready, key=lambda node: node.origin != "local", default=None)
+
+    def _is_due(self, node: NodeView, now: datetime) -> bool:
+        wait = self._retry_at.get((node.task, node.node), now) - now
+        # More than the whole wait is left: the clock was set back, and would keep the node for as long as it was wrong.
+        return wait <= timedelta(0) or wait > RETRY_AFTER
 
     async def _is_ready(self, node: NodeView) -> bool:
         if node.state is not NodeState.WAITING:
@@ -289,7 +295,8 @@ class AgentRunner:
     def _idle_s(self) -> float | None:
         if not self._retry_at:
             return None
-        return max(0.1, (min(self._retry_at.values()) - self._clock.now()).total_seconds())
+        wait = min(self._retry_at.values()) - self._clock.now()
+        return max(0.1, min(wait, RETRY_AFTER).total_seconds())
 
     # --- one node ---
 
@@ -533,13 +540,18 @@ def model_called(
         ensure_ascii=False,
     ).encode()
     # A server's model may emit half of a surrogate pair, which is no UTF-8.
-    output = make_blob(text.encode(errors="replace")[: BLOB_MAX_BYTES - PROMPT_SHARE_BYTES])
+    spoken = text.encode(errors="replace")
+    output = make_blob(spoken[:OUTPUT_SHARE_BYTES])
     kept = make_blob(prompt) if len(prompt) <= PROMPT_SHARE_BYTES else None
+    labels = (
+        *(() if kept is not None else ("prompt_not_kept",)),
+        *(() if len(spoken) <= OUTPUT_SHARE_BYTES else ("output_cut",)),
+    )
     task, node, call = place or (None, None, None)
     record = ModelCalled(
         at_ms=at_ms,
         causes=causes,
-        labels=() if kept is not None else ("prompt_not_kept",),
+        labels=labels,
         model=model,
         purpose=purpose,
         finish="cancelled" if finished is None else finished.finish,

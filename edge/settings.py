@@ -69,7 +69,8 @@ class EdgeSettings(BaseModel):
     task_tool_calls: Annotated[int, Field(ge=0, le=1_000)] = 16
     task_output_tokens: Annotated[int, Field(ge=1, le=100_000)] = 2_048
     task_wall_s: Annotated[int, Field(ge=1, le=604_800)] = 900
-    answer_max_tokens: Annotated[int, Field(ge=16, le=8_192)] = 256
+    # What the journal keeps of an answer is 16 KiB; a longer one would have to be cut.
+    answer_max_tokens: Annotated[int, Field(ge=16, le=2_048)] = 256
     hello_timeout_s: Annotated[float, Field(gt=0, le=300)] = 10.0
     hello_interval_s: Annotated[float, Field(ge=5, le=86_400)] = 120.0
     ping_interval_s: Annotated[int, Field(ge=5, le=3_600)] = 30

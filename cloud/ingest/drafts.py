@@ -17,7 +17,7 @@ from operator import attrgetter
 from typing import Any, Final, TypeVar, cast
 
 from pydantic_core import PydanticUndefined
-from sqlalchemy import Dialect, Table, bindparam
+from sqlalchemy import Dialect, LargeBinary, Table, bindparam
 from sqlmodel import Session, SQLModel
 
 from cloud.db import insert_rows
@@ -132,7 +132,10 @@ class _Shape:
         """The drafts' values as the driver wants them."""
         by_column = zip(*map(self.values_of, drafts), strict=True)
         bound = [
-            _bound(column.type.dialect_impl(dialect).bind_processor(dialect), values)
+            # Bytes are taken as they are by every driver we use; the conversion would only wrap them.
+            values
+            if isinstance(column.type, LargeBinary)
+            else _bound(column.type.dialect_impl(dialect).bind_processor(dialect), values)
             for column, values in zip(self.table.columns, by_column, strict=True)
         ]
         return list(zip(*bound, strict=True))

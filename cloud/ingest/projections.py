@@ -35,13 +35,11 @@ def project(
     prefetch: Sequence[Prefetch] = PREFETCH,
 ) -> dict[int, str]:
     """Apply what can be applied; the reasons, by sequence, of what could not be understood or applied."""
-    dead: dict[int, str] = {}
-    wanted: list[Placed] = []
-    for seq, record in enumerate(parsed, start=first_seq):
-        if isinstance(record, Poison):
-            dead[seq] = record.reason
-        elif type(record) in handlers:
-            wanted.append((seq, record))
+    placed = list(enumerate(parsed, start=first_seq))
+    dead = {seq: record.reason for seq, record in placed if isinstance(record, Poison)}
+    wanted: list[Placed] = [
+        (seq, record) for seq, record in placed if type(record) in handlers and not isinstance(record, Poison)
+    ]
     while wanted:
         failed = _apply(session, applied, wanted, handlers, prefetch)
         if failed is None:

@@ -8,6 +8,7 @@ originated or was offered; what it says about a node it no longer holds, or that
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import lru_cache
 from typing import Final
 
 from sqlmodel import Session
@@ -28,6 +29,7 @@ from shared.records import (
     ToolIntent,
     ToolResult,
 )
+from shared.tasks.limits import Limits
 from shared.tasks.states import TERMINAL, NodeState, Step, step
 
 PLACE: Final = "tasks.place"
@@ -41,18 +43,15 @@ def prefetch(session: Session, applied: Applied, records: Sequence[Record]) -> N
     places: set[tuple[str, int]] = set()
     with_calls: set[str] = set()
     for record in records:
-        match record:
-            case ToolIntent() | ToolResult() | QuestionAsked() | QuestionAnswered():
-                places.add((record.task, record.node))
-                with_calls.add(record.task)
-            case NodeMoved():
-                places.add((record.task, record.node))
-            case ModelCalled(task=str() as task_id, node=int() as number):
-                places.add((task_id, number))
-            case TaskCreated():
-                task_ids.add(record.task)
-            case _:
-                pass
+        if isinstance(record, NodeMoved):
+            places.add((record.task, record.node))
+        elif isinstance(record, ToolIntent | ToolResult | QuestionAsked | QuestionAnswered):
+            places.add((record.task, record.node))
+            with_calls.add(record.task)
+        elif isinstance(record, TaskCreated):
+            task_ids.add(record.task)
+        elif isinstance(record, ModelCalled) and record.task is not None and record.node is not None:
+            places.add((record.task, record.node))
     task_ids.update(task_id for task_id, _ in places)
     if not task_ids:
         return
@@ -89,7 +88,7 @@ def on_task_created(session: Session, applied: Applied, record: TaskCreated) -> 
         place=f"device:{Principal.parse(applied.principal).device}",
         principal=applied.principal,
         state=NodeState.QUEUED.value,
-        limits=record.limits.model_dump(),
+        limits=_limits(record.limits),
         labels=NO_LABELS,
         lease_s=0,
         updated_at=applied.now,
@@ -205,6 +204,12 @@ HANDLERS: Final[Mapping[type, Handler]] = {
     ModelCalled: on_model_called,
 }
 PREFETCH: Final = prefetch
+
+
+@lru_cache(maxsize=64)
+def _limits(limits: Limits) -> dict[str, int]:
+    """As a column takes them. Most tasks have the same ones, which are then converted once."""
+    return limits.model_dump()
 
 
 def _find(session: Session, applied: Applied, record: NodeBody) -> tuple[Task, Node]:

@@ -332,6 +332,17 @@ async def test_while_the_model_is_unavailable_the_task_waits_and_then_goes_on(jo
     assert len(model.seen) == 2
 
 
+async def test_a_clock_set_back_does_not_keep_a_task_waiting(journal: SqliteJournal) -> None:
+    clock = ManualClock()
+    async with working(journal, ScriptedModel(UnavailableError("away"), "Hello."), clock=clock) as runner:
+        task = await runner.submit("hi")
+        await has_begun_to_wait(runner)
+        clock.set(clock.now() - timedelta(days=3_650))
+        assert runner._idle_s() == RETRY_AFTER.total_seconds()
+        runner.changed()
+        assert (await end_of(runner, task)).text == "Hello."
+
+
 async def test_a_task_whose_model_stays_away_ends_at_its_wall_time(journal: SqliteJournal) -> None:
     clock = ManualClock()
     model = ScriptedModel(UnavailableError("away"))
