@@ -17,6 +17,10 @@ from sqlmodel import Session, create_engine
 
 from shared.errors import UnavailableError
 
+CACHE_KIB: Final = 65_536
+"""SQLite's page cache, of each connection: task ids are random, so a large hub's indexes are read all over."""
+CHECKPOINT_PAGES: Final = 8_192
+"""Pages in SQLite's log (32 MiB) before they are copied into the database: what changes often is copied once."""
 BUSY_TIMEOUT_S: Final = 30
 """How long a writer waits for SQLite's single write lock before the call fails as unavailable."""
 
@@ -112,5 +116,7 @@ def _open(url: str) -> Engine:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute(f"PRAGMA cache_size={-CACHE_KIB}")
+        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
 
     return engine

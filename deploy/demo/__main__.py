@@ -189,6 +189,9 @@ class Story:
         shown = self._wait_task(task)
         if shown["state"] != "succeeded":
             raise StageError(f"The task ended as {shown['state']}.")
+        tools = {effect["tool"] for node in shown["nodes"] for effect in node["effects"] if effect["ok"]}
+        if not {"read_sensor", "now"} <= tools:
+            raise StageError("Device 2 answered without looking at its fridge and its clock.")
         self._check_nothing_repeated(device, task)
         return f"killed while {state}; after the restart: {shown['nodes'][0]['result']}"
 

@@ -5,7 +5,7 @@ finished effect. The model acts only through an action decoded under the tools' 
 like a tool call is text. Small models are weak, so the structure is strong:
 
 * a call that already succeeded is not offered again, so a loop ends;
-* when the request plainly names a tool or a sensor, the first action is limited to those;
+* what the request plainly names (a sensor, the time) is looked at before anything else and before any answer;
 * the answer is a separate, unconstrained generation that sees the results.
 """
 
@@ -180,39 +180,51 @@ _Offers = dict[str, list[Mapping[str, object]]]
 
 
 def _offers(agent: Agent, goal: str, past: Sequence[Past]) -> _Offers:
-    """Each tool with the arguments that make sense now."""
-    used = [item for item in past if isinstance(item, ToolUsed)]
+    """Each tool with the arguments that make sense now: first what the request names, then all that is left."""
+    used = _used(past)
     if len(used) >= agent.limits.tool_calls:
         return {}
-    named = _named(agent, goal) if not used else {}
+    due = _due(agent, goal, used)
+    if due:
+        return due
     offers: _Offers = {}
     for spec in agent.tools:
-        done = [item.arguments for item in used if item.tool == spec.name]
-        choices = [choice for choice in named.get(spec.name, spec.choices) if choice not in done]
-        if choices and (not named or spec.name in named):
+        choices = [choice for choice in spec.choices if not _was_used(used, spec.name, choice)]
+        if choices:
             offers[spec.name] = choices
     return offers
 
 
 def _may_answer(agent: Agent, goal: str, past: Sequence[Past]) -> bool:
-    return bool(past) or not _named(agent, goal)
+    return not _due(agent, goal, _used(past))
 
 
-def _named(agent: Agent, goal: str) -> _Offers:
-    """The tools, and of them the choices, that the request names in so many words."""
+def _due(agent: Agent, goal: str, used: Sequence[ToolUsed]) -> _Offers:
+    """What the request names in so many words and nobody has looked at yet: it comes before any answer.
+
+    Each choice that is named itself ("fridge"), and of a tool that is only meant ("time", "temperature") any one.
+    """
     words = {word.lower() for word in _WORD.findall(goal)}
-    named: _Offers = {}
+    due: _Offers = {}
     for spec in agent.tools:
         exact = [
             choice
             for choice, keywords in zip(spec.choices, spec.choice_keywords, strict=False)
             if words & set(keywords)
         ]
-        if exact:
-            named[spec.name] = exact
-        elif words & set(spec.keywords):
-            named[spec.name] = list(spec.choices)
-    return named
+        left = [choice for choice in exact if not _was_used(used, spec.name, choice)]
+        is_meant = not exact and words & set(spec.keywords) and all(item.tool != spec.name for item in used)
+        if left or is_meant:
+            due[spec.name] = left or list(spec.choices)
+    return due
+
+
+def _used(past: Sequence[Past]) -> list[ToolUsed]:
+    return [item for item in past if isinstance(item, ToolUsed)]
+
+
+def _was_used(used: Sequence[ToolUsed], tool: str, arguments: Mapping[str, object]) -> bool:
+    return any(item.tool == tool and item.arguments == arguments for item in used)
 
 
 def _action_schema(offers: _Offers, *, may_answer: bool) -> dict[str, object]:

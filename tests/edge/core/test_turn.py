@@ -394,3 +394,26 @@ def test_a_node_ends_within_its_limits_whatever_the_model_says(
         assert end.text == spoken[-1].text
     else:
         assert end.reason in limits
+
+
+def test_everything_that_a_request_names_is_looked_at_before_any_answer() -> None:
+    """A small model that may answer early makes up the time that it was asked for."""
+    goal = "How warm is the fridge, and what time is it?"
+    first = next_step(agent(), goal, [])
+    assert isinstance(first, AskModel)
+    assert offered(first.generation) == {"read_sensor": [{"sensor": "fridge"}], "now": [{}]}
+    read = [ModelSpoke("act", action("read_sensor", sensor="fridge")), used("read_sensor", sensor="fridge")]
+    second = next_step(agent(), goal, read)
+    assert isinstance(second, AskModel)
+    assert offered(second.generation) == {"now": [{}]}
+    told = [*read, ModelSpoke("act", action("now")), used("now")]
+    third = next_step(agent(), goal, told)
+    assert isinstance(third, AskModel)
+    assert "answer" in offered(third.generation)
+
+
+def test_an_answer_that_is_not_yet_due_is_not_taken_for_an_action() -> None:
+    goal = "What time is it?"
+    step = next_step(agent(), goal, [ModelSpoke("act", json.dumps(ANSWER))])
+    assert isinstance(step, AskModel)
+    assert step.purpose == "answer"
