@@ -21,10 +21,9 @@ from shared.clock import MAX_MS
 from shared.errors import CapacityError, ProtocolError
 from shared.ids import EPOCH_BYTES, ID_PATTERN
 from shared.tasks.limits import Limits
-from shared.tasks.states import NodeState
+from shared.tasks.states import BY_VALUE, NodeState
 
 RECORD_MAX_BYTES: Final = 16_384
-_NODE_STATES: Final = {state.value: state for state in NodeState}
 MAX_CAUSES: Final = 64
 MAX_LABELS: Final = 32
 MAX_SEQ: Final = 2**63 - 1
@@ -106,7 +105,7 @@ class TaskCreated(RecordBody):
 
 def _node_state(value: object) -> object:
     """A strict model takes enums as they are only; on the wire they are text. The rest is left to be refused."""
-    return _NODE_STATES.get(value, value) if isinstance(value, str) else value
+    return BY_VALUE.get(value, value) if isinstance(value, str) else value
 
 
 class NodeMoved(NodeBody):

@@ -30,7 +30,7 @@ from shared.records import (
     ToolResult,
 )
 from shared.tasks.limits import Limits
-from shared.tasks.states import TERMINAL, NodeState, Step, step
+from shared.tasks.states import BY_VALUE, TERMINAL, NodeState, Step, step
 
 PLACE: Final = "tasks.place"
 EFFECT: Final = "tasks.effect"
@@ -102,7 +102,7 @@ def on_node_moved(session: Session, applied: Applied, record: NodeMoved) -> None
     if task.origin == HUB and record.attempt > node.attempt:
         raise ProtocolError("The record names an attempt that was never offered.", code="attempt_unknown")
     is_holder = node.principal == applied.principal and (task.origin != HUB or record.attempt == node.attempt)
-    outcome = step(NodeState(node.state), record.state)
+    outcome = step(BY_VALUE[node.state], record.state)
     if not is_holder or _is_late(outcome, node, record.state, result_hash):
         applied.make(
             LateResult,

@@ -11,7 +11,7 @@ from sqlmodel import Session
 from cloud.tasks import repository
 from cloud.tasks.tables import Node, Task
 from shared.errors import ProtocolError
-from shared.tasks.states import TERMINAL, NodeState, Step, of_children, step
+from shared.tasks.states import BY_VALUE, TERMINAL, NodeState, Step, of_children, step
 
 
 def move(
@@ -27,7 +27,7 @@ def move(
 
     Nothing is changed unless the answer is `APPLIED`, or `REPEATED` for a state that is not terminal.
     """
-    outcome = step(NodeState(node.state), state)
+    outcome = step(BY_VALUE[node.state], state)
     if outcome is Step.ILLEGAL:
         raise ProtocolError(f"A node cannot go from {node.state} to {state}.", code="illegal_step")
     if outcome is not Step.APPLIED:

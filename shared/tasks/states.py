@@ -22,6 +22,10 @@ class NodeState(StrEnum):
     EXPIRED = "expired"
 
 
+BY_VALUE: Final = {state.value: state for state in NodeState}
+"""As `NodeState(value)`, several times faster: tens of thousands of moves a second pass the hub."""
+
+
 class Step(StrEnum):
     """What a reported state does to a node."""
 

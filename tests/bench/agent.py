@@ -16,7 +16,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -232,10 +232,11 @@ class _Door:
             lines = [(line, time.perf_counter() - started) for line in iter(response.readline, b"")]
         if response.status != http.client.OK:
             raise ProcessFailedError(f"the daemon answered {response.status}: {lines[0][0].decode()}")
-        return _parse(lines)
+        return parse_answer(lines)
 
 
-def _parse(lines: list[tuple[bytes, float]]) -> Answer:
+def parse_answer(lines: Sequence[tuple[bytes, float]]) -> Answer:
+    """The answer in the lines of an event stream, each with its time. Raises `ProcessFailedError` if there is none."""
     pieces: list[str] = []
     times: list[float] = []
     usage: dict[str, Any] = {}

@@ -20,9 +20,9 @@ LABELS: Final = ("", "", "sensor", "untrusted.web", "personal")
 REASONS: Final = ("tool_calls", "wall_s", "output_tokens", "cancelled")
 ROUNDS_MAX: Final = 8
 """Tool calls of one task."""
-PAUSE_SHARE: Final = 0.7
-"""Rounds after which the node waits for a while: for the next reading, for an answer."""
-ROUTINE_SHARE: Final = 0.75
+PAUSES_MAX: Final = 3
+"""How often a node waits after a tool call at most: for the next reading, for an answer."""
+ROUTINE_SHARE: Final = 0.35
 """Tasks whose route needs no model: a schedule reads sensors and acts."""
 
 
@@ -63,7 +63,7 @@ def _task(seq: int, at_ms: int, rng: random.Random) -> Iterator[JournalRecord]:
             ok=rng.random() < 0.95, ms=took_ms + round(rng.random(), 3), result=_ref(rng, 2_000),
         )  # fmt: skip
         cause, call = cause + 2, call + 1
-        if rng.random() < PAUSE_SHARE:
+        for _ in range(rng.randrange(PAUSES_MAX + 1)):
             yield _moved(task, NodeState.WAITING, at_ms=at + 1, causes=(cause,))
             at += rng.randrange(1_000, 600_000)
             yield _moved(task, NodeState.RUNNING, at_ms=at, causes=(cause + 1,))

@@ -199,12 +199,24 @@ def open_database(path: Path, *, exclusive: bool = True) -> Database:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock_fd = _lock(path) if exclusive else None
     try:
+        _close_to_others(path)
         migrate(path)
         return Database(path, lock_fd)
     except BaseException:
         if lock_fd is not None:
             os.close(lock_fd)
         raise
+
+
+def _close_to_others(path: Path) -> None:
+    """0600 whatever the directory allows; SQLite gives the files beside the store the same mode."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        path.chmod(0o600)
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot open {path}: {error.strerror}; check the directory, its owner and the disk."
+        ) from error
 
 
 def migrate(path: Path) -> None:

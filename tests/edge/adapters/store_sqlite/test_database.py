@@ -440,3 +440,17 @@ def test_a_disk_full_at_the_start_is_one_sentence(tiny_disk: Path) -> None:
     (tiny_disk / "ballast").write_bytes(b"x" * (1 << 20))
     with pytest.raises(CapacityError, match="disk is full"):
         open_database(tiny_disk / "store.sqlite")
+
+
+def test_the_store_is_closed_to_other_accounts_whatever_its_directory_allows(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    path = tmp_path / "store.sqlite"
+    path.write_bytes(b"")
+    path.chmod(0o644)
+    database = open_database(path)
+    try:
+        database.write_blocking(lambda db: db.execute("INSERT INTO meta VALUES ('k', 1)"), durable=True)
+        modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    finally:
+        database.close()
+    assert set(modes.values()) == {0o600}, modes
