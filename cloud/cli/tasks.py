@@ -1,8 +1,8 @@
 """`covey-hub task …`: give work, watch it, stop it."""
 
+import re
 import sys
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 from rich.live import Live
@@ -12,6 +12,7 @@ from cloud.cli.client import HubClient
 from cloud.cli.options import AsJson, Labels, connection, labels, seconds
 from cloud.tasks.schemas import AnswerQuestion, CreateTask, LimitsChoice, TaskPage, TaskView
 from shared.errors import ConfigError, UnavailableError
+from shared.ids import ID_PATTERN
 
 app = typer.Typer(help="Work for devices.", no_args_is_help=True)
 
@@ -181,4 +182,7 @@ def _print_moves(before: TaskView | None, after: TaskView) -> None:
 
 
 def _path(task: str) -> str:
-    return f"/v1/tasks/{quote(task, safe='')}"
+    """Raises `ConfigError` if `task` cannot be an id, rather than letting the hub judge its pattern."""
+    if re.fullmatch(ID_PATTERN, task) is None:
+        raise ConfigError(f"{task[:40]!r} is not a task's id; `covey-hub task list` shows them.")
+    return f"/v1/tasks/{task}"

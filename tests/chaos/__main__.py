@@ -9,6 +9,7 @@ import argparse
 import json
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -156,6 +157,8 @@ def _drain(stage: Stage, outcome: Outcome) -> None:
 
 def main(arguments: list[str]) -> int:
     given = _parser().parse_args(arguments)
+    # Whoever ends us ends what we started too: as with Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     seed = secrets.randbelow(2**32) if given.seed is None else given.seed
     records = given.records or min(given.cycles * RECORDS_PER_CYCLE, RECORDS_MAX)
     console = Console(stderr=True, markup=False, highlight=False)
