@@ -4,6 +4,7 @@
 76 not as the protocol says   77 refused   78 settings, files or keys are wrong   130 interrupted
 """
 
+import logging
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -23,9 +24,14 @@ if TYPE_CHECKING:
     from cloud.server import Parts
 
 EXIT_USAGE: Final = 2
+EXIT_SOFTWARE: Final = 70
 EXIT_INTERRUPTED: Final = 130
 ANYWHERE: Final = ("--home", "--url", "--token-file", "--ca-file", "--log-level")
 """Options of `covey-hub` itself, which people write behind the command as well."""
+
+logger = logging.getLogger(__name__)
+# Until `up` or `serve` says where the log goes, a traceback is not for the person at the terminal.
+logging.getLogger().addHandler(logging.NullHandler())
 
 app = typer.Typer(
     help="Run a Covey hub, and use one.",
@@ -66,6 +72,9 @@ def _open_hub(settings: HubSettings, has_own_broker: bool) -> "AbstractContextMa
 
 def run(arguments: list[str]) -> int:
     """Run a command line; returns the exit code."""
+    if any("\ud800" <= character <= "\udfff" for argument in arguments for character in argument):
+        # Bytes that are no UTF-8 reach us as halves of surrogate pairs, which nothing behind could store.
+        return _fail("What you typed holds bytes that are not UTF-8; type or paste it again.", EXIT_USAGE)
     try:
         app(hoisted(arguments), prog_name="covey-hub")
     except SystemExit as ended:  # typer's way to end: done, usage, or the code of a command
@@ -78,6 +87,10 @@ def run(arguments: list[str]) -> int:
         return _fail(f"{place}: {first['msg']}.", EXIT_USAGE)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except Exception as error:
+        logger.exception("an internal error")  # a hub's log has the traceback; a person gets the sentence
+        kind = type(error).__name__
+        return _fail(f"An internal error ({kind}); please report it with what you typed.", EXIT_SOFTWARE)
     return 0
 
 

@@ -82,8 +82,12 @@ async def run(parts: Parts, on_ready: Callable[[], None]) -> None:
                 await server.serve(sockets=[sock])
             for task in beside:
                 task.cancel()
-    except* CoveyError as failed:
-        raise _first(failed) from failed
+    except BaseExceptionGroup as failed:
+        # Not `except*`: what is raised in one is put into a group again, on some versions of Python.
+        known = failed.subgroup(CoveyError)
+        if known is None:
+            raise
+        raise _first(known) from failed
     finally:
         sock.close()
 

@@ -1,20 +1,11 @@
-"""`covey-edge`: parse, call, show; every error becomes one sentence and an exit code."""
+"""`covey-edge`: call, and turn every error into one sentence and an exit code."""
 
-import asyncio
-import contextlib
-import json
 import logging
-import logging.handlers
 import os
-import queue
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import Final, NoReturn
 
-import typer
-
-from edge.settings import EdgeSettings, load_settings
+from edge.run import run_plainly
 from shared.errors import (
     CapacityError,
     ConfigError,
@@ -32,39 +23,23 @@ EXIT_CODES: Final = (
     (UnavailableError, 69),
 )
 """After sysexits.h: EX_CONFIG, EX_NOPERM, EX_PROTOCOL, EX_TEMPFAIL, EX_UNAVAILABLE."""
+EXIT_SOFTWARE: Final = 70
 
-app = typer.Typer(
-    help="The Covey device: a local agent that needs no network.", no_args_is_help=True, add_completion=False
-)
-journal_app = typer.Typer(help="Read and verify the device's journal.", no_args_is_help=True)
-link_app = typer.Typer(
-    help="Stop or start the link to the hub; the device works on without it.", no_args_is_help=True
-)
-memory_app = typer.Typer(help="What this device was asked and did before.", no_args_is_help=True)
-task_app = typer.Typer(help="The device's tasks.", no_args_is_help=True)
-app.add_typer(journal_app, name="journal")
-app.add_typer(link_app, name="link")
-app.add_typer(task_app, name="task")
-app.add_typer(memory_app, name="memory")
-
-Home = Annotated[Path | None, typer.Option("--home", help="The device's directory (default ~/.covey/edge).")]
-Profile = Annotated[str | None, typer.Option("--profile", help="Board profile, for instance raspberry-pi-5.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Model = Annotated[str | None, typer.Option("--model", help="The model's catalogue name.")]
+logger = logging.getLogger(__name__)
+# Until `run` says where the log goes, a traceback is not for the person at the terminal.
+logging.getLogger().addHandler(logging.NullHandler())
 
 
 def main() -> None:
     """Entry point of the console script."""
-    if sys.argv[1:2] != ["run"]:  # the daemon would never give back the memory that they take
-        _add_model_commands()
     try:
-        app(standalone_mode=False)
+        _check_text(sys.argv[1:])
+        if not run_plainly(sys.argv[1:]):
+            from edge.commands import command_line  # here, so that the daemon does without it
+
+            command_line()
     except CoveyError as error:
         _fail(error)
-    except typer.Abort:
-        sys.exit(130)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
@@ -79,243 +54,24 @@ def main() -> None:
             )
         )
     except Exception as error:
-        if _is_usage_error(error):
-            error.show()  # type: ignore[attr-defined]  # click's own exceptions, without importing click
-            sys.exit(2)
-        raise
+        logger.exception("an internal error")  # a daemon's log has the traceback; a person gets the sentence
+        print(
+            f"covey-edge: an internal error ({type(error).__name__}); please report it with what you typed.",
+            file=sys.stderr,
+        )
+        sys.exit(EXIT_SOFTWARE)
 
 
-def _is_usage_error(error: Exception) -> bool:
-    return hasattr(error, "show") and hasattr(error, "exit_code")
+def _check_text(arguments: list[str]) -> None:
+    """Python lets bytes that are no UTF-8 through as halves of surrogate pairs, which nothing behind could store."""
+    for argument in arguments:
+        if not argument.isascii() and any("\ud800" <= character <= "\udfff" for character in argument):
+            raise RefusedError("What you typed holds bytes that are not UTF-8; type or paste it again.")
 
 
 def _fail(error: CoveyError) -> NoReturn:
     print(f"covey-edge: {error}", file=sys.stderr)
-    sys.exit(next((code for kind, code in EXIT_CODES if isinstance(error, kind)), 70))
-
-
-@app.command()
-def run(
-    home: Home = None,
-    profile: Profile = None,
-    model: Model = None,
-    api_port: Annotated[int | None, typer.Option(help="Port of the local API; 0 takes any.")] = None,
-    models_dir: Annotated[Path | None, typer.Option(help="Where model files are.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Run the device until it is told to stop."""
-    settings, _ = load_settings(
-        home=home, profile=profile, overrides={"model": model, "api_port": api_port, "models_dir": models_dir}
-    )
-    from edge.slim import slim_down
-
-    slim_down()
-    with _logging(settings.log_level):
-        if settings.cpu_nice:
-            os.nice(settings.cpu_nice)
-        asyncio.run(_run(settings, as_json=as_json))
-
-
-async def _run(settings: EdgeSettings, *, as_json: bool) -> None:
-    from edge.wiring import build_daemon, open_ports
-
-    def on_ready(url: str) -> None:
-        if as_json:
-            print(json.dumps({"ready": True, "url": url, "pid": os.getpid()}), flush=True)
-        else:
-            print(f"covey-edge: ready {url} (token in {settings.api_token_path})", flush=True)
-
-    async with open_ports(settings) as ports:
-        await build_daemon(settings, ports).run(on_ready=on_ready)
-
-
-@app.command()
-def enroll(
-    token: Annotated[str, typer.Option("--token", help="The line that `covey-hub token create` printed.")],
-    hub: Annotated[
-        str | None, typer.Option("--hub", help="The hub's address, if not the one in the token.")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", help="This device's name, if the token leaves it open.")
-    ] = None,
-    home: Home = None,
-    as_json: Json = False,
-) -> None:
-    """Join a hub: makes the device's keys here, and spends a one-time token."""
-    from edge.identity import enrol
-    from edge.wiring import prepare_home
-
-    settings, _ = load_settings(home=home)
-    prepare_home(settings)
-    identity = enrol(settings.identity_dir, token_text=token, device=device, hub_url=hub)
-    _show(
-        as_json,
-        {"device": str(identity.principal), "hub": identity.hub_url},
-        f"Enrolled as {identity.principal} at {identity.hub_url}. Now: covey-edge run (or restart the service).",
-    )
-
-
-@app.command()
-def ask(
-    question: Annotated[str, typer.Argument(help="What you want to know or have done.")],
-    home: Home = None,
-    profile: Profile = None,
-    model: Model = None,
-    as_json: Json = False,
-) -> None:
-    """Ask this device's agent. Works with or without the daemon, a hub or a network."""
-    from edge.console import ask_once
-
-    settings, _ = load_settings(home=home, profile=profile, overrides={"model": model})
-    asyncio.run(ask_once(settings, question, as_json=as_json))
-
-
-@app.command()
-def chat(home: Home = None, profile: Profile = None, model: Model = None) -> None:
-    """Talk with this device's agent; an empty line or Ctrl-D ends it."""
-    from edge.console import chat_loop
-
-    settings, _ = load_settings(home=home, profile=profile, overrides={"model": model})
-    asyncio.run(chat_loop(settings))
-
-
-@app.command()
-def status(home: Home = None, as_json: Json = False) -> None:
-    """How this device is: link, journal, tasks, model, problems."""
-    from edge.console import show_status
-
-    settings, _ = load_settings(home=home)
-    show_status(settings, as_json=as_json)
-
-
-@app.command()
-def check(home: Home = None, profile: Profile = None, as_json: Json = False) -> None:
-    """The effective settings and where each comes from."""
-    from edge.console import show_settings
-
-    settings, origins = load_settings(home=home, profile=profile)
-    show_settings(settings, origins, as_json=as_json)
-
-
-@journal_app.command("tail")
-def journal_tail(
-    home: Home = None,
-    lane: Annotated[str, typer.Option(help="journal or orders.")] = "journal",
-    count: Annotated[int, typer.Option("-n", "--count", min=1, max=1_000, help="How many records.")] = 20,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Keep showing new records.")] = False,
-    as_json: Json = False,
-) -> None:
-    """The latest records."""
-    from edge.console import tail
-
-    settings, _ = load_settings(home=home)
-    tail(settings, lane=lane, count=count, follow=follow, as_json=as_json)
-
-
-@journal_app.command("verify")
-def journal_verify(home: Home = None, as_json: Json = False) -> None:
-    """Recompute every chain and every content hash; exit code 76 if anything was altered or is missing."""
-    from edge.console import verify_journal
-
-    settings, _ = load_settings(home=home)
-    verify_journal(settings, as_json=as_json)
-
-
-@link_app.command("stop")
-def link_stop(home: Home = None) -> None:
-    """Cut the link until `link start`, also across restarts."""
-    from edge.console import set_link
-
-    set_link(load_settings(home=home)[0], enabled=False)
-
-
-@link_app.command("start")
-def link_start(home: Home = None) -> None:
-    """Bring the link back."""
-    from edge.console import set_link
-
-    set_link(load_settings(home=home)[0], enabled=True)
-
-
-@memory_app.command("search")
-def memory_search(
-    query: str,
-    home: Home = None,
-    limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=100, help="How many episodes.")] = 5,
-    as_json: Json = False,
-) -> None:
-    """Find earlier questions and answers: by meaning where the device has an index, else by keywords."""
-    from edge.console import search_memory
-
-    asyncio.run(search_memory(load_settings(home=home)[0], query, limit=limit, as_json=as_json))
-
-
-@memory_app.command("rebuild")
-def memory_rebuild(home: Home = None) -> None:
-    """Make the index anew from the journal."""
-    from edge.console import rebuild_memory
-
-    asyncio.run(rebuild_memory(load_settings(home=home)[0]))
-
-
-@task_app.command("show")
-def task_show(task: str, home: Home = None, as_json: Json = False) -> None:
-    """One task with everything it did."""
-    from edge.console import show_task
-
-    show_task(load_settings(home=home)[0], task, as_json=as_json)
-
-
-@task_app.command("cancel")
-def task_cancel(task: str, home: Home = None) -> None:
-    """Stop a task."""
-    from edge.console import cancel_task
-
-    cancel_task(load_settings(home=home)[0], task)
-
-
-@task_app.command("answer")
-def task_answer(
-    task: str,
-    call: Annotated[int, typer.Argument(help="The call in question.")],
-    happened: Annotated[str, typer.Argument(help="yes or no")],
-    home: Home = None,
-) -> None:
-    """Say whether an interrupted effect happened; the task goes on from there."""
-    from edge.console import answer_question
-
-    if happened not in ("yes", "no"):
-        raise ConfigError("Answer yes or no.")
-    answer_question(load_settings(home=home)[0], task, call, happened=happened == "yes")
-
-
-def _show(as_json: bool, data: dict[str, Any], text: str) -> None:
-    print(json.dumps(data) if as_json else text)
-
-
-def _add_model_commands() -> None:
-    from edge.models.cli import model_app
-
-    app.add_typer(model_app, name="model")
-
-
-@contextlib.contextmanager
-def _logging(level: str) -> Iterator[None]:
-    """Log to stderr through a queue, so that a slow disk or terminal cannot stall the loop."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
-    listener = logging.handlers.QueueListener(lines, handler)
-    root = logging.getLogger()
-    root.setLevel(level.upper())
-    root.addHandler(logging.handlers.QueueHandler(lines))
-    for noisy in ("httpx", "httpcore", "uvicorn.error", "asyncio"):
-        logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
-    listener.start()
-    try:
-        yield
-    finally:
-        listener.stop()
+    sys.exit(next((code for kind, code in EXIT_CODES if isinstance(error, kind)), EXIT_SOFTWARE))
 
 
 if __name__ == "__main__":

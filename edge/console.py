@@ -6,6 +6,7 @@ import json
 import sqlite3
 import sys
 import time
+import unicodedata
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Final, NoReturn, Protocol
 
@@ -33,18 +34,18 @@ _NO_DAEMON: Final = "No covey-edge runs on {home}; start it with `covey-edge run
 # --- asking --------------------------------------------------------------------------------------------------------
 
 
-async def ask_once(settings: EdgeSettings, question: str, *, as_json: bool) -> None:
+async def ask_once(settings: EdgeSettings, question: str, *, model: str | None, as_json: bool) -> None:
     """Ask and print the answer as it comes (or, as JSON, when it is whole)."""
     if not question.strip():
         raise RefusedError("Ask something: the question is empty.")
-    async with _agent(settings) as agent:
+    async with _agent(settings, model) as agent:
         await agent.ask([{"role": "user", "content": question}], as_json=as_json)
 
 
-async def chat_loop(settings: EdgeSettings) -> None:
+async def chat_loop(settings: EdgeSettings, *, model: str | None) -> None:
     """Read, ask, print, until an empty line."""
     history: list[dict[str, str]] = []
-    async with _agent(settings) as agent:
+    async with _agent(settings, model) as agent:
         while True:
             try:
                 line = await asyncio.get_running_loop().run_in_executor(None, input, "you> ")
@@ -52,6 +53,9 @@ async def chat_loop(settings: EdgeSettings) -> None:
                 return
             if not line.strip():
                 return
+            if any("\ud800" <= character <= "\udfff" for character in line):
+                print("covey-edge: The line holds bytes that are not UTF-8; type it again.", file=sys.stderr)
+                continue
             history.append({"role": "user", "content": line})
             try:
                 answer = await agent.ask(history[-HISTORY_MAX_TURNS:], as_json=False)
@@ -148,10 +152,18 @@ class _OwnAgent:
 
 
 @contextlib.asynccontextmanager
-async def _agent(settings: EdgeSettings) -> AsyncIterator[Agent]:
-    """The running daemon's agent; without a daemon, the agent itself for as long as the command lasts."""
+async def _agent(settings: EdgeSettings, wanted: str | None) -> AsyncIterator[Agent]:
+    """The running daemon's agent; without a daemon, the agent itself for as long as the command lasts.
+
+    `wanted` is the model that was asked for by name: a daemon with another one must not answer in its place.
+    """
     address = _address(settings)
     if address is not None:
+        running = _call(settings, "GET", "/status")["model"]["name"]
+        if wanted not in (None, running):
+            raise RefusedError(
+                f"The daemon that runs here answers with {running}; stop it, or start it with --model {wanted}."
+            )
         yield _RemoteAgent(address, _token(settings))
         return
     from edge.wiring import build_daemon, open_ports
@@ -179,11 +191,21 @@ def _delta(line: str) -> str:
 
 def _print_piece(text: str, *, as_json: bool) -> None:
     if not as_json:
-        print(text, end="", flush=True)
+        print(_plain(text), end="", flush=True)
+
+
+def _plain(text: str) -> str:
+    """What a terminal may be given: line breaks and tabs, but nothing that it would obey, nor reversed writing."""
+    return "".join(
+        character
+        if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn")
+        else "\N{REPLACEMENT CHARACTER}"
+        for character in text
+    )
 
 
 def _print_end(answer: str, *, as_json: bool) -> str:
-    print(json.dumps({"answer": answer}, ensure_ascii=False) if as_json else "")
+    print(json.dumps({"answer": answer}) if as_json else "")
     return answer
 
 
@@ -240,7 +262,7 @@ def _table(rows: Sequence[tuple[str, ...]]) -> None:
         table.add_column(overflow="fold")
     for row in rows:
         # Text, not markup: what devices and people wrote is shown as it is.
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(_plain(cell)) for cell in row))
     Console().print(table)
 
 
@@ -267,7 +289,7 @@ def tail(settings: EdgeSettings, *, lane: str, count: int, follow: bool, as_json
                     (row[0], first),
                 ):
                     shown = describe(Entry(*entry))
-                    print(json.dumps(shown) if as_json else _line(shown), flush=True)
+                    print(json.dumps(shown) if as_json else _plain(_line(shown)), flush=True)
                     last = entry[0]
                 last = max(last, first)
             if not follow:
@@ -362,7 +384,7 @@ async def search_memory(settings: EdgeSettings, query: str, *, limit: int, as_js
         async with open_ports(settings, with_link=False) as ports:
             found = describe_recalled(await build_daemon(settings, ports).recall.search(query, limit=limit))
     if as_json:
-        print(json.dumps(found, ensure_ascii=False))
+        print(json.dumps(found))
         return
     if found["note"]:
         print(f"covey-edge: {found['note']}", file=sys.stderr)
@@ -398,7 +420,7 @@ def show_task(settings: EdgeSettings, task: str, *, as_json: bool) -> None:
     """One task of the running daemon."""
     shown = _call(settings, "GET", f"/tasks/{task}")
     if as_json:
-        print(json.dumps(shown, ensure_ascii=False))
+        print(json.dumps(shown))
         return
     state = shown["state"] + (f" ({shown['reason']})" if shown["reason"] else "")
     rows = [("task", shown["task"]), ("origin", shown["origin"]), ("state", state), ("goal", shown["goal"])]

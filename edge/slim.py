@@ -8,6 +8,7 @@ import ctypes
 import sys
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec
+from types import ModuleType
 from typing import Final
 
 M_ARENA_MAX: Final = -8
@@ -18,6 +19,7 @@ def slim_down() -> None:
     """Call once, early."""
     _share_one_arena()
     _leave_out_uvicorn_command_line()
+    _leave_out_bcrypt()
 
 
 def _share_one_arena() -> None:
@@ -33,5 +35,14 @@ def _leave_out_uvicorn_command_line() -> None:
         return
     package = module_from_spec(spec)
     sys.modules["uvicorn"] = package
+    # Its own log formats, which we do not use, bring click along; its other modules want this one number of them.
+    formats = ModuleType("uvicorn.logging")
+    formats.TRACE_LOG_LEVEL = 5  # type: ignore[attr-defined]  # the module was made here
+    sys.modules[formats.__name__] = formats
     for module, name in (("uvicorn.config", "Config"), ("uvicorn.server", "Server")):
         setattr(package, name, getattr(import_module(module), name))
+
+
+def _leave_out_bcrypt() -> None:
+    """`cryptography` takes it, if some other package has brought it, for encrypted SSH keys."""
+    sys.modules.setdefault("bcrypt", None)  # type: ignore[arg-type]  # None is how an import is refused

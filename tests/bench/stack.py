@@ -24,6 +24,8 @@ READY_TIMEOUT_S: Final = 60.0
 COMMAND_TIMEOUT_S: Final = 60.0
 ROOT: Final = Path(__file__).parents[2]
 CLOCK_TICKS_S: Final = os.sysconf("SC_CLK_TCK")
+# Installed programs have their bytecode; compiling at each start would be measured as theirs.
+ENVIRONMENT: Final = {"PYTHONDONTWRITEBYTECODE": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class HubProcess:
                 "--mqtt-port", str(self.mqtt_port), "--json",
             ],
             log=directory / "hub.log",
+            environment=ENVIRONMENT,
             directory=ROOT,
         )  # fmt: skip
         open_.callback(self.process.stop)
@@ -86,6 +89,7 @@ class DeviceProcess:
         self.process = ChildProcess(
             [*_program("edge"), "run", "--home", self.home, "--api-port", "0", *arguments],
             log=directory / f"{name}.log",
+            environment=ENVIRONMENT,
             directory=ROOT,
         )
         self._open = open_
