@@ -402,11 +402,14 @@ def test_everything_that_a_request_names_is_looked_at_before_any_answer() -> Non
     first = next_step(agent(), goal, [])
     assert isinstance(first, AskModel)
     assert offered(first.generation) == {"read_sensor": [{"sensor": "fridge"}], "now": [{}]}
-    read = [ModelSpoke("act", action("read_sensor", sensor="fridge")), used("read_sensor", sensor="fridge")]
+    read: list[Past] = [
+        ModelSpoke("act", action("read_sensor", sensor="fridge")),
+        used("read_sensor", sensor="fridge"),
+    ]
     second = next_step(agent(), goal, read)
     assert isinstance(second, AskModel)
     assert offered(second.generation) == {"now": [{}]}
-    told = [*read, ModelSpoke("act", action("now")), used("now")]
+    told: list[Past] = [*read, ModelSpoke("act", action("now")), used("now")]
     third = next_step(agent(), goal, told)
     assert isinstance(third, AskModel)
     assert "answer" in offered(third.generation)
