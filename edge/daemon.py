@@ -6,6 +6,7 @@ before this object exists, are fatal.
 
 import asyncio
 import contextlib
+import ipaddress
 import json
 import logging
 import os
@@ -89,6 +90,10 @@ class Daemon:
         await self._begin()
         listener = self._listen()
         host, port = listener.getsockname()[:2]
+        if not ipaddress.ip_address(host).is_loopback:
+            self._issues["api exposed"] = (
+                f"The local API listens on {host} without TLS: whoever can listen on that network learns its token."
+            )
         url = f"http://{host}:{port}"
         try:
             self._settings.api_address_path.write_text(

@@ -115,6 +115,8 @@ def enrol(folder: Path, *, token_text: str, device: str | None, hub_url: str | N
 
     token = Token.parse(token_text)
     url = (hub_url or token.url).rstrip("/")
+    if not url.startswith("https://"):
+        raise ConfigError(f"{url} is no address of a hub; it begins with https://.")
     ca_pem = _fetch_ca(url, token)
     tls_key = ec.generate_private_key(ec.SECP256R1())
     signing_key = Ed25519PrivateKey.generate()
@@ -195,6 +197,8 @@ def _call(method: str, url: str, context: ssl.SSLContext, *, content: str | None
             timeout=HTTP_TIMEOUT_S,
             trust_env=False,
         )
+    except (httpx.InvalidURL, ValueError) as error:  # a UnicodeError of a host name is a ValueError too
+        raise ConfigError(f"{url} is no address of a hub; it looks like https://hub.example.org:8443.") from error
     except httpx.HTTPError as error:
         raise UnavailableError(
             f"The hub at {url} does not answer ({str(error) or type(error).__name__});"
