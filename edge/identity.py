@@ -198,7 +198,9 @@ def _call(method: str, url: str, context: ssl.SSLContext, *, content: str | None
             trust_env=False,
         )
     except (httpx.InvalidURL, ValueError) as error:  # a UnicodeError of a host name is a ValueError too
-        raise ConfigError(f"{url} is no address of a hub; it looks like https://hub.example.org:8443.") from error
+        raise ConfigError(
+            f"{url} is no address of a hub; it looks like https://hub.example.org:8443."
+        ) from error
     except httpx.HTTPError as error:
         raise UnavailableError(
             f"The hub at {url} does not answer ({str(error) or type(error).__name__});"

@@ -74,7 +74,14 @@ MANUAL: Final = (
     " one never. A broken sensor is reported to the shift leader by radio, is marked with a yellow card, and its twin"
     " is trusted until the spare from the blue cabinet is in place. After every power cut the log is read from the"
     " last sound entry on, the rooms are walked in the order one, three, two, four, and every reading taken by hand is"
-    " written down with the time and the name of the person who took it."
+    " written down with the time and the name of the person who took it. Visitors wear a coat and a badge, are never"
+    " left alone, and sign the book twice. The fork lift is charged at night beside the gate; whoever finds it off"
+    " plugs it in and says so in the morning. Water under room two means that its drain is blocked by scales, which a"
+    " brush from the blue cabinet removes in five minutes. Ice on the fans of room three means that its door was open"
+    " for too long, and defrosting is then started by hand with the grey switch. The alarm bell may be silenced for"
+    " fifteen minutes, not longer, and only by the person who has walked to the room. On Sundays nobody is there; the"
+    " readings are watched from the harbour office, which calls the shift leader first, then the manager, then the"
+    " service company, and writes each call into the log with its time and its answer."
 )
 
 
