@@ -153,7 +153,10 @@ def journal_tail(
 
 @journal_app.command("verify")
 def journal_verify(home: Home = None, as_json: Json = False) -> None:
-    """Recompute every chain and every content hash; exit code 76 if anything was altered or is missing."""
+    """Recompute the chains and the hashes of all content; exit code 76 if a record is missing or anything was altered.
+
+    Content may be forgotten (deleted with its salt); the history of records stays whole and verifiable without it.
+    """
     from edge.console import verify_journal
 
     settings, _ = load_settings(home=home)
