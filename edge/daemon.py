@@ -152,7 +152,14 @@ class Daemon:
         nodes = await self._journal.open_nodes()
         sync = None if self._sync is None else self._sync.status()
         waiting = {} if self.runner.problem is None else {"work": self.runner.problem}
-        issues = {**waiting, **self._issues}
+        forked = (
+            {
+                "link": "The hub holds another history of this device (a clone, a backup): an operator must decide."
+            }
+            if sync is not None and sync.is_forked
+            else {}
+        )
+        issues = {**waiting, **forked, **self._issues}
         head = 0 if lane is None else lane.head.seq
         acked = 0 if lane is None else lane.acked
         link: dict[str, Any] = {

@@ -490,8 +490,17 @@ class Sync:
                     await self._say_hello()
                 case ReportFork(seq):
                     logger.error("lane %s is forked at %d: the hub holds another history", name, seq)
+                    self._detail = "the hub holds another history of this device; an operator must decide"
+                    if not (isinstance(event, Acknowledged) and event.status == "fork"):
+                        await self._show_fork(name, seq)
                 case _:
                     assert_never(effect)
+
+    async def _show_fork(self, name: Lane, seq: int) -> None:
+        """Send the record at which the histories part: only a signed batch lets the hub see the fork too (rule P13)."""
+        lane = await self._outbox.lane(name)
+        if lane is not None and lane.head.seq:
+            await self._send(name, max(lane.tail, min(seq, lane.head.seq), 1), 1)
 
     async def _send(self, name: Lane, first_seq: int, max_records: int) -> None:
         packed = await self._packed_ahead(name, first_seq, max_records)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from cloud.devices.tables import Device, DeviceSession
+from cloud.ingest import orders
 from cloud.ingest.applied import Applied
 from cloud.ingest.projections import project
 from cloud.ingest.turn import FORK_REASON, Turn
@@ -69,6 +70,8 @@ def take(turn: Turn, device: Device, via: DeviceSession, *, lane: Lane, batch: B
                     return
                 if epochs:
                     logger.warning("%s writes a new %s log: its store was made anew", principal, lane)
+                    if lane is Lane.JOURNAL:
+                        orders.begin_anew(turn, device)
                 row = turn.begin_lane(lane_id)
             _append(turn, device, row, new, batch.blobs)
             repository.insert_seal(turn.session, row=row, seq=last.seq, kid=key.kid, seal=batch.seal)

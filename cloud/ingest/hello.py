@@ -35,8 +35,20 @@ def answer(turn: Turn, device: Device, hello: Hello) -> None:
         cursors=tuple(_cursor(row) for row in _held(lanes, hello)),
     )
     turn.send(via, Channel.HELLO_ACK, ack)
-    if own is not None:
+    if own is not None and not _is_new_store(lanes, hello):
         orders.on_hello(turn, device, repository.key_of(own), hello, via)
+
+
+def _is_new_store(lanes: Sequence[LaneRow], hello: Hello) -> bool:
+    """Whether the device writes a journal that is new to us while we hold an older one of its.
+
+    It then lost its store. Orders wait for that journal's first batch: a batch is bound to a fresh session, a hello
+    is not, and what the hub does then (`orders.begin_anew`) must not be set off by a hello that is only repeated.
+    """
+    held = {row.epoch for row in lanes if row.lane == Lane.JOURNAL.value}
+    return bool(held) and any(
+        head.lane == Lane.JOURNAL.value and head.epoch not in held for head in hello.heads
+    )
 
 
 def _offer(turn: Turn, device: Device) -> DeviceSession:

@@ -16,7 +16,7 @@ from cloud.devices.tables import Device, DeviceSession, DeviceStatus
 from cloud.ingest.turn import FORK_REASON, Turn
 from cloud.journal import repository
 from cloud.journal.tables import LaneRow
-from cloud.tasks.service import orders_acknowledged
+from cloud.tasks.service import Changes, orders_acknowledged, store_lost
 from shared.blobs import Blob
 from shared.ids import Lane
 from shared.messages import BATCH_MAX_RECORDS, Ack, Hello
@@ -94,6 +94,14 @@ def on_hello(turn: Turn, device: Device, key: int, hello: Hello, via: DeviceSess
     upto, hash_ = (0, begin) if cursor is None else (cursor.upto, cursor.hash)
     own = repository.hash_at(turn.session, lane, upto)
     _feed(turn, device, lane, Linked(upto=upto, hash=hash_, own_hash=own, credit=BATCH_MAX_RECORDS), via)
+
+
+def begin_anew(turn: Turn, device: Device) -> None:
+    """The device's store was made anew, as its first signed batch proves: what it did must not be ordered again."""
+    changes = Changes()
+    store_lost(turn.session, device.principal, turn.now, changes)
+    turn.touched_tasks |= changes.tasks
+    turn.orders_for |= changes.orders_for
 
 
 def on_ack(turn: Turn, device: Device, ack: Ack) -> None:

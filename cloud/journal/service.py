@@ -91,6 +91,14 @@ def append_order(
     return [seq for _, seq, *_ in values]
 
 
+def close_orders(session: Session, principal: str) -> None:
+    """Send no more of the device's orders lane: it parted from what the device holds. The next order begins another."""
+    row = repository.newest_lane(session, principal, Lane.ORDERS)
+    if row is not None and row.forked_at_seq is None:
+        row = repository.lock_lane(session, repository.key_of(row))
+        row.forked_at_seq = row.acked
+
+
 def store_blob(session: Session, principal: str, blob: Blob) -> BlobRef:
     """Keep content; storing it again changes nothing."""
     repository.insert_blobs(session, principal, [blob])

@@ -69,6 +69,18 @@ def nodes_at(session: Session, places: Iterable[tuple[str, int]]) -> list[Node]:
     ]
 
 
+def open_nodes_of(session: Session, principal: str) -> list[Node]:
+    """The nodes that the device holds or is to get, and that have not ended."""
+    ended = [state.value for state in TERMINAL]
+    return list(
+        session.exec(
+            select(Node)
+            .where(Node.principal == principal, col(Node.state).not_in(ended))
+            .order_by(col(Node.task_id), col(Node.node))
+        )
+    )
+
+
 def lock_tasks(session: Session, task_ids: Iterable[str]) -> list[Task]:
     """The tasks that exist, locked in the order of their ids, so that two workers cannot wait for each other."""
     return [

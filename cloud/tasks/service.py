@@ -13,7 +13,7 @@ from sqlmodel import Session
 
 from cloud.devices.repository import find_device
 from cloud.devices.tables import DeviceStatus
-from cloud.journal.service import append_order, read_blob, store_blob
+from cloud.journal.service import append_order, close_orders, read_blob, store_blob
 from cloud.tasks import repository, tree
 from cloud.tasks.repository import Candidate
 from cloud.tasks.tables import Effect, Node, Offer, Task
@@ -182,6 +182,28 @@ def orders_acknowledged(session: Session, principal: str, upto: int, now: dateti
         tree.bump(task)
         changed.add(task.id)
     return changed
+
+
+def store_lost(session: Session, principal: str, now: datetime, changes: Changes) -> None:
+    """The device's store was made anew: it knows nothing of the orders that it had.
+
+    Its orders lane is closed, so that finished work is not sent and done a second time; new orders begin a new lane.
+    What the device never acknowledged is offered again. What it held has failed: whatever it did last, nobody knows.
+    """
+    nodes = repository.open_nodes_of(session, principal)
+    tasks = {task.id: task for task in repository.lock_tasks(session, {node.task_id for node in nodes})}
+    close_orders(session, principal)
+    for node in nodes:
+        task = tasks[node.task_id]
+        goal = read_blob(session, task.goal_hash)
+        if node.state == NodeState.QUEUED and goal is not None and not node.is_cancel_requested:
+            _withdraw(session, node, now)
+            node.attempt += 1
+            _offer(session, node, principal, goal, now=now, changes=changes)
+        else:
+            _end(session, node, NodeState.FAILED, "store_lost", now=now, changes=changes)
+        tree.bump(task)
+        changes.tasks.add(task.id)
 
 
 def sweep_task(

@@ -31,7 +31,7 @@ from tests.support.hub import ScriptedHub, batch_of
 from tests.support.memory_broker import MemoryBroker, Subscription
 from tests.support.memory_link import MemoryLink
 from tests.support.store import PRINCIPAL, opened_journal
-from tests.support.waiting import eventually
+from tests.support.waiting import LOOK_AGAIN_S, WAIT_S, eventually
 
 WAIT_S = 10.0
 TICK_S = 0.002
@@ -126,6 +126,12 @@ class World:
             log = self.hub.read.get("journal")
             if log is not None and log.head.seq == lane.head.seq:
                 await self.until(lambda: self.sync.status().waiting == 0)
+                # The store hears of the acknowledgement a moment after the state does.
+                async with asyncio.timeout(WAIT_S):
+                    while lane.acked < lane.head.seq:
+                        await asyncio.sleep(LOOK_AGAIN_S)
+                        lane = await self.journal.lane(Lane.JOURNAL)
+                        assert lane is not None
                 return batches
             batches.append(await self.batch())
             self.ack()
@@ -568,6 +574,12 @@ async def test_a_hub_whose_hash_is_not_ours_is_a_fork(path: Path) -> None:
         world.hub.read["journal"] = other
         await world.linked()
         await world.until(lambda: world.sync.status().is_forked)
+        # One record, the one at which they part, so that the hub sees the fork too; and then nothing more.
+        shown = await world.heard(Channel.UP_JOURNAL)
+        with pytest.raises(AssertionError, match=r"Fork\(seq=1\)"):
+            world.hub.hear_batch(shown)
+        world.clock.advance(RESEND_AFTER * 2)
+        await world.ticks()
         assert world.nothing_on(Channel.UP_JOURNAL)
 
 

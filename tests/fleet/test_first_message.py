@@ -221,3 +221,41 @@ async def drained_log_data(fleet: MemoryFleet, device: MemoryDevice) -> list[byt
     """The hub's bytes of the device's journal, once everything was acknowledged."""
     await eventually("the device to have been acknowledged", device.is_drained)
     return await fleet.log_bytes(device)
+
+
+async def test_a_device_that_lost_its_store_does_no_finished_work_again(tmp_path: Path) -> None:
+    """P1, P13: a new journal epoch closes the old orders; what was never delivered is offered anew."""
+    async with MemoryFleet(tmp_path) as fleet:
+        async with fleet.device("fridge-1", reads_the_fridge()) as device:
+            done = await fleet.create_task(QUESTION, device)
+            assert (await fleet.ended(done)).state == "succeeded"
+            await drained_log(fleet, device)
+        waiting = await fleet.create_task(QUESTION, device)
+        for file in (tmp_path / "fridge-1").glob("store.sqlite*"):
+            file.unlink()
+
+        async with fleet.device("fridge-1", reads_the_fridge("It is still cold.")) as reborn:
+            view = await fleet.ended(waiting)
+            assert (view.state, view.nodes[0].result, view.nodes[0].attempt) == (
+                "succeeded",
+                "It is still cold.",
+                2,
+            )
+            assert await reborn.journal.node(done, 0) is None
+        view = await fleet.show(done)
+        assert (view.state, view.nodes[0].result, view.late_results) == ("succeeded", ANSWER, [])
+        assert [(effect.intents, effect.results) for effect in view.nodes[0].effects] == [(1, 1)]
+
+
+async def test_work_that_a_lost_store_held_has_failed_and_says_why(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    model = ScriptedModel(use("read_sensor", sensor="fridge"), use("answer"), Reply(ANSWER, gate=gate))
+    async with MemoryFleet(tmp_path) as fleet:
+        async with fleet.device("fridge-1", model) as device:
+            task = await fleet.create_task(QUESTION, device)
+            await fleet.reached(task, "to have its tool called", lambda view: bool(view.nodes[0].effects))
+        for file in (tmp_path / "fridge-1").glob("store.sqlite*"):
+            file.unlink()
+        async with fleet.device("fridge-1", ScriptedModel()):
+            view = await fleet.ended(task)
+        assert (view.state, view.nodes[0].reason) == ("failed", "store_lost")
