@@ -31,7 +31,7 @@ from tests.support.hub import ScriptedHub, batch_of
 from tests.support.memory_broker import MemoryBroker, Subscription
 from tests.support.memory_link import MemoryLink
 from tests.support.store import PRINCIPAL, opened_journal
-from tests.support.waiting import LOOK_AGAIN_S, WAIT_S, eventually
+from tests.support.waiting import LOOK_AGAIN_S, eventually
 
 WAIT_S = 10.0
 TICK_S = 0.002
