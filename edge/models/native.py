@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 ABORTED: Final = 2
 PIECE_BYTES: Final = 64
-OPENMP_SPINS: Final = 1_000
+OPENMP_SPINS: Final = 10_000
 
 
 class Cancelled(Exception):
