@@ -25,7 +25,7 @@ from shared.errors import CapacityError, ConfigError, ProtocolError
 # A prompt that leaves less than this cannot be answered; half a tool call is worth nothing.
 MIN_ANSWER_TOKENS: Final = 16
 # Text is handed to the loop at once for the first token, then at most this often.
-FLUSH_INTERVAL_S: Final = 0.025
+FLUSH_INTERVAL_S: Final = 0.1
 
 
 class LlamaModel:
