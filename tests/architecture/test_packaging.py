@@ -75,6 +75,7 @@ def test_library_outside_an_extra_is_noticed() -> None:
     assert "cbor2 does not come with this extra" in failed["shared.cbor"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module", ["edge.__main__", "edge.daemon", "edge.wiring", "cloud.__main__", "cloud.app"]
 )

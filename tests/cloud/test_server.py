@@ -106,6 +106,7 @@ async def events(response: httpx.Response) -> AsyncIterator[tuple[str, str]]:
             yield kind, line.removeprefix("data: ")
 
 
+@pytest.mark.slow
 async def test_a_watcher_sees_each_state_and_then_the_end(hub: HubApi) -> None:
     fridge = await asyncio.to_thread(hub.device, "fridge-1")
     request = {"goal": "?", "devices": ["fridge-1"]}

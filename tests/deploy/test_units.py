@@ -24,6 +24,7 @@ def test_there_is_a_unit_for_each_side() -> None:
     assert [unit.name for unit in UNITS] == ["covey-edge.service", "covey-hub.service"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: str(unit.name))
 def test_systemd_accepts_the_unit_and_rates_it_hardened(unit: Path, tmp_path: Path) -> None:
     """Over a copy whose program is there: systemd looks for it."""
@@ -55,6 +56,7 @@ def test_systemd_accepts_the_unit_and_rates_it_hardened(unit: Path, tmp_path: Pa
     assert rated.returncode == 0, rated.stdout[-2000:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: str(unit.name))
 def test_the_unit_starts_a_command_that_the_package_installs(unit: Path) -> None:
     program, *arguments = read(unit)["Service"]["ExecStart"].split()

@@ -540,6 +540,7 @@ async def test_the_hub_cancels_a_task_that_runs(journal: SqliteJournal, hub: Scr
 # --- time ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_task_that_takes_too_long_is_timed_out(journal: SqliteJournal) -> None:
     model = ScriptedModel(Reply("never", gate=asyncio.Event()))
     async with working(journal, model) as runner:

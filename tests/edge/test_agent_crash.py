@@ -89,6 +89,7 @@ async def finish(path: Path, world: World, task: str) -> tuple[Ended, int]:
             assert await runner.answer(task, 0, last.call, happened=happened)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("step", range(1, STEPS + 1))
 async def test_no_finished_effect_is_repeated_and_the_task_ends(

@@ -119,6 +119,7 @@ async def test_a_client_that_hangs_up_frees_the_model_for_the_next(tmp_path: Pat
 # --- life ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_daemon_begins_and_ends_in_the_journal_and_knows_a_clean_stop(tmp_path: Path) -> None:
     async with daemon_in(tmp_path, ScriptedModel()):
         assert json.loads((tmp_path / "api.json").read_text())["url"].startswith("http://127.0.0.1:")
@@ -139,6 +140,7 @@ async def test_status_tells_what_there_is(tmp_path: Path) -> None:
     assert status["rss_mb"] > 10
 
 
+@pytest.mark.slow
 async def test_a_task_that_runs_when_the_daemon_stops_goes_on_at_the_next_start(tmp_path: Path) -> None:
     model = ScriptedModel(Reply("too late", gate=asyncio.Event()))
     async with daemon_in(tmp_path, model) as device:
@@ -185,6 +187,7 @@ def enrolled(home: Path) -> tuple[Identity, MemoryLink, ScriptedHub]:
     return identity, link, hub
 
 
+@pytest.mark.slow
 async def test_a_link_that_a_person_stopped_stays_stopped_over_a_restart(tmp_path: Path) -> None:
     identity, link, _ = enrolled(tmp_path)
     async with daemon_in(tmp_path, ScriptedModel(), identity=identity, link=link) as device:

@@ -499,6 +499,7 @@ def test_a_batch_has_at_most_4000_records_and_1_mib_before_compression() -> None
     assert packed(parcels_of([b""] * 20, blobs))[1] == 16
 
 
+@pytest.mark.slow
 def test_the_largest_batch_unfolds_within_the_gates_bound() -> None:
     """P7, P9: framing and salts of 4,000 records with two blobs each, on top of 1 MiB of content."""
     blob = Blob(salt=bytes(16), content=b"")

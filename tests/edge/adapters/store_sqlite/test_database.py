@@ -136,6 +136,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_frees_the_lock_and_leaves_what_it_committed(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite"
     with ChildProcess([sys.executable, "-c", HOLDER, path], log=tmp_path / "holder.log") as holder:
@@ -301,6 +302,7 @@ async def test_a_cancelled_write_that_has_not_begun_is_not_done(database: Databa
     assert keys(database) == ["kept"]
 
 
+@pytest.mark.slow
 async def test_one_write_more_than_may_wait_is_refused_by_name(database: Database) -> None:
     with writer_held(database):
         waiting = [asyncio.create_task(database.write(put(f"k{n}"), durable=False)) for n in range(QUEUE_MAX)]
