@@ -1,7 +1,8 @@
 """`covey-hub`: parse, call, map errors to exit codes. One sentence on standard error, never a traceback.
 
-0 done   1 the task that was waited for did not succeed   2 usage   69 not there now   75 a bound was reached
-76 not as the protocol says   77 refused   78 settings, files or keys are wrong   130 interrupted
+0 done   1 the task that was waited for did not succeed, or the doctor found something wrong   2 usage
+69 not there now   75 a bound was reached   76 not as the protocol says   77 refused
+78 settings, files or keys are wrong   130 interrupted
 """
 
 import logging
@@ -13,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from pydantic import ValidationError
 
-from cloud.cli import devices, hub, journal, tasks, tokens
+from cloud.cli import devices, doctor, hub, journal, recovery, tasks, tokens
 from cloud.cli.client import Connection
 from cloud.cli.options import Common
 from cloud.errors import exit_code_of
+from cloud.roles import Role
 from cloud.settings import HubSettings
 from shared.errors import CoveyError
 
@@ -43,7 +45,9 @@ app = typer.Typer(
 )
 app.command()(hub.up)
 app.command()(hub.serve)
+app.command()(doctor.doctor)
 app.add_typer(tokens.app, name="token")
+recovery.add_to(devices.app)
 app.add_typer(devices.app, name="device")
 app.add_typer(tasks.app, name="task")
 app.add_typer(journal.app, name="journal")
@@ -64,10 +68,10 @@ def options(
     context.obj = Common(connection=connection, log_level=log_level, open_hub=_open_hub)
 
 
-def _open_hub(settings: HubSettings, has_own_broker: bool) -> "AbstractContextManager[Parts]":
+def _open_hub(settings: HubSettings, role: Role, has_own_broker: bool) -> "AbstractContextManager[Parts]":
     from cloud.wiring import open_hub  # only here, and only when a hub runs
 
-    return open_hub(settings, has_own_broker=has_own_broker)
+    return open_hub(settings, role, has_own_broker)
 
 
 def run(arguments: list[str]) -> int:

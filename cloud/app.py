@@ -4,6 +4,7 @@
 """
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
@@ -13,8 +14,9 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
-from cloud.errors import PROBLEM_RESPONSES, STATUS_OF_HTTP, Problem, status_of
-from cloud.http_gate import HEALTH_PATH, HttpGate
+from cloud.errors import PROBLEM_RESPONSES, STATUS_OF_HTTP, Problem, problem_of, status_of
+from cloud.http_gate import Door, HttpGate
+from shared.enrolment import HEALTH_PATH
 from shared.errors import CoveyError
 
 logger = logging.getLogger(__name__)
@@ -38,8 +40,12 @@ def create_app(
     body_max_bytes: int,
     open_routers: list[APIRouter],
     admin_routers: list[APIRouter],
+    doors: Sequence[Door] = (),
 ) -> FastAPI:
-    """`admin_routers` need the administrator's token. The gate refuses by path, whatever a router declares."""
+    """`admin_routers` need the administrator's token. The gate refuses by path, whatever a router declares.
+
+    `doors` guard the paths that are no API: their routes and mounts are added to what is returned.
+    """
     app = FastAPI(
         title="Covey hub",
         version=version,
@@ -48,7 +54,7 @@ def create_app(
         redoc_url=None,
         responses=PROBLEM_RESPONSES,
     )
-    app.add_middleware(HttpGate, admin_token=admin_token, body_max_bytes=body_max_bytes)
+    app.add_middleware(HttpGate, admin_token=admin_token, body_max_bytes=body_max_bytes, doors=doors)
     app.add_exception_handler(CoveyError, _covey_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
@@ -74,27 +80,29 @@ def _covey_error(_: Request, error: Exception) -> JSONResponse:
     if status >= 500:
         logger.warning("a request failed: %s", error)
     headers = {"Retry-After": RETRY_AFTER_S} if status in (429, 503) else None
-    return _answer(status, error.code, str(error), headers)
+    return _answer(status, problem_of(error), headers)
 
 
 def _invalid(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first: dict[str, Any] = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"][1:]) or "the request"
-    return _answer(422, "invalid", f"{place}: {first['msg']}.")
+    return _answer(422, Problem(code="invalid", message=f"{place}: {first['msg']}."))
 
 
 def _http_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = STATUS_OF_HTTP.get(error.status_code, "http_error")
-    return _answer(error.status_code, code, f"{error.detail}.", dict(error.headers or {}))
+    return _answer(
+        error.status_code, Problem(code=code, message=f"{error.detail}."), dict(error.headers or {})
+    )
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
     # Starlette logs the traceback; the answer carries none of it.
     logger.error("%s %s failed: %s", request.method, request.url.path, type(error).__name__)
-    return _answer(500, "internal", "The hub made a mistake; its log says which.")
+    return _answer(500, Problem(code="internal", message="The hub made a mistake; its log says which."))
 
 
-def _answer(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse(Problem(code=code, message=message).model_dump(), status, headers)
+def _answer(status: int, problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(problem.body(), status, headers)

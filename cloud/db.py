@@ -4,16 +4,16 @@ Must not know any slice's tables. Services never commit; whoever opened the tran
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from sqlalchemy import Dialect, Engine, event
+from sqlalchemy import Dialect, Engine, Table, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.types import DateTime, TypeDecorator
-from sqlmodel import Session, create_engine
+from sqlmodel import Session, SQLModel, create_engine
 
 from shared.errors import UnavailableError
 
@@ -22,7 +22,10 @@ CACHE_KIB: Final = 65_536
 CHECKPOINT_PAGES: Final = 8_192
 """Pages in SQLite's log (32 MiB) before they are copied into the database: what changes often is copied once."""
 BUSY_TIMEOUT_S: Final = 30
-"""How long a writer waits for SQLite's single write lock before the call fails as unavailable."""
+"""How long a writer waits for SQLite's write lock, or a row's of PostgreSQL, before the call fails as unavailable."""
+IDLE_TRANSACTION_TIMEOUT_S: Final = 20
+"""After this PostgreSQL ends a transaction in which nothing happens: a process that was stopped (SIGSTOP, a frozen
+virtual machine) would else keep its locks, and every other process of the hub waiting."""
 
 
 ROWS_OF_INSERT: Final = 50
@@ -43,6 +46,14 @@ class UtcDateTime(TypeDecorator[datetime]):
             return None
         aware: datetime = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
         return aware
+
+
+class Transactions(Protocol):
+    """Ways to open a transaction: a `Database`, or a term of `cloud.leader`, which commits only while it leads."""
+
+    def write(self) -> AbstractContextManager[Session]: ...
+
+    def read(self) -> AbstractContextManager[Session]: ...
 
 
 class Database:
@@ -86,6 +97,12 @@ class Database:
         self.engine.dispose()
 
 
+def table_of(model: type[SQLModel]) -> Table:
+    """A model's table, for statements that are better written without the ORM."""
+    table: Table = model.__table__  # type: ignore[attr-defined]  # SQLModel does not declare it
+    return table
+
+
 def insert_rows(
     session: Session, table: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]
 ) -> None:
@@ -106,8 +123,21 @@ def insert_rows(
 
 
 def _open(url: str) -> Engine:
-    if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+    if make_url(url).get_backend_name() == "sqlite":
+        return _open_sqlite(url)
+    engine = create_engine(url, pool_pre_ping=True)
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET lock_timeout = {BUSY_TIMEOUT_S * 1_000}")
+            cursor.execute(f"SET idle_in_transaction_session_timeout = {IDLE_TRANSACTION_TIMEOUT_S * 1_000}")
+        connection.commit()
+
+    return engine
+
+
+def _open_sqlite(url: str) -> Engine:
     engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_S})
 
     @event.listens_for(engine, "connect")

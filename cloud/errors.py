@@ -1,6 +1,7 @@
 """The one table from error to answer: HTTP status, and exit code of `covey-hub`. Routes never build error responses.
 
-An answer is `{code, message}`: the code is stable, for programs; the message is one sentence, for people.
+An answer is `{code, message}`: the code is stable, for programs; the message is one sentence, for people. A conflict
+also carries `current`: what stands there now, so that the caller can decide anew without asking again.
 """
 
 from typing import Any, Final
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from shared.errors import (
     CapacityError,
     ConfigError,
+    ConflictError,
     CoveyError,
     ProtocolError,
     RefusedError,
@@ -30,11 +32,14 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "token_used": 403,
     "proof_invalid": 403,
     "device_unknown": 404,
+    "letter_unknown": 404,
     "node_unknown": 404,
     "task_unknown": 404,
     "lane_unknown": 404,
     "body_too_large": 413,
     "goal_too_large": 413,
+    "document_too_large": 413,
+    "document_invalid": 422,
 }
 """Codes whose status says more than their class does."""
 
@@ -52,18 +57,29 @@ EXIT_CODES: Final[dict[type[CoveyError], int]] = {
 
 
 class Problem(BaseModel):
-    """The body of every answer that is not a success."""
+    """The body of every answer that is not a success. `current` is there only after a conflict."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     code: str
     message: str
+    current: dict[str, Any] | None = None
+
+    def body(self) -> dict[str, Any]:
+        # Not `exclude_none`: nulls within `current` mean something.
+        return self.model_dump(exclude={"current"} if self.current is None else None)
 
 
 PROBLEM_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     "4XX": {"model": Problem, "description": "Refused: see `code`."},
     "5XX": {"model": Problem, "description": "The hub cannot do it now: see `code`."},
 }
+
+
+def problem_of(error: CoveyError) -> Problem:
+    """What the caller is told about an error."""
+    current = dict(error.current) if isinstance(error, ConflictError) else None
+    return Problem(code=error.code, message=str(error), current=current)
 
 
 def status_of(error: CoveyError) -> int:
@@ -86,4 +102,6 @@ def error_from_status(status: int, problem: Problem) -> CoveyError:
         return CapacityError(problem.message, bound=problem.code, limit=0, code=problem.code)
     if status >= 500:
         return UnavailableError(problem.message, code=problem.code)
+    if problem.current is not None:
+        return ConflictError(problem.message, current=problem.current, code=problem.code)
     return RefusedError(problem.message, code=problem.code)

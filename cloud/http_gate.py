@@ -1,44 +1,71 @@
 """What stands before every HTTP route: default deny, and bounds on bodies. Pure ASGI: nothing can be routed past it.
 
 Whatever is not in `OPEN_PATHS` needs the administrator's bearer token, also what does not exist and what a later
-slice adds. A body is read here, within a size and a time, so that no route waits for a slow or endless one.
+slice adds. Only the paths that a `Door` guards are its own to open; the bearer token opens none of those. A body is read
+here, within a size and a time, so that no route waits for a slow or endless one.
 """
 
 import asyncio
 import hashlib
 import hmac
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Protocol
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud.errors import Problem
-from shared.enrolment import CA_PATH, ENROL_PATH
+from shared.enrolment import CA_PATH, ENROL_PATH, HEALTH_PATH
 
-HEALTH_PATH: Final = "/v1/health"
 OPEN_PATHS: Final = frozenset({HEALTH_PATH, CA_PATH, ENROL_PATH})
 BODY_TIMEOUT_S: Final = 30.0
 SCHEME: Final = "bearer "
+CLOSE_POLICY: Final = 1008
+"""Of a websocket: against the rules (RFC 6455, 7.4.1)."""
+
+
+class Door(Protocol):
+    """Who lets requests in to some paths by another credential, and answers those that it does not let in."""
+
+    def guards(self, path: str) -> bool: ...
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, onward: ASGIApp) -> None: ...
 
 
 class HttpGate:
     """The first middleware of the application."""
 
-    def __init__(self, app: ASGIApp, *, admin_token: str, body_max_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, admin_token: str, body_max_bytes: int, doors: Sequence[Door] = ()
+    ) -> None:
         self._app = app
         self._token_hash = _hash(admin_token)
         self._body_max_bytes = body_max_bytes
+        self._doors = doors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        if scope["path"] not in OPEN_PATHS and not self._is_admin(headers):
+        path: str = scope["path"]
+        door = next((door for door in self._doors if door.guards(path)), None)
+        if door is not None:
+            await door(scope, receive, send, self._let_in)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": CLOSE_POLICY})
+        elif path in OPEN_PATHS or self._is_admin(Headers(scope=scope)):
+            await self._let_in(scope, receive, send)
+        else:
             answer = _refusal(401, "unauthorized", "This needs the hub's admin token as bearer token.")
             await answer(scope, receive, send)
+
+    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._app(scope, receive, send)
             return
+        headers = Headers(scope=scope)
         length = headers.get("content-length", "0")
         body = b""
         is_too_large = not length.isdecimal() or int(length) > self._body_max_bytes
@@ -94,7 +121,7 @@ def _refusal(status: int, code: str, message: str) -> JSONResponse:
     headers = {"Connection": "close"}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(Problem(code=code, message=message).model_dump(), status, headers)
+    return JSONResponse(Problem(code=code, message=message).body(), status, headers)
 
 
 def _hash(token: str) -> bytes:

@@ -133,9 +133,17 @@ class Identity:
         return is_server_new or is_client_new
 
     def certify_device(
-        self, csr: x509.CertificateSigningRequest, principal: Principal, *, now: datetime
+        self,
+        csr: x509.CertificateSigningRequest,
+        principal: Principal,
+        *,
+        now: datetime,
+        life: timedelta = LEAF_LIFE,
     ) -> DeviceCertificate:
-        """A client certificate for `principal` over the CSR's key. The CSR must have come from `parse_csr`."""
+        """A client certificate for `principal` over the CSR's key. The CSR must have come from `parse_csr`.
+
+        It lets into the broker, and nothing more: who is a device is what enrolment writes into the database.
+        """
         spiffe = f"spiffe://{self._trust_domain}/{principal.tenant}/{principal.device}"
         certificate = _sign(
             self._ca,
@@ -145,6 +153,7 @@ class Identity:
             names=[x509.UniformResourceIdentifier(spiffe)],
             uses=[ExtendedKeyUsageOID.CLIENT_AUTH],
             now=now,
+            life=life,
         )
         return DeviceCertificate(
             pem=certificate.public_bytes(Encoding.PEM).decode(),
@@ -227,6 +236,44 @@ def open_identity(directory: Path, *, hosts: Sequence[str], trust_domain: str, n
     return identity
 
 
+def load_identity(directory: Path, *, trust_domain: str) -> Identity:
+    """The identity as it lies there: nothing is made, renewed or judged by its dates.
+
+    Raises `ConfigError` if a file is missing or damaged.
+    """
+    paths = Paths(directory)
+    ca, ca_key = read_certificate(paths.ca), read_key(paths.ca_key)
+    if not isinstance(ca_key, ec.EllipticCurvePrivateKey) or ca.public_key() != ca_key.public_key():
+        raise ConfigError(
+            f"{paths.ca} and {paths.ca_key} do not belong together; restore both from the backup."
+        )
+    signing_key = read_key(paths.signing_key)
+    if not isinstance(signing_key, ed25519.Ed25519PrivateKey):
+        raise ConfigError(f"{paths.signing_key} is not an Ed25519 key; restore it from the backup.")
+    return Identity(paths, ca=ca, ca_key=ca_key, signer=Signer(signing_key), trust_domain=trust_domain)
+
+
+def read_certificate(path: Path) -> x509.Certificate:
+    """Raises `ConfigError` if the file is missing or holds none."""
+    return _load_certificate(path, _read(path))
+
+
+def read_key(path: Path) -> ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey:
+    """Raises `ConfigError` if the file is missing or holds none of our kinds."""
+    return _load_key(path, _read(path))
+
+
+def is_issued_by(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
+    """Whether `ca`'s key signed `certificate` under its name."""
+    return _is_from(certificate, ca)
+
+
+def names_missing(certificate: x509.Certificate, hosts: Sequence[str]) -> list[str]:
+    """Of the names under which the hub is called those that its server certificate is not for."""
+    present = _names(certificate)
+    return [str(name.value) for name in _server_names(hosts) if name not in present]
+
+
 def _open_ca(paths: Paths, now: datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     pem, key_pem = read_private(paths.ca), read_private(paths.ca_key)
     if key_pem is None and pem is None:
@@ -288,8 +335,9 @@ def _sign(
     names: Sequence[x509.GeneralName],
     uses: Sequence[x509.ObjectIdentifier],
     now: datetime,
+    life: timedelta = LEAF_LIFE,
 ) -> x509.Certificate:
-    not_after = min(now + LEAF_LIFE, ca.not_valid_after_utc)
+    not_after = min(now + life, ca.not_valid_after_utc)
     builder = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]))
@@ -359,6 +407,13 @@ def _load_key(path: Path, pem: bytes) -> ec.EllipticCurvePrivateKey | ed25519.Ed
     if not isinstance(key, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
         raise ConfigError(f"{path} is not a key of the hub; restore it from the backup.")
     return key
+
+
+def _read(path: Path) -> bytes:
+    pem = read_private(path)
+    if pem is None:
+        raise ConfigError(f"{path} is missing; restore it from the backup of {path.parent}.")
+    return pem
 
 
 def _load_certificate(path: Path, pem: bytes) -> x509.Certificate:

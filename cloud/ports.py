@@ -4,7 +4,8 @@ Each port has one real implementation in `cloud/adapters` and one in-memory one 
 same contract test. Implementations raise only `shared.errors`.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 Deliver = Callable[[str, bytes], None]
@@ -15,7 +16,11 @@ class Link(Protocol):
     """The hub worker's connection to the broker.
 
     It has no session at the broker: what was not delivered while it was away is sent again by its sender (rule P14).
+    `connected` is set while the subscriptions stand, so while devices can be heard.
     """
+
+    @property
+    def connected(self) -> asyncio.Event: ...
 
     async def run(self, deliver: Deliver) -> None:
         """Connect, subscribe, say that the hub is there, and stay connected with back-off, until cancelled.
@@ -34,4 +39,19 @@ class Link(Protocol):
 
     async def announce(self) -> None:
         """Say again, retained, that the hub is there: another worker's will has said that it is not."""
+        ...
+
+
+class Waker(Protocol):
+    """Tells the ingest workers of other processes that orders were appended, so that they need not wait for a poll.
+
+    A word that is lost costs no more than that wait.
+    """
+
+    def tell(self, principals: Collection[str]) -> None:
+        """Orders for these devices are committed. Blocking. Raises `UnavailableError`."""
+        ...
+
+    async def listen(self, hear: Callable[[Collection[str]], None]) -> None:
+        """Call `hear`, on the loop, with what others tell, until cancelled. A database that is away is waited for."""
         ...

@@ -1,6 +1,9 @@
 """Bringing a database to the shape that this program knows, at every start. Forward only, all of it or nothing."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 
 from alembic import command
@@ -32,6 +35,35 @@ def migrate(database: Database) -> None:
         ) from error
 
 
+@dataclass(frozen=True, slots=True)
+class Revisions:
+    """Where a database stands (nothing: it is empty), and where this program would bring it."""
+
+    current: frozenset[str]
+    newest: frozenset[str]
+    known: frozenset[str]
+
+
+def revisions(connection: Connection) -> Revisions:
+    """Looks, and changes nothing."""
+    with _scripts(connection) as config:
+        scripts = ScriptDirectory.from_config(config)
+        return Revisions(
+            current=frozenset(MigrationContext.configure(connection).get_current_heads()),
+            newest=frozenset(scripts.get_heads()),
+            known=frozenset(script.revision for script in scripts.walk_revisions()),
+        )
+
+
+@contextmanager
+def _scripts(connection: Connection) -> Iterator[Config]:
+    with as_file(files("cloud") / "migrations") as directory:
+        config = Config()
+        config.set_main_option("script_location", str(directory).replace("%", "%%"))
+        config.attributes["connection"] = connection
+        yield config
+
+
 def _lock(connection: Connection) -> None:
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -40,20 +72,15 @@ def _lock(connection: Connection) -> None:
 
 
 def _upgrade(connection: Connection) -> None:
-    with as_file(files("cloud") / "migrations") as directory:
-        config = Config()
-        config.set_main_option("script_location", str(directory).replace("%", "%%"))
-        config.attributes["connection"] = connection
-        known = ScriptDirectory.from_config(config)
-        current = MigrationContext.configure(connection).get_current_heads()
-        revisions = {script.revision for script in known.walk_revisions()}
-        if not set(current) <= revisions:
+    found = revisions(connection)
+    with _scripts(connection) as config:
+        if not found.current <= found.known:
             raise ConfigError(
                 "The hub's database was made by a newer covey-hub; install that version again, or restore the backup."
             )
-        if set(current) == set(known.get_heads()):
+        if found.current == found.newest:
             return
-        logger.info("migrating the database from %s", ", ".join(current) or "nothing")
+        logger.info("migrating the database from %s", ", ".join(found.current) or "nothing")
         try:
             command.upgrade(config, "head")
         except SQLAlchemyError as error:

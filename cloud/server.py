@@ -1,8 +1,10 @@
-"""The hub as a process: HTTPS beside ingest, sweep and broker; ready once, stopped in order.
+"""One process of the hub: HTTPS, or ingest, or both, and perhaps the broker; ready once, stopped in order.
 
-Start: broker, then ingest and sweep, then HTTPS. Stop (SIGTERM, SIGINT, or any part failing): HTTPS first, so nobody
-gets half an answer; then ingest, which says goodbye on its connection; then the broker. A part that fails ends the
-whole hub with that error: a supervisor restarts it, and nothing acknowledged is lost.
+Start: broker, then ingest and the leader, then HTTPS. Stop (SIGTERM, SIGINT, or any part failing): HTTPS first, so
+nobody gets half an answer; then ingest, which says goodbye on its connection; then the broker. A part that fails ends
+the whole process with that error: a supervisor restarts it, and nothing acknowledged is lost.
+
+With HTTPS it is ready when that answers; without, when it can hear the devices.
 """
 
 import asyncio
@@ -54,16 +56,25 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What runs. `background`: name and endless coroutine of each part beside HTTPS. `broker`: if it is our own.
-
-    `renew` (blocking) makes our certificates anew when it is time, and tells whether it did.
-    """
+class Web:
+    """What answers HTTPS, and where. `feed` is closed before the open requests are waited for."""
 
     app: FastAPI
     listener: Listener
     feed: TaskFeed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What runs. `background`: name and endless coroutine of each part beside HTTPS. `broker`: if it is our own.
+
+    `connected` is set while ingest hears the devices, and None in a process without ingest. `renew` (blocking) makes
+    our certificates anew when it is time, and tells whether they are other ones than when it was last asked.
+    """
+
+    web: Web | None
     background: Mapping[str, Callable[[], Coroutine[Any, Any, None]]]
+    connected: asyncio.Event | None
     broker: Broker | None
     broker_address: BrokerAddress
     renew: Callable[[], bool]
@@ -71,35 +82,75 @@ class Parts:
 
 
 async def run(parts: Parts, on_ready: Callable[[], None]) -> None:
-    """Until asked to stop. `on_ready` is called once, when HTTPS answers. Raises the `CoveyError` of a failed part."""
-    sock = _listen(parts.listener)
-    server = _Server(_configuration(parts), on_ready)
+    """Until asked to stop. `on_ready` is called once. Raises the `CoveyError` of a failed part."""
     try:
-        async with _broker_running(parts.broker), asyncio.TaskGroup() as group:
-            beside = [group.create_task(work(), name=name) for name, work in parts.background.items()]
-            beside.append(group.create_task(_renew(parts, server.config.ssl), name="certificates"))
-            with _stopping_on_signals(server, parts.feed):
-                await server.serve(sockets=[sock])
-            for task in beside:
-                task.cancel()
+        if parts.web is None:
+            await _run_without_https(parts, on_ready)
+        else:
+            await _run_with_https(parts, parts.web, on_ready)
     except BaseExceptionGroup as failed:
         # Not `except*`: what is raised in one is put into a group again, on some versions of Python.
         known = failed.subgroup(CoveyError)
         if known is None:
             raise
         raise _first(known) from failed
+
+
+async def _run_with_https(parts: Parts, web: Web, on_ready: Callable[[], None]) -> None:
+    sock = _listen(web.listener)
+    server = _Server(_configuration(web), on_ready)
+
+    def stop() -> None:
+        server.force_exit = server.should_exit
+        server.should_exit = True
+        web.feed.close()
+
+    def renewed() -> None:
+        if server.config.ssl is not None:
+            server.config.ssl.load_cert_chain(web.listener.certificate, web.listener.key)
+
+    try:
+        async with _running_beside(parts, renewed):
+            with _on_signals(stop):
+                await server.serve(sockets=[sock])
     finally:
         sock.close()
 
 
-async def _renew(parts: Parts, context: ssl.SSLContext | None) -> None:
+async def _run_without_https(parts: Parts, on_ready: Callable[[], None]) -> None:
+    stopped = asyncio.Event()
+    async with _running_beside(parts, lambda: None):
+        with _on_signals(stopped.set):
+            async with asyncio.TaskGroup() as group:
+                ready = group.create_task(_tell_ready(parts, on_ready), name="ready")
+                await stopped.wait()
+                ready.cancel()
+
+
+async def _tell_ready(parts: Parts, on_ready: Callable[[], None]) -> None:
+    if parts.connected is not None:
+        await parts.connected.wait()
+    on_ready()
+
+
+@asynccontextmanager
+async def _running_beside(parts: Parts, renewed: Callable[[], None]) -> AsyncIterator[None]:
+    """Broker and background while the block runs; `renewed` is called when our certificates are new ones."""
+    async with _broker_running(parts.broker), asyncio.TaskGroup() as group:
+        beside = [group.create_task(work(), name=name) for name, work in parts.background.items()]
+        beside.append(group.create_task(_renew(parts, renewed), name="certificates"))
+        yield
+        for task in beside:
+            task.cancel()
+
+
+async def _renew(parts: Parts, renewed: Callable[[], None]) -> None:
     """A hub that runs for months must not let its own certificates expire. The link reads its own at each connect."""
     while True:
         await asyncio.sleep(parts.renew_interval_s)
         if await asyncio.to_thread(parts.renew):
             logger.info("the hub's certificates were made anew")
-            if context is not None:
-                context.load_cert_chain(parts.listener.certificate, parts.listener.key)
+            renewed()
             if parts.broker is not None:
                 parts.broker.reload()
 
@@ -130,9 +181,9 @@ def _listen(listener: Listener) -> socket.socket:
         ) from error
 
 
-def _configuration(parts: Parts) -> uvicorn.Config:
+def _configuration(web: Web) -> uvicorn.Config:
     config = uvicorn.Config(
-        parts.app,
+        web.app,
         http="h11",  # one implementation everywhere, with bounds on header sizes
         ws="none",
         loop="asyncio",
@@ -140,15 +191,15 @@ def _configuration(parts: Parts) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        ssl_certfile=parts.listener.certificate,
-        ssl_keyfile=parts.listener.key,
-        timeout_graceful_shutdown=parts.listener.shutdown_timeout_s,
+        ssl_certfile=web.listener.certificate,
+        ssl_keyfile=web.listener.key,
+        timeout_graceful_shutdown=web.listener.shutdown_timeout_s,
     )
     try:
         config.load()
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
-            f"{parts.listener.certificate} or its key cannot be used; remove both and start again."
+            f"{web.listener.certificate} or its key cannot be used; remove both and start again."
         ) from error
     if config.ssl is not None:
         config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -187,15 +238,9 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def _stopping_on_signals(server: uvicorn.Server, feed: TaskFeed) -> Generator[None, None, None]:
+def _on_signals(stop: Callable[[], None]) -> Generator[None, None, None]:
     """The first SIGTERM or SIGINT stops in order, the second does not wait for open requests."""
     loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        server.force_exit = server.should_exit
-        server.should_exit = True
-        feed.close()
-
     signals = (signal.SIGTERM, signal.SIGINT)
     for number in signals:
         loop.add_signal_handler(number, stop)

@@ -7,11 +7,13 @@ COVEY_HUB_HOME, else ~/.covey/hub. An unknown key is an error, not a silence. Se
 import os
 import tomllib
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from cloud.devices.presence import PresenceLimits
 from shared.blobs import BLOB_MAX_BYTES
 from shared.enrolment import TenantName
 from shared.errors import ConfigError
@@ -48,6 +50,9 @@ class HubSettings(BaseModel):
         pattern=r"^(mqtts://[A-Za-z0-9._-]+(:[0-9]{1,5})?)?$",
         description="Broker that `serve` uses, mqtts://host:port. `up` starts its own.",
     )
+    mqtt_max_connections: int = Field(
+        default=20_000, ge=10, le=1_000_000, description="Connections that `up` lets its broker take."
+    )
     mosquitto_program: str = Field(default="mosquitto", description="Program that `up` starts as broker.")
     tenant: TenantName = Field(default="main", description="Tenant meant where none is named.")
     trust_domain: str = Field(
@@ -70,6 +75,57 @@ class HubSettings(BaseModel):
     )
     sweep_interval_s: float = Field(
         default=5.0, gt=0, le=3_600, description="How often lapsed leases and deadlines are looked for."
+    )
+    leader_lease_s: float = Field(
+        default=15.0,
+        ge=0.5,
+        le=600,
+        description="After so long another process takes over the periodic jobs of one that died.",
+    )
+    presence_stale_after_s: int = Field(
+        default=300,
+        ge=10,
+        le=604_800,
+        description="A connected device that is silent for so long is `stale`; more than two of its hello intervals.",
+    )
+    presence_lost_after_s: int = Field(
+        default=604_800, ge=60, le=315_360_000, description="A device that is silent for so long is `lost`."
+    )
+    presence_will_grace_s: float = Field(
+        default=5.0,
+        ge=0,
+        le=300,
+        description="How long the broker's word that a connection ended is doubted, while the device may contradict.",
+    )
+    hello_rate_max_per_s: int = Field(
+        default=300,
+        ge=1,
+        le=100_000,
+        description="Hellos a second for which the fleet spreads its own when the hub comes (back).",
+    )
+    ingest_queue_max_messages: int = Field(
+        default=20_000,
+        ge=1,
+        le=10_000_000,
+        description="Messages that wait in each of a worker's three classes; more are dropped, and come again.",
+    )
+    ingest_queue_max_bytes: int = Field(
+        default=67_108_864, ge=131_072, le=17_179_869_184, description="The same in bytes, for each class."
+    )
+    ingest_device_max_messages: int = Field(
+        default=64, ge=8, le=100_000, description="Messages of one device that wait; more of it are dropped."
+    )
+    ingest_group_max_messages: int = Field(
+        default=64, ge=1, le=10_000, description="Messages that share one commit."
+    )
+    ingest_group_max_bytes: int = Field(
+        default=262_144, ge=1, le=67_108_864, description="The same in bytes; one message always fits."
+    )
+    ingest_poll_s: float = Field(
+        default=1.0,
+        ge=0.01,
+        le=60,
+        description="How often a worker looks for orders that nobody told it of, and that are due again.",
     )
     body_max_bytes: int = Field(
         default=524_288, ge=16_384, le=16_777_216, description="Largest HTTP request body; beyond it 413."
@@ -132,6 +188,19 @@ class HubSettings(BaseModel):
         """What the server certificate is for: the public name, and where we listen unless that is everywhere."""
         listening = [host for host in (self.host, self.mqtt_host) if host not in EVERY_ADDRESS]
         return [self.public_host, *listening]
+
+    @property
+    def presence_limits(self) -> PresenceLimits:
+        return PresenceLimits(
+            stale_after=timedelta(seconds=self.presence_stale_after_s),
+            lost_after=timedelta(seconds=self.presence_lost_after_s),
+            will_grace=timedelta(seconds=self.presence_will_grace_s),
+        )
+
+    @property
+    def run_directory(self) -> Path:
+        """Where living processes of this home say what they do and where they listen."""
+        return self.home / "run"
 
     @property
     def admin_token_file(self) -> Path:

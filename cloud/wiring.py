@@ -1,13 +1,15 @@
 """The composition root: from settings to parts that can run. The only place where adapters are chosen and built.
 
-`open_hub` prepares the home directory (lock, identity, admin token, migrated database) and assembles; it closes in
+`open_hub` prepares the home directory (locks, identity, admin token, migrated database) and assembles; it closes in
 reverse order. It does not start anything: `cloud.server.run` does.
 """
 
 import importlib.metadata
+import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
 from typing import Final
@@ -22,75 +24,135 @@ from cloud.devices.routes import device_routes, enrolment_routes
 from cloud.identity import Identity, open_identity
 from cloud.ingest.status import status_messages
 from cloud.ingest.worker import IngestLimits, IngestWorker, filters
-from cloud.private_files import exclusive, make_private_directory, read_private, write_private
+from cloud.leader import Candidate, Job, Leader
+from cloud.ports import Waker
+from cloud.private_files import home_lock, in_turn, make_private_directory, read_private, write_private
+from cloud.roles import Role
 from cloud.schema import migrate
 from cloud.settings import HubSettings
 from cloud.tasks.feed import TaskFeed
+from cloud.tasks.orders import Changes
 from cloud.tasks.routes import task_routes
-from cloud.tasks.service import Changes
 from cloud.tasks.sweep import Sweeper
+from cloud.twins.delivery import salts_of
+from cloud.twins.fanout import Fanout
+from cloud.twins.routes import twin_routes
 from shared.clock import Clock
 from shared.enrolment import BrokerAddress
-from shared.errors import ConfigError
+from shared.errors import ConfigError, UnavailableError
 from shared.ids import EPOCH_BYTES
 from shared.topics import HUB_STATUS
 
+logger = logging.getLogger(__name__)
+
 LOCK_NAME: Final = "hub.lock"
+SETUP_LOCK_NAME: Final = "setup.lock"
 MQTTS_PORT: Final = 8883
 ADMIN_TOKEN_BYTES: Final = 32
 RENEW_INTERVAL_S: Final = 43_200.0
 """How often the hub looks at its own certificates: twice a day, for a change due each two months."""
 CLIENT_ID_RANDOM_BYTES: Final = 8
+HOLDER_RANDOM_BYTES: Final = 8
+LEADER: Final = "leader"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What every part of a process stands on. `address` is where devices find the broker, `reach` where we do."""
+
+    settings: HubSettings
+    role: Role
+    identity: Identity
+    database: Database
+    clock: Clock
+    address: BrokerAddress
+    reach: BrokerAddress
 
 
 @contextmanager
-def open_hub(settings: HubSettings, *, has_own_broker: bool) -> Iterator[server.Parts]:
+def open_hub(settings: HubSettings, role: Role, has_own_broker: bool) -> Iterator[server.Parts]:
     """Blocking. Raises `ConfigError` for what an operator must mend, `UnavailableError` for a database that is away."""
     from cloud.adapters.clock_system import SystemClock
 
     clock = SystemClock()
     make_private_directory(settings.home)
-    with exclusive(settings.home / LOCK_NAME):
-        identity = open_identity(
-            settings.identity_directory,
-            hosts=settings.certificate_hosts,
-            trust_domain=settings.trust_domain,
-            now=clock.now(),
-        )
-        admin_token = open_admin_token(settings.admin_token_file)
-        database = _open_database(settings)
-        try:
-            migrate(database)
-            yield build_hub(
-                settings,
-                identity=identity,
-                admin_token=admin_token,
-                database=database,
-                clock=clock,
-                has_own_broker=has_own_broker,
+    with home_lock(settings.home / LOCK_NAME, is_shared=role is not Role.ALL):
+        address, reach = _broker_addresses(settings, has_own_broker=has_own_broker)
+        # What several processes of a home must not make twice.
+        with in_turn(settings.home / SETUP_LOCK_NAME):
+            identity = open_identity(
+                settings.identity_directory,
+                hosts=settings.certificate_hosts,
+                trust_domain=settings.trust_domain,
+                now=clock.now(),
             )
+            admin_token = open_admin_token(settings.admin_token_file) if role.has_https else None
+            database = _open_database(settings)
+            try:
+                migrate(database)
+            except BaseException:
+                database.close()
+                raise
+        ground = Ground(
+            settings=settings,
+            role=role,
+            identity=identity,
+            database=database,
+            clock=clock,
+            address=address,
+            reach=reach,
+        )
+        try:
+            yield build_hub(ground, admin_token=admin_token, has_own_broker=has_own_broker)
         finally:
             database.close()
 
 
-def build_hub(
-    settings: HubSettings,
-    *,
-    identity: Identity,
-    admin_token: str,
-    database: Database,
-    clock: Clock,
-    has_own_broker: bool,
-) -> server.Parts:
-    """Pure assembly, but for the broker's configuration files."""
+def build_hub(ground: Ground, *, admin_token: str | None, has_own_broker: bool) -> server.Parts:
+    """Pure assembly, but for the broker's configuration files. A process with HTTPS needs the admin token."""
+    settings, database = ground.settings, ground.database
+    feed = TaskFeed(streams_max=settings.event_streams_max)
+    worker = _ingest(ground, feed) if ground.role.has_ingest else None
+    waker = _waker(database)
+    on_ordered = _telling(worker, waker)
+
+    def on_changes(changes: Changes) -> None:
+        on_ordered(changes.orders_for)
+        feed.publish(changes.tasks)
+
+    sweeper = Sweeper(clock=ground.clock, on_changes=on_changes, max_attempts=settings.task_max_attempts)
+    fanout = Fanout(
+        database=database, salt_of=salts_of(ground.identity.signer), clock=ground.clock, on_ordered=on_ordered
+    )
+    jobs = [
+        Job(name="sweep", interval_s=settings.sweep_interval_s, work=sweeper.sweep),
+    ]
+    background = {"leader": _leader(ground, jobs).run, "twins": fanout.run}
+    if worker is not None:
+        background["ingest"] = worker.run
+    if worker is not None and waker is not None:
+        hear = worker.wake_all
+        background["wake"] = lambda: waker.listen(hear)
+    return server.Parts(
+        web=None if admin_token is None else _web(ground, admin_token, feed, on_changes, fanout),
+        background=background,
+        connected=None if worker is None else worker.connected,
+        broker=_own_broker(settings, ground.identity) if has_own_broker else None,
+        broker_address=ground.address,
+        renew=_renewal(ground),
+        renew_interval_s=RENEW_INTERVAL_S,
+    )
+
+
+def _ingest(ground: Ground, feed: TaskFeed) -> IngestWorker:
     from cloud.adapters.link_paho import BrokerAccess, PahoLink, Presence
 
-    address, reach = _broker_addresses(settings, has_own_broker=has_own_broker)
+    settings, identity = ground.settings, ground.identity
     status = status_messages(epoch=secrets.token_bytes(EPOCH_BYTES), signer=identity.signer)
     link = PahoLink(
         broker=BrokerAccess(
-            host=reach.host,
-            port=reach.port,
+            host=ground.reach.host,
+            port=ground.reach.port,
             ca=identity.paths.ca,
             certificate=identity.paths.client,
             key=identity.paths.client_key,
@@ -100,36 +162,35 @@ def build_hub(
         presence=Presence(topic=HUB_STATUS, online=status.online, offline=status.offline),
         reconnect_max_s=settings.reconnect_max_s,
     )
-    feed = TaskFeed(streams_max=settings.event_streams_max)
-    worker = IngestWorker(
-        database=database,
+    return IngestWorker(
+        database=ground.database,
         link=link,
         signer=identity.signer,
-        clock=clock,
+        clock=ground.clock,
         on_tasks_changed=feed.publish,
         limits=IngestLimits(),
     )
 
-    def on_changes(changes: Changes) -> None:
-        for principal in changes.orders_for:
-            worker.wake(principal)
-        feed.publish(changes.tasks)
 
-    sweeper = Sweeper(
-        database=database,
-        clock=clock,
-        on_changes=on_changes,
-        interval_s=settings.sweep_interval_s,
-        max_attempts=settings.task_max_attempts,
-    )
+def _web(
+    ground: Ground,
+    admin_token: str,
+    feed: TaskFeed,
+    on_changes: Callable[[Changes], None],
+    fanout: Fanout,
+) -> server.Web:
+    settings, database, identity, clock = ground.settings, ground.database, ground.identity, ground.clock
     app = create_app(
         version=program_version(),
         admin_token=admin_token,
         body_max_bytes=settings.body_max_bytes,
-        open_routers=[enrolment_routes(database=database, identity=identity, broker=address, clock=clock)],
+        open_routers=[
+            enrolment_routes(database=database, identity=identity, broker=ground.address, clock=clock)
+        ],
         admin_routers=[
             device_routes(database=database, identity=identity, settings=settings, clock=clock),
             task_routes(database=database, clock=clock, settings=settings, feed=feed, on_changes=on_changes),
+            twin_routes(database=database, settings=settings, clock=clock, on_written=fanout.wake),
         ],
     )
     listener = server.Listener(
@@ -139,16 +200,64 @@ def build_hub(
         key=identity.paths.server_key,
         shutdown_timeout_s=settings.shutdown_timeout_s,
     )
-    return server.Parts(
-        app=app,
-        listener=listener,
-        feed=feed,
-        background={"ingest": worker.run, "sweep": sweeper.run},
-        broker=_own_broker(settings, identity) if has_own_broker else None,
-        broker_address=address,
-        renew=lambda: identity.renew(settings.certificate_hosts, now=clock.now()),
-        renew_interval_s=RENEW_INTERVAL_S,
+    return server.Web(app=app, listener=listener, feed=feed)
+
+
+def _leader(ground: Ground, jobs: list[Job]) -> Leader:
+    ttl_s = ground.settings.leader_lease_s
+    candidate = Candidate(
+        ground.database,
+        name=LEADER,
+        holder=f"{ground.role}-{secrets.token_hex(HOLDER_RANDOM_BYTES)}",
+        ttl_s=ttl_s,
+        clock=ground.clock,
     )
+    return Leader(database=ground.database, candidate=candidate, name=LEADER, ttl_s=ttl_s, jobs=jobs)
+
+
+def _waker(database: Database) -> Waker | None:
+    """SQLite has nothing of the kind: its processes find each other's orders by polling."""
+    if database.is_sqlite:
+        return None
+    from cloud.adapters.waker_postgres import PostgresWaker
+
+    return PostgresWaker(database)
+
+
+def _telling(worker: IngestWorker | None, waker: Waker | None) -> Callable[[set[str]], None]:
+    """What is to be called, in a worker thread, when orders for these devices were committed."""
+
+    def tell(principals: set[str]) -> None:
+        if not principals:
+            return
+        if worker is not None:
+            worker.wake_all(principals)
+        if waker is not None:
+            try:
+                waker.tell(principals)
+            except UnavailableError as error:
+                logger.debug("other processes were not told of orders, their poll finds them: %s", error)
+
+    return tell
+
+
+def _renewal(ground: Ground) -> Callable[[], bool]:
+    """Also true when another process of this home has made the certificates anew."""
+    identity, settings = ground.identity, ground.settings
+
+    def certificates() -> tuple[bytes | None, bytes | None]:
+        return read_private(identity.paths.server), read_private(identity.paths.client)
+
+    known = certificates()
+
+    def renew() -> bool:
+        nonlocal known
+        with in_turn(settings.home / SETUP_LOCK_NAME):
+            identity.renew(settings.certificate_hosts, now=ground.clock.now())
+        before, known = known, certificates()
+        return known != before
+
+    return renew
 
 
 def open_admin_token(path: Path) -> str:

@@ -27,6 +27,7 @@ from edge.core.turn import (
 )
 from edge.dispatch import Dispatcher, make_blob
 from edge.ports import (
+    JOURNAL_BOUND,
     Draft,
     EffectView,
     Finished,
@@ -34,6 +35,7 @@ from edge.ports import (
     Journal,
     LanguageModel,
     NodeView,
+    Room,
     TextDelta,
     Work,
 )
@@ -60,7 +62,9 @@ RETRY_AFTER: Final = timedelta(seconds=30)
 """How long a node waits after the model or the store was unavailable."""
 STORE_RETRY_S: Final = 5.0
 CODE_MAX_CHARS: Final = 64
-PASSING_BOUNDS: Final = ("disk", "QUEUE_MAX")
+JOURNAL_FULL: Final = "journal_full"
+"""Why a node that the hub offered is rejected while there is no room for new work: another device may have some."""
+PASSING_BOUNDS: Final = ("disk", "QUEUE_MAX", JOURNAL_BOUND)
 """Bounds that may be free again later; reaching any other ends the node."""
 
 _NO_CODE: Final = re.compile(r"[^a-z0-9_.-]")
@@ -104,6 +108,7 @@ class AgentRunner:
         dispatcher: Dispatcher,
         journal: Journal,
         work: Work,
+        room: Room,
         clock: Clock,
         new_id: Callable[[], str],
         limits: Limits,
@@ -115,6 +120,7 @@ class AgentRunner:
         self._dispatcher = dispatcher
         self._journal = journal
         self._work = work
+        self._room = room
         self._clock = clock
         self._new_id = new_id
         self._limits = limits
@@ -128,6 +134,12 @@ class AgentRunner:
         self._stopping: set[str] = set()
         self._problem = ""
         self._waits_for_store = False
+
+    def reconfigure(self, *, limits: Limits, answer_max_tokens: int, tasks_max_open: int) -> None:
+        """Other bounds from now on: for work that begins, and for answers that are not being given yet."""
+        self._limits = limits
+        self._answer_max_tokens = answer_max_tokens
+        self._tasks_max_open = tasks_max_open
 
     @property
     def problem(self) -> str | None:
@@ -146,8 +158,9 @@ class AgentRunner:
     async def submit(self, goal: str, *, limits: Limits | None = None) -> str:
         """Begin a task on this device; returns its id once it is safe on the disk.
 
-        Raises `CapacityError` if too many tasks are open or the disk is full.
+        Raises `CapacityError` if too many tasks are open, or the journal or the disk is full.
         """
+        await self._room.admit()
         if len(await self._work.open_nodes()) >= self._tasks_max_open:
             raise CapacityError(
                 f"This device already has {self._tasks_max_open} open tasks; wait or cancel some.",
@@ -276,6 +289,10 @@ class AgentRunner:
                 await self._end(node, End(NodeState.CANCELLED, "", node.cancel))
             elif node.deadline is not None and now >= node.deadline and node.state is NodeState.OFFERED:
                 await self._end(node, End(NodeState.EXPIRED, "", "deadline"))
+            elif node.state is NodeState.OFFERED and self._room.is_full:
+                # What was asked for here waits until there is room; what was begun goes on, from a reserve.
+                if node.origin == "hub":
+                    await self._end(node, End(NodeState.REJECTED, "", JOURNAL_FULL))
             elif self._is_due(node, now) and await self._is_ready(node):
                 ready.append(node)
         ready = [node for node in ready if node.task not in self._stopping]

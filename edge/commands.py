@@ -35,7 +35,7 @@ def command_line() -> None:
     """Parse and call. Raises what the commands raise; ends the process where it is the library that wants it."""
     _add_model_commands()
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
     except typer.Abort:
         sys.exit(130)
     except typer.Exit as stop:
@@ -45,6 +45,8 @@ def command_line() -> None:
             error.show()  # type: ignore[attr-defined]  # click's own exceptions, without importing click
             sys.exit(2)
         raise
+    if code:  # of a command that did its work and found something
+        sys.exit(code)
 
 
 def _is_usage_error(error: Exception) -> bool:
@@ -136,10 +138,23 @@ def check(home: Home = None, profile: Profile = None, as_json: Json = False) -> 
     show_settings(settings, origins, as_json=as_json)
 
 
+@app.command()
+def doctor(home: Home = None, profile: Profile = None, as_json: Json = False) -> None:
+    """Look at clock, certificates, broker, disk, store and versions; say what is wrong and the command that mends it.
+
+    Exit code 0 if nothing is wrong (a warning is not), else 1. Works beside the daemon or without it; changes nothing.
+    """
+    from edge.doctor import diagnose, show
+    from edge.wiring import SystemClock, software_version
+
+    findings = diagnose(home=home, profile=profile, clock=SystemClock(), version=software_version())
+    raise typer.Exit(show(findings, as_json=as_json))
+
+
 @journal_app.command("tail")
 def journal_tail(
     home: Home = None,
-    lane: Annotated[str, typer.Option(help="journal or orders.")] = "journal",
+    lane: Annotated[str, typer.Option(help="journal, metrics or orders.")] = "journal",
     count: Annotated[int, typer.Option("-n", "--count", min=1, max=1_000, help="How many records.")] = 20,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Keep showing new records.")] = False,
     as_json: Json = False,

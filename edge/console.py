@@ -8,15 +8,17 @@ import sys
 import time
 import unicodedata
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any, Final, NoReturn, Protocol
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
 
 from edge.agent import AgentRunner, Asked, Ended, Interrupted
+from edge.local_api import HTTP_TIMEOUT_S, api_token, daemon_address, raise_problem, request
 from edge.ports import TextDelta
 from edge.settings import EdgeSettings
+from edge.store_status import describe_store, summarize_lane
 from shared.errors import (
     CapacityError,
     ConfigError,
-    CoveyError,
     ProtocolError,
     RefusedError,
     UnavailableError,
@@ -24,11 +26,9 @@ from shared.errors import (
 from shared.ids import Lane
 from shared.tasks.states import NodeState
 
-HTTP_TIMEOUT_S: Final = 10.0
 INDEX_TIMEOUT_S: Final = 600.0
 FOLLOW_EVERY_S: Final = 0.5
 HISTORY_MAX_TURNS: Final = 20
-_NO_DAEMON: Final = "No covey-edge runs on {home}; start it with `covey-edge run --home {home}`."
 
 
 # --- asking --------------------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ class _RemoteAgent:
                 ) as response,
             ):
                 if response.status_code != httpx.codes.OK:
-                    _raise_problem(response.status_code, await response.aread())
+                    raise_problem(response.status_code, await response.aread())
                 async for line in response.aiter_lines():
                     if text := _delta(line):
                         parts.append(text)
@@ -157,14 +157,14 @@ async def _agent(settings: EdgeSettings, wanted: str | None) -> AsyncIterator[Ag
 
     `wanted` is the model that was asked for by name: a daemon with another one must not answer in its place.
     """
-    address = _address(settings)
+    address = daemon_address(settings)
     if address is not None:
-        running = _call(settings, "GET", "/status")["model"]["name"]
+        running = request(settings, "GET", "/status")["model"]["name"]
         if wanted not in (None, running):
             raise RefusedError(
                 f"The daemon that runs here answers with {running}; stop it, or start it with --model {wanted}."
             )
-        yield _RemoteAgent(address, _token(settings))
+        yield _RemoteAgent(address, api_token(settings))
         return
     from edge.wiring import build_daemon, open_ports
 
@@ -214,11 +214,11 @@ def _print_end(answer: str, *, as_json: bool) -> str:
 
 def show_status(settings: EdgeSettings, *, as_json: bool) -> None:
     """The running daemon's status, or what the store says when none runs."""
-    address = _address(settings)
+    address = daemon_address(settings)
     if address is None:
         status = _stored_status(settings)
     else:
-        status = {"running": True, **_call(settings, "GET", "/status")}
+        status = {"running": True, **request(settings, "GET", "/status")}
     if as_json:
         print(json.dumps(status))
         return
@@ -237,8 +237,11 @@ def show_status(settings: EdgeSettings, *, as_json: bool) -> None:
             ("tasks", f"{status['tasks']['open']} open"),
             ("memory", f"{status['rss_mb']} MB"),
         ]
-    journal = status["journal"]
-    rows.append(("journal", f"{journal['head']} records, {journal['waiting']} not yet at the hub"))
+    if "lanes" in status:
+        rows += [(name, summarize_lane(lane)) for name, lane in status["lanes"].items()]
+    else:
+        journal = status["journal"]
+        rows.append(("journal", f"{journal['head']} records, {journal['waiting']} not yet at the hub"))
     rows += [("problem", f"{issue['part']}: {issue['message']}") for issue in status.get("issues", [])]
     _table(rows)
 
@@ -271,8 +274,8 @@ def _table(rows: Sequence[tuple[str, ...]]) -> None:
 
 def tail(settings: EdgeSettings, *, lane: str, count: int, follow: bool, as_json: bool) -> None:
     """Print the latest records, then with `follow` the new ones until interrupted."""
-    if lane not in (Lane.JOURNAL.value, Lane.ORDERS.value):
-        raise ConfigError("The lane is journal or orders.")
+    if lane not in set(Lane):
+        raise ConfigError(f"The lane is {' or '.join(name.value for name in Lane)}.")
     from edge.api.app import describe
     from shared.log import Entry
 
@@ -319,14 +322,18 @@ def verify_journal(settings: EdgeSettings, *, as_json: bool) -> None:
     with _open_read_only(settings) as db:
         db.execute("BEGIN")
         report = verify(db)
+        tails = [tail for (tail,) in db.execute("SELECT tail_seq FROM lane ORDER BY id")]
     faults = [f"{name}: {fault}" for name, _, fault in report if fault is not None]
     if as_json:
-        print(
-            json.dumps({"lanes": [{"lane": lane, "records": n, "fault": fault} for lane, n, fault in report]})
-        )
+        lanes = [
+            {"lane": name, "records": records, "first": tail, "fault": fault}
+            for (name, records, fault), tail in zip(report, tails, strict=True)
+        ]
+        print(json.dumps({"lanes": lanes}))
     else:
-        for name, records, fault in report:
-            print(f"{name}: {records} records, {'sound' if fault is None else fault}")
+        for (name, records, fault), tail in zip(report, tails, strict=True):
+            held = "" if tail == 1 else f" from {tail} on, what was before is no longer held"
+            print(f"{name}: {records} records, {f'sound{held}' if fault is None else fault}")
     if faults:
         raise ProtocolError(f"The journal is not sound: {'; '.join(faults)}.")
 
@@ -349,20 +356,31 @@ def _open_read_only(settings: EdgeSettings) -> Iterator[sqlite3.Connection]:
 
 
 def _stored_status(settings: EdgeSettings) -> dict[str, Any]:
+    from edge.adapters.store_sqlite.inspection import BYTES_SINCE_VERSION
+    from edge.adapters.store_sqlite.projection import read_conditions
+    from edge.adapters.store_sqlite.retention import read_usage
     from edge.identity import load_identity
 
     identity = load_identity(settings.identity_dir)
     head, acked = 0, 0
+    stored: dict[str, Any] = {}
+    conditions: frozenset[str] = frozenset()
     if settings.store_path.exists():
         with _open_read_only(settings) as db:
             row = db.execute(
                 "SELECT head_seq, acked FROM lane WHERE name = 'journal' ORDER BY id DESC LIMIT 1"
             ).fetchone()
             head, acked = row or (0, 0)
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if version >= BYTES_SINCE_VERSION:
+                stored = describe_store(read_usage(db, datetime.now(tz=UTC)), settings)
+                conditions = read_conditions(db)
     return {
         "running": False,
         "device": None if identity is None else str(identity.principal),
         "journal": {"head": head, "acknowledged": acked, "waiting": head - acked},
+        **stored,
+        "issues": [{"part": "device", "message": f"It stopped with {name}."} for name in sorted(conditions)],
     }
 
 
@@ -373,8 +391,8 @@ async def search_memory(settings: EdgeSettings, query: str, *, limit: int, as_js
     """Search through the running daemon, or in the store itself when none runs."""
     if not query.strip():
         raise RefusedError("Say what to look for: the query is empty.")
-    if _address(settings) is not None:
-        found = _call(
+    if daemon_address(settings) is not None:
+        found = request(
             settings, "GET", "/memory", params={"q": query, "limit": str(limit)}, timeout_s=INDEX_TIMEOUT_S
         )
     else:
@@ -397,8 +415,8 @@ async def search_memory(settings: EdgeSettings, query: str, *, limit: int, as_js
 
 async def rebuild_memory(settings: EdgeSettings) -> None:
     """Rebuild through the running daemon, or directly when none runs."""
-    if _address(settings) is not None:
-        episodes = _call(settings, "POST", "/memory/rebuild", {}, timeout_s=INDEX_TIMEOUT_S)["episodes"]
+    if daemon_address(settings) is not None:
+        episodes = request(settings, "POST", "/memory/rebuild", {}, timeout_s=INDEX_TIMEOUT_S)["episodes"]
     else:
         from edge.wiring import build_daemon, open_ports
 
@@ -412,13 +430,13 @@ async def rebuild_memory(settings: EdgeSettings) -> None:
 
 def set_link(settings: EdgeSettings, *, enabled: bool) -> None:
     """Tell the running daemon to stop or start its link."""
-    _call(settings, "POST", "/link", {"enabled": enabled})
+    request(settings, "POST", "/link", {"enabled": enabled})
     print("The link is on." if enabled else "The link is off; the device works on by itself.")
 
 
 def show_task(settings: EdgeSettings, task: str, *, as_json: bool) -> None:
     """One task of the running daemon."""
-    shown = _call(settings, "GET", f"/tasks/{task}")
+    shown = request(settings, "GET", f"/tasks/{task}")
     if as_json:
         print(json.dumps(shown))
         return
@@ -437,87 +455,11 @@ def show_task(settings: EdgeSettings, task: str, *, as_json: bool) -> None:
 
 def cancel_task(settings: EdgeSettings, task: str) -> None:
     """Cancel a local task."""
-    _call(settings, "POST", f"/tasks/{task}/cancel", {})
+    request(settings, "POST", f"/tasks/{task}/cancel", {})
     print(f"Task {task} is cancelled.")
 
 
 def answer_question(settings: EdgeSettings, task: str, call: int, *, happened: bool) -> None:
     """Answer whether an interrupted effect happened."""
-    _call(settings, "POST", f"/tasks/{task}/answer", {"call": call, "happened": happened})
+    request(settings, "POST", f"/tasks/{task}/answer", {"call": call, "happened": happened})
     print(f"Noted: call {call} of task {task} {'happened' if happened else 'did not happen'}.")
-
-
-# --- the daemon's API ----------------------------------------------------------------------------------------------
-
-
-def _address(settings: EdgeSettings) -> str | None:
-    """The running daemon's address, None if none runs. A file left by a killed daemon does not count."""
-    try:
-        url = str(json.loads(settings.api_address_path.read_text(encoding="utf-8"))["url"])
-    except (OSError, ValueError, KeyError):
-        return None
-    return url if _is_locked(settings) else None
-
-
-def _is_locked(settings: EdgeSettings) -> bool:
-    import fcntl
-
-    try:
-        with settings.store_path.with_suffix(".lock").open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def _token(settings: EdgeSettings) -> str:
-    try:
-        return settings.api_token_path.read_text(encoding="ascii").strip()
-    except OSError as error:
-        raise ConfigError(
-            f"Cannot read {settings.api_token_path}: {error.strerror}; run as the device's user."
-        ) from error
-
-
-def _call(
-    settings: EdgeSettings,
-    method: str,
-    path: str,
-    body: dict[str, Any] | None = None,
-    *,
-    params: dict[str, str] | None = None,
-    timeout_s: float = HTTP_TIMEOUT_S,
-) -> dict[str, Any]:
-    import httpx
-
-    address = _address(settings)
-    if address is None:
-        raise UnavailableError(_NO_DAEMON.format(home=settings.home))
-    try:
-        response = httpx.request(
-            method,
-            address + path,
-            json=body,
-            params=params,
-            headers={"authorization": f"Bearer {_token(settings)}"},
-            timeout=timeout_s,
-            trust_env=False,
-        )
-    except httpx.HTTPError as error:
-        raise UnavailableError(_NO_DAEMON.format(home=settings.home)) from error
-    if response.status_code >= httpx.codes.BAD_REQUEST:
-        _raise_problem(response.status_code, response.content)
-    answer: dict[str, Any] = response.json()
-    return answer
-
-
-def _raise_problem(status: int, body: bytes) -> NoReturn:
-    try:
-        problem = json.loads(body)["error"]
-        message, code = str(problem["message"]), str(problem["code"])
-    except (ValueError, KeyError, TypeError):
-        message, code = f"The daemon answered with status {status}.", "error"
-    kind: type[CoveyError] = UnavailableError if status >= 500 else RefusedError
-    raise kind(message, code=code)

@@ -15,7 +15,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 
@@ -24,14 +24,20 @@ from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.agent import AgentRunner
 from edge.api.app import AGENT_MODEL, Api, build_app
 from edge.identity import Identity
-from edge.ports import Draft, LanguageModel
+from edge.ports import Draft, Journal, LanguageModel
 from edge.recall import Recall
+from edge.retention import Retention
 from edge.settings import EdgeSettings
+from edge.store_status import describe_store
 from edge.sync import Sync
+from edge.telemetry import Telemetry
 from shared.clock import Clock, to_ms
 from shared.errors import CapacityError, ConfigError, CoveyError, UnavailableError
 from shared.ids import Lane
 from shared.records import DeviceStarted, DeviceStopped
+
+if TYPE_CHECKING:  # only devices that export traces pay for it
+    from edge.tracing import Tracer
 
 logger = logging.getLogger(__name__)
 
@@ -56,10 +62,14 @@ class Daemon:
         settings: EdgeSettings,
         database: Database,
         journal: SqliteJournal,
+        observed: Journal,
         model: LanguageModel,
         runner: AgentRunner,
         sync: Sync | None,
         recall: Recall,
+        retention: Retention,
+        telemetry: Telemetry,
+        tracer: "Tracer | None",
         identity: Identity | None,
         clock: Clock,
         new_id: Callable[[], str],
@@ -70,9 +80,13 @@ class Daemon:
         self._settings = settings
         self._database = database
         self._journal = journal
+        self._observed = observed
         self._model = model
         self._sync = sync
         self.recall = recall
+        self.retention = retention
+        self.telemetry = telemetry
+        self._tracer = tracer
         self._identity = identity
         self._clock = clock
         self._new_id = new_id
@@ -106,7 +120,11 @@ class Daemon:
         parts = [
             asyncio.create_task(self._keep("agent", self.runner.run), name="agent"),
             asyncio.create_task(self._serve(listener), name="api"),
+            asyncio.create_task(self._keep("retention", self.retention.run), name="retention"),
+            asyncio.create_task(self._keep("telemetry", self.telemetry.run), name="telemetry"),
         ]
+        if self._tracer is not None:
+            parts.append(asyncio.create_task(self._keep("traces", self._tracer.run), name="traces"))
         if self._sync is not None:
             parts.append(asyncio.create_task(self._keep("link", self._sync.run), name="link"))
         on_ready(url)
@@ -135,13 +153,15 @@ class Daemon:
                 token=self._api_token,
                 runner=self.runner,
                 model=self._model,
-                journal=self._journal,
+                journal=self._observed,
                 log=self._journal,
                 work=self._journal,
+                room=self.retention,
                 recall=self.recall,
                 clock=self._clock,
                 new_id=self._new_id,
                 status=self.status,
+                metrics=self.metrics,
                 set_link=self._set_link,
             )
         )
@@ -159,7 +179,7 @@ class Daemon:
             if sync is not None and sync.is_forked
             else {}
         )
-        issues = {**waiting, **forked, **self._issues}
+        issues = {**waiting, **forked, **self.retention.issues, **self._issues}
         head = 0 if lane is None else lane.head.seq
         acked = 0 if lane is None else lane.acked
         link: dict[str, Any] = {
@@ -182,6 +202,7 @@ class Daemon:
             "rss_mb": _rss_mb(),
             "link": link,
             "journal": {"head": head, "acknowledged": acked, "waiting": head - acked},
+            **describe_store(await self.retention.usage(), self._settings),
             "tasks": {"open": len(nodes), "current": self.runner.current_task},
             "model": {
                 "name": self._model.name,
@@ -191,6 +212,23 @@ class Daemon:
             "sensors": [sensor.name for sensor in self._settings.sensors],
             "issues": [{"part": part, "message": message} for part, message in issues.items()],
         }
+
+    async def metrics(self) -> str:
+        """What Prometheus scrapes."""
+        from edge.api.exposition import exposition  # here, because few devices are scraped
+        from edge.api.metrics import families
+
+        lanes = [await self._journal.lane(name) for name in Lane]
+        return exposition(
+            families(
+                status=await self.status(),
+                lanes=[lane for lane in lanes if lane is not None],
+                latest=self.telemetry.latest,
+                counts=self.telemetry.counts,
+                tokens=self.telemetry.tokens,
+                spans=None if self._tracer is None else self._tracer.counts,
+            )
+        )
 
     # --- parts ---
 
@@ -294,7 +332,7 @@ def _read_flags(db: Any) -> tuple[bool, bool]:
     rows = dict(
         db.execute("SELECT key, value FROM meta WHERE key IN (?, ?)", (META_CLEAN, META_PAUSED)).fetchall()
     )
-    is_first = db.execute("SELECT 1 FROM record LIMIT 1").fetchone() is None
+    is_first = db.execute("SELECT 1 FROM lane WHERE head_seq > 0").fetchone() is None
     return is_first or META_CLEAN in rows, bool(rows.get(META_PAUSED, False))
 
 

@@ -7,16 +7,20 @@ same contract test. Implementations raise only `shared.errors`.
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from shared.blobs import Blob, BlobRef
 from shared.ids import Lane, LaneId
 from shared.log import Head
 from shared.messages import Batch
-from shared.records import ForeignCause, JournalRecord
+from shared.records import ForeignCause, JournalRecord, MetricsRecord
 from shared.replication import Parcel
 from shared.tasks.limits import Limits
 from shared.tasks.states import NodeState
+from shared.twin import Document
+
+if TYPE_CHECKING:  # only devices that export traces pay for it
+    from shared.traces import Span
 
 Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length"]
@@ -94,7 +98,7 @@ class LanguageModel(Protocol):
 class Draft:
     """A record to append, with the blobs that it names first."""
 
-    record: JournalRecord
+    record: JournalRecord | MetricsRecord
     blobs: tuple[Blob, ...] = ()
 
 
@@ -177,12 +181,19 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneState:
-    """One of the device's logs: its identity, where it stands, and what the other side has committed."""
+    """One of the device's logs: its identity, where it stands, and what the other side has committed.
+
+    `tail`: the first sequence that is held. `stored_bytes`: records and content held; `waiting_bytes`: of these, what
+    the other side has not committed. `forked_at`: the other side's history parts from ours after it.
+    """
 
     id: LaneId
     tail: int
     head: Head
     acked: int
+    stored_bytes: int = 0
+    waiting_bytes: int = 0
+    forked_at: int | None = None
 
 
 class Outbox(Protocol):
@@ -192,21 +203,194 @@ class Outbox(Protocol):
         """The current epoch of a lane, or None if it has none yet (orders before the first batch)."""
         ...
 
-    async def parcels(self, name: Lane, first_seq: int, max_records: int) -> tuple[bytes, tuple[Parcel, ...]]:
-        """The chain hash before `first_seq`, and what to send from there: at least one parcel, about one batch.
+    async def parcels(self, name: Lane, first_seq: int, max_records: int) -> tuple[Head, tuple[Parcel, ...]]:
+        """The position before `first_seq`, and what to send from there, about one batch; nothing beyond the head.
 
-        What it returns is on the disk (rule P14).
+        What it returns is on the disk (rule P14). Raises `UnavailableError` if the records were shed meanwhile.
         """
         ...
 
-    async def hash_at(self, name: Lane, seq: int) -> bytes | None: ...
+    async def hash_at(self, name: Lane, seq: int) -> bytes | None:
+        """The chain hash at `seq`; None where nothing is held."""
+        ...
 
     async def acknowledged(self, name: Lane, upto: int) -> None:
-        """The hub has committed up to `upto`."""
+        """The hub has committed up to `upto`, and no more."""
+        ...
+
+    async def forked(self, name: Lane, seq: int | None) -> None:
+        """The hub holds another history after `seq` (None: no longer); remembered over restarts."""
+        ...
+
+    async def branch(self, name: Lane, common: Head) -> None:
+        """Go on under a new epoch after `common`, which the hub holds under the old one (rule P21)."""
         ...
 
     async def receive(self, batch: Batch) -> Reading:
         """Append an orders batch and apply it; durable on return."""
+        ...
+
+
+# --- settings
+# ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredSettings:
+    """The hub's last order about the device's settings, and where it stands."""
+
+    revision: int
+    document: Document
+    order: ForeignCause
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedSettings:
+    """What the hub was told last, all in all: in the journal `epoch`, and as of an order of the orders log
+    `order_epoch`."""
+
+    revision: int
+    document: Document
+    refused: Mapping[str, str]
+    epoch: bytes
+    order_epoch: bytes | None
+    at: datetime
+
+
+class SettingsStore(Protocol):
+    """The settings as the logs have them."""
+
+    async def settings(self) -> tuple[DesiredSettings | None, ReportedSettings | None]: ...
+
+    async def lane(self, name: Lane) -> LaneState | None: ...
+
+
+# --- retention -----------------------------------------------------------------------------------------------------
+
+JOURNAL_BOUND: Final = "journal_max_bytes"
+"""The bound of a `CapacityError` that says that the journal is full."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneUsage:
+    """What a log holds, `tail` to `head`. `key` tells the epochs of a lane apart.
+
+    `oldest_at`: when record `tail` was made. `shed`: how many records were dropped before they were acknowledged.
+    """
+
+    key: int
+    name: Lane
+    tail: int
+    head: int
+    acked: int
+    stored_bytes: int
+    waiting_bytes: int
+    shed: int
+    oldest_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreUsage:
+    """The store by the disk it takes. `metrics_bytes`: that lane; `journal_bytes`: everything else that is in use.
+
+    `free_bytes` of `file_bytes` are to be used again. Of the nodes whose records are trimmed, `ended` may be settled
+    now, `deferred` the hub may still offer again, and of `episodes` only goal and result are left.
+    """
+
+    lanes: tuple[LaneUsage, ...]
+    journal_bytes: int
+    metrics_bytes: int
+    file_bytes: int
+    free_bytes: int
+    ended: int
+    deferred: int
+    episodes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrimLane:
+    """Drop a segment of the lane's oldest records, none beyond `upto`.
+
+    It ends when `free_bytes` are free (None: when it is a whole segment), and at what was not made before `before`.
+    `is_pressed`: ended work goes with its records even if the hub may offer it again.
+    """
+
+    key: int
+    name: Lane
+    upto: int
+    before: datetime | None = None
+    free_bytes: int | None = None
+    is_pressed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SettleEnded:
+    """Of nodes that ended, and whose records are gone, leave goal and result, or nothing if they did not succeed."""
+
+    is_pressed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetEpisodes:
+    """Drop the oldest `count` of what `SettleEnded` left, or as many as one transaction takes."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShrinkFile:
+    """Give up to `free_bytes` of unused pages back to the file system."""
+
+    free_bytes: int
+
+
+RetentionStep = TrimLane | SettleEnded | ForgetEpisodes | ShrinkFile
+
+
+class RetentionStore(Protocol):
+    """The store as retention sees it."""
+
+    @property
+    def journal_bytes(self) -> int:
+        """As of the last change; costs nothing."""
+        ...
+
+    @property
+    def metrics_bytes(self) -> int: ...
+
+    async def usage(self, now: datetime) -> StoreUsage: ...
+
+    async def perform(self, step: RetentionStep, now: datetime) -> bool:
+        """One short transaction; False if there was nothing to do."""
+        ...
+
+
+class Ballast(Protocol):
+    """Room on the disk that is kept for a bad day, when the store could not be opened without."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why it is not there although it should be."""
+        ...
+
+    def release(self) -> bool:
+        """Give the room up; False if there was none to give."""
+        ...
+
+    def restore(self) -> None:
+        """Take the room again if there is enough. Blocks; tells through `problem` if it could not."""
+        ...
+
+
+class Room(Protocol):
+    """Whether the device may take new work."""
+
+    @property
+    def is_full(self) -> bool: ...
+
+    async def admit(self) -> None:
+        """Returns if there is room. Raises `CapacityError` (bound `JOURNAL_BOUND`) if the journal is full."""
         ...
 
 
@@ -296,3 +480,39 @@ class VectorIndex(Protocol):
         ...
 
     async def clear(self) -> None: ...
+
+
+# --- telemetry -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One quantity, read once. `name` is a series' (`shared.records.Name`), `unit` at most 16 characters."""
+
+    name: str
+    unit: str
+    value: float
+
+
+class Board(Protocol):
+    """What the operating system tells about the board and this process."""
+
+    def measure(self) -> tuple[Measurement, ...]:
+        """What there is to tell: a board without thermometers leaves out the temperature.
+
+        Blocks for as long as reading a few small files takes.
+        """
+        ...
+
+
+class Traces(Protocol):
+    """Where finished spans go. Never waits and never fails: what cannot be delivered is dropped and counted."""
+
+    def offer(self, spans: "Sequence[Span]") -> None:
+        """Hand over. May be called from any thread."""
+        ...
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Spans `exported` and `dropped` since the start."""
+        ...

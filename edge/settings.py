@@ -19,6 +19,8 @@ from shared.errors import ConfigError
 HOME_VARIABLE: Final = "COVEY_EDGE_HOME"
 MODELS_VARIABLE: Final = "COVEY_MODELS_DIR"
 SETTINGS_FILE: Final = "edge.toml"
+DEFAULT_ORIGIN: Final = "default"
+PROFILE_ORIGIN: Final = "profile "
 _PROFILE_FOLDERS: Final = (
     Path(__file__).parent / "profiles",
     Path(__file__).parent.parent / "firmware-configs",
@@ -40,6 +42,32 @@ class SensorSettings(BaseModel):
     unit: Annotated[str, Field(max_length=16)] = ""
     low: float | None = None
     high: float | None = None
+    deadband: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+
+
+RUN_TIME_SETTINGS: Final = (
+    "log_level",
+    "answer_max_tokens",
+    "task_turns",
+    "task_tool_calls",
+    "task_output_tokens",
+    "task_wall_s",
+    "tasks_max_open",
+    "model_idle_unload_s",
+    "hello_timeout_s",
+    "hello_interval_s",
+    "journal_max_bytes",
+    "journal_keep_bytes",
+    "journal_keep_s",
+    "episodes_keep",
+    "metrics_max_bytes",
+    "metrics_keep_s",
+    "telemetry",
+    "telemetry_sample_s",
+    "telemetry_window_s",
+    "telemetry_interval_s",
+)
+"""What a hub may set, and what takes effect while the device runs. The others belong to the board or to its owner."""
 
 
 class EdgeSettings(BaseModel):
@@ -75,6 +103,21 @@ class EdgeSettings(BaseModel):
     hello_interval_s: Annotated[float, Field(ge=5, le=86_400)] = 120.0
     ping_interval_s: Annotated[int, Field(ge=5, le=3_600)] = 30
     reconnect_max_s: Annotated[float, Field(ge=0.1, le=86_400)] = CAP_S
+    journal_max_bytes: Annotated[int, Field(ge=1_048_576, le=2**40)] = 536_870_912
+    journal_reserve_bytes: Annotated[int, Field(ge=262_144, le=2**40)] = 16_777_216
+    journal_keep_bytes: Annotated[int, Field(ge=0, le=2**40)] = 134_217_728
+    journal_keep_s: Annotated[int, Field(ge=0, le=3_153_600_000)] = 2_592_000
+    episodes_keep: Annotated[int, Field(ge=0, le=1_000_000)] = 1_000
+    metrics_max_bytes: Annotated[int, Field(ge=65_536, le=2**40)] = 67_108_864
+    metrics_keep_s: Annotated[int, Field(ge=0, le=3_153_600_000)] = 7_776_000
+    retention_interval_s: Annotated[float, Field(ge=0.1, le=86_400)] = 60.0
+    ballast_bytes: Annotated[int, Field(ge=0, le=2**30)] = 1_048_576
+    telemetry: Literal["on", "off"] = "on"
+    telemetry_sample_s: Annotated[float, Field(ge=0.1, le=3_600)] = 10.0
+    telemetry_window_s: Annotated[float, Field(ge=0.1, le=86_400)] = 60.0
+    telemetry_interval_s: Annotated[float, Field(ge=0.1, le=86_400)] = 600.0
+    otlp_url: Annotated[str, Field(pattern=r"^https?://[^\s/]+[^\s]*$")] | None = None
+    otlp_content: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     sensors: tuple[SensorSettings, ...] = ()
 
@@ -95,6 +138,10 @@ class EdgeSettings(BaseModel):
         if twice := [name for name in names if names.count(name) > 1]:
             raise PydanticCustomError("twice", "two sensors are called {name}", {"name": twice[0]})
         return sensors
+
+    @property
+    def ballast_path(self) -> Path:
+        return self.home / "ballast"
 
     @property
     def store_path(self) -> Path:
@@ -126,11 +173,11 @@ def load_settings(
     values: dict[str, Any] = {"home": home, "models_dir": default_models_dir()}
     origins = {
         "home": "command line or environment",
-        "models_dir": "environment" if MODELS_VARIABLE in os.environ else "default",
+        "models_dir": "environment" if MODELS_VARIABLE in os.environ else DEFAULT_ORIGIN,
     }
     if profile is not None:
         path = _profile_path(profile)
-        _overlay(values, origins, _read(path), origin=f"profile {profile}", base=path.parent)
+        _overlay(values, origins, _read(path), origin=f"{PROFILE_ORIGIN}{profile}", base=path.parent)
     file = home / SETTINGS_FILE
     if file.exists():
         _overlay(values, origins, _read(file), origin=str(file), base=home)
@@ -147,7 +194,16 @@ def load_settings(
         else:
             message = f"The setting {key!r} is wrong ({origin}): {first['msg']}."
         raise ConfigError(message) from error
-    return settings, {name: origins.get(name, "default") for name in EdgeSettings.model_fields}
+    return settings, {name: origins.get(name, DEFAULT_ORIGIN) for name in EdgeSettings.model_fields}
+
+
+def fixed_locally(origins: Mapping[str, str]) -> frozenset[str]:
+    """Settings that somebody fixed on this very device: by `edge.toml` or the command line, not by a profile."""
+    return frozenset(
+        name
+        for name, origin in origins.items()
+        if origin != DEFAULT_ORIGIN and not origin.startswith(PROFILE_ORIGIN)
+    )
 
 
 def default_models_dir() -> Path:

@@ -21,6 +21,7 @@ from shared.errors import CapacityError, CoveyError, UnavailableError
 from shared.gate import Accepted, Expected, Rejected, Session, admit
 from shared.ids import EVERYONE, HUB, UPWARD, Lane
 from shared.keys import Signer, TrustView
+from shared.log import Head
 from shared.messages import (
     BATCH_MAX_RECORDS,
     NONCE_BYTES,
@@ -39,7 +40,6 @@ from shared.replication import (
     Appended,
     Forget,
     Linked,
-    Phase,
     Relink,
     ReportFork,
     Send,
@@ -47,6 +47,7 @@ from shared.replication import (
     SenderState,
     Sent,
     Tick,
+    Trimmed,
     Unlinked,
     pack,
     step,
@@ -149,6 +150,7 @@ class Sync:
         self._last_ack_at: datetime | None = None
         self._refused: dict[str, int] = {}
         self._are_orders_forked = False
+        self._is_forked: dict[Lane, bool] = {}
         self._is_paused = False
         self._pause_changed = asyncio.Event()
         self._appended = asyncio.Event()
@@ -176,14 +178,18 @@ class Sync:
             last_hello_at=self._last_hello_at,
             last_ack_at=self._last_ack_at,
             waiting=0 if journal is None else journal.head - journal.acked,
-            is_forked=self._are_orders_forked
-            or any(sender.phase is Phase.FORKED for sender in self._senders.values()),
+            is_forked=self._are_orders_forked or any(self._is_forked.values()),
             refused=dict(self._refused),
         )
 
     def appended(self) -> None:
         """Something was committed to the store."""
         self._appended.set()
+
+    def reconfigure(self, *, hello_timeout_s: float, hello_interval_s: float) -> None:
+        """Other times from now on."""
+        self._hello_timeout = timedelta(seconds=hello_timeout_s)
+        self._hello_interval = timedelta(seconds=hello_interval_s)
 
     def pause(self, paused: bool) -> None:
         """Stop or start the link; work goes on without it."""
@@ -262,6 +268,7 @@ class Sync:
                     with self._bearing():
                         lane = await self._outbox.lane(name)
                         if lane is not None:
+                            await self._feed(name, Trimmed(lane.tail))
                             await self._feed(name, Appended(lane.head.seq))
 
     async def _tick(self) -> None:
@@ -392,8 +399,12 @@ class Sync:
         self._last_hello_at = self._clock.now()
         self._detail = "in sync with the hub"
         cursors = {cursor.lane: cursor for cursor in ack.cursors}
+        closed = {(cursor.lane, cursor.epoch): cursor for cursor in ack.closed}
         for name in list(self._senders):
             lane = await self._outbox.lane(name)
+            if lane is not None and (common := closed.get((name.value, lane.id.epoch))) is not None:
+                await self._branch(lane, common)
+                lane = await self._outbox.lane(name)
             if lane is None:
                 continue
             cursor = cursors.get(name.value)
@@ -403,11 +414,38 @@ class Sync:
             else:
                 own = await self._outbox.hash_at(name, cursor.upto)
                 event = Linked(upto=cursor.upto, hash=cursor.hash, own_hash=own, credit=ack.credit)
+            await self._feed(name, Trimmed(lane.tail))
             await self._feed(name, Appended(lane.head.seq))
             await self._feed(name, event)
+            if self._is_forked.get(name) and not self._senders[name].is_diverged:
+                self._is_forked[name] = False
+                await self._outbox.forked(name, None)
         if not was_linked:
             logger.info("linked: the hub answered")
             self._on_linked(True)
+
+    async def _branch(self, lane: LaneState, closed: Cursor) -> None:
+        """An operator resolved a fork: the hub takes nothing more under the old epoch, what it lacks under a new one.
+
+        What both have is what the hub acknowledged, or found equal when the histories parted: whichever is further.
+        """
+        name = lane.id.lane
+        common = Head(lane.acked, await self._outbox.hash_at(name, lane.acked) or b"")
+        if closed.upto > common.seq or not common.hash:
+            own = await self._outbox.hash_at(name, closed.upto)
+            if own == closed.hash:
+                common = Head(closed.upto, own)
+        if not common.hash:
+            self._detail = f"nothing of {name} is known to be common with the hub; an operator must decide"
+            raise UnavailableError(self._detail)
+        logger.warning(
+            "%s goes on under a new epoch after %d: an operator resolved its fork", name, common.seq
+        )
+        await self._outbox.branch(name, common)
+        branched = await self._outbox.lane(name)
+        assert branched is not None
+        self._senders[name] = SenderState(head=branched.head.seq, tail=branched.tail)
+        self._in_flight.pop(name, None)
 
     async def _on_ack(self, name: Lane, payload: bytes) -> None:
         ack = self._admit_in_session(Ack, payload)
@@ -471,7 +509,8 @@ class Sync:
         for name in UPWARD:
             lane = await self._outbox.lane(name)
             if lane is not None:
-                self._senders[name] = SenderState(head=lane.head.seq, acked=lane.acked)
+                self._senders[name] = SenderState(head=lane.head.seq, tail=lane.tail, acked=lane.acked)
+                self._is_forked[name] = lane.forked_at is not None
 
     async def _feed(self, name: Lane, event: SenderEvent) -> None:
         """Give `event` to the lane's sender and perform what it asks for, in order."""
@@ -479,8 +518,8 @@ class Sync:
         # Forgetting has time; meanwhile the hub works on the next batch.
         for effect in sorted(effects, key=lambda effect: isinstance(effect, Forget)):
             match effect:
-                case Send(first_seq, max_records):
-                    await self._send(name, first_seq, max_records)
+                case Send():
+                    await self._send(name, effect)
                 case Forget(upto):
                     await self._outbox.acknowledged(name, upto)
                 case Relink():
@@ -489,29 +528,24 @@ class Sync:
                     self._hellos = 0
                     await self._say_hello()
                 case ReportFork(seq):
-                    logger.error("lane %s is forked at %d: the hub holds another history", name, seq)
+                    logger.error("lane %s is forked after %d: the hub holds another history", name, seq)
                     self._detail = "the hub holds another history of this device; an operator must decide"
-                    if not (isinstance(event, Acknowledged) and event.status == "fork"):
-                        await self._show_fork(name, seq)
+                    self._is_forked[name] = True
+                    await self._outbox.forked(name, seq)
                 case _:
                     assert_never(effect)
 
-    async def _show_fork(self, name: Lane, seq: int) -> None:
-        """Send the record at which the histories part: only a signed batch lets the hub see the fork too (rule P13)."""
-        lane = await self._outbox.lane(name)
-        if lane is not None and lane.head.seq:
-            await self._send(name, max(lane.tail, min(seq, lane.head.seq), 1), 1)
-
-    async def _send(self, name: Lane, first_seq: int, max_records: int) -> None:
-        packed = await self._packed_ahead(name, first_seq, max_records)
+    async def _send(self, name: Lane, send: Send) -> None:
+        packed = await self._packed_ahead(name, send)
         if packed is None:
-            packed = await self._pack(name, first_seq, max_records)
+            packed = await self._pack(name, send)
         if packed is None:
             return
         self._senders[name], _ = step(self._senders[name], Sent(packed.last_seq), self._clock.now())
         self._in_flight[name] = packed
         await self._link.publish(device_topic(self._principal, batch_channel(name)), packed.message)
-        self._pack_ahead(name, packed.last_seq + 1)
+        if not send.is_fork:
+            self._pack_ahead(name, packed.last_seq + 1)
 
     def _pack_ahead(self, name: Lane, first_seq: int) -> None:
         """Begin to pack what will be sent when the batch in flight is acknowledged."""
@@ -522,37 +556,39 @@ class Sync:
         if name in self._ahead:
             self._ahead.pop(name)[1].cancel()
         task = asyncio.create_task(
-            self._pack_quietly(name, first_seq, min(sender.credit, BATCH_MAX_RECORDS)),
+            self._pack_quietly(name, Send(first_seq, min(sender.credit, BATCH_MAX_RECORDS))),
             name=f"sync[pack {name}]",
         )
         self._ahead[name] = (first_seq, task)
 
-    async def _packed_ahead(self, name: Lane, first_seq: int, max_records: int) -> _Packed | None:
+    async def _packed_ahead(self, name: Lane, send: Send) -> _Packed | None:
         """What was packed ahead, if it is what is to be sent now."""
-        if name not in self._ahead or self._ahead[name][0] != first_seq:
+        if name not in self._ahead or self._ahead[name][0] != send.first_seq:
             return None
         packed = await self._ahead.pop(name)[1]
         if packed is None or self._session is None or packed.session != self._session.id:
             return None
+        if send.missing_from or send.is_fork:
+            return None
         # The hub's window would take a counter that is further back for a replay.
         is_fresh = self._counter - packed.counter < gate.REPLAY_WINDOW
-        return packed if is_fresh and packed.last_seq - first_seq < max_records else None
+        return packed if is_fresh and packed.last_seq - send.first_seq < send.max_records else None
 
-    async def _pack_quietly(self, name: Lane, first_seq: int, max_records: int) -> _Packed | None:
+    async def _pack_quietly(self, name: Lane, send: Send) -> _Packed | None:
         """Whoever needs the batch packs it anew and meets the same error, then with somebody to hear it."""
         try:
-            return await self._pack(name, first_seq, max_records)
+            return await self._pack(name, send)
         except CoveyError:
             return None
 
-    async def _pack(self, name: Lane, first_seq: int, max_records: int) -> _Packed | None:
+    async def _pack(self, name: Lane, send: Send) -> _Packed | None:
         """Read, pack and seal a batch for the present session."""
         session = self._session
         lane = await self._outbox.lane(name)
         if lane is None or session is None:
             return None
-        count = min(max_records, self._room.get(name, BATCH_MAX_RECORDS))
-        before, parcels = await self._outbox.parcels(name, first_seq, count)
+        count = min(send.max_records, self._room.get(name, BATCH_MAX_RECORDS))
+        before, parcels = await self._outbox.parcels(name, send.first_seq, count)
         self._counter += 1
         counter = self._counter
         message, last_seq = await asyncio.get_running_loop().run_in_executor(
@@ -561,19 +597,24 @@ class Sync:
                 lane.id,
                 before,
                 parcels,
+                latest=lane.head.seq,
+                waiting_bytes=lane.waiting_bytes,
+                missing_from=send.missing_from,
+                is_fork=send.is_fork,
                 signer=self._signer,
                 close=lambda batch: self._close(batch, gate.message_id(session.id, counter)),
             ),
         )
-        fitting = (last_seq - first_seq + 1) * gate.MESSAGE_MAX_BYTES / len(message)
-        self._room[name] = max(1, min(BATCH_MAX_RECORDS, int(fitting * ROOM_MARGIN)))
+        if parcels:
+            fitting = (last_seq - before.seq) * gate.MESSAGE_MAX_BYTES / len(message)
+            self._room[name] = max(1, min(BATCH_MAX_RECORDS, int(fitting * ROOM_MARGIN)))
         return _Packed(
             session=session.id,
             counter=counter,
             epoch=lane.id.epoch,
-            first_seq=first_seq,
+            first_seq=before.seq + 1,
             last_seq=last_seq,
-            last_hash=parcels[last_seq - first_seq].entry.hash,
+            last_hash=parcels[last_seq - before.seq - 1].entry.hash if parcels else before.hash,
             message=message,
         )
 
@@ -618,7 +659,12 @@ def subscriptions(principal: str) -> tuple[str, ...]:
 
 def _lane_head(lane: LaneState) -> LaneHead:
     return LaneHead(
-        lane=lane.id.lane.value, epoch=lane.id.epoch, tail=lane.tail, head=lane.head.seq, hash=lane.head.hash
+        lane=lane.id.lane.value,
+        epoch=lane.id.epoch,
+        tail=lane.tail,
+        head=lane.head.seq,
+        hash=lane.head.hash,
+        waiting_bytes=lane.waiting_bytes,
     )
 
 

@@ -1,31 +1,51 @@
 """The composition root: the only place where adapters are chosen and built."""
 
+import asyncio
+import logging
 import os
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
 
+from edge.adapters.ballast_file import BallastFile
+from edge.adapters.board_procfs import ProcfsBoard
 from edge.adapters.index_chroma import ChromaIndex
 from edge.adapters.store_sqlite.database import Database, open_database
-from edge.adapters.store_sqlite.journal import SqliteJournal
+from edge.adapters.store_sqlite.journal import UNENROLLED, SqliteJournal, append_records
+from edge.adapters.store_sqlite.projection import read_conditions
+from edge.adapters.store_sqlite.retention import SqliteRetention
 from edge.agent import AgentRunner
+from edge.core.retention import RetentionLimits
 from edge.daemon import Daemon
 from edge.dispatch import Dispatcher
 from edge.identity import Identity, load_identity
 from edge.models.installed import InstalledEmbedder, InstalledLlama
 from edge.models.native import share_processors
-from edge.ports import LanguageModel, Link, TextEmbedder, VectorIndex
+from edge.observed import ObservedJournal
+from edge.ports import Ballast, Board, LanguageModel, Link, TextEmbedder, Traces, VectorIndex
 from edge.recall import Recall
+from edge.retention import Pace, Retention
 from edge.settings import EdgeSettings
 from edge.sync import Sync, subscriptions, will
+from edge.telemetry import Schedule, Sensor, Telemetry
 from edge.tools import Tool, builtin_tools
+from edge.tools.read_sensor import read_value
 from shared.clock import Clock
-from shared.errors import ConfigError
+from shared.errors import CapacityError, ConfigError
 from shared.ids import ID_RANDOM_BYTES, id_from_random
 from shared.tasks.limits import Limits
+
+if TYPE_CHECKING:
+    from edge.adapters.traces_otlp import OtlpTraces
+    from edge.tracing import Tracer
+
+logger = logging.getLogger(__name__)
 
 API_TOKEN_BYTES = 32
 CLIENT_ID_RANDOM_BYTES = 8
@@ -51,6 +71,9 @@ class Ports:
     tools: Sequence[Tool]
     embedder: TextEmbedder | None
     index: VectorIndex | None
+    board: Board
+    ballast: Ballast
+    traces: Traces | None
     api_token: str
 
 
@@ -64,7 +87,8 @@ async def open_ports(settings: EdgeSettings, *, with_link: bool = True) -> Async
     share_processors()  # before any thread starts: it sets an environment variable for llama.cpp's threads
     clock = SystemClock()
     identity = load_identity(settings.identity_dir)
-    database = open_database(settings.store_path)
+    ballast = BallastFile(settings.ballast_path, settings.ballast_bytes)
+    database = _open_store(settings, ballast)
     try:
         journal = (
             SqliteJournal(database)
@@ -74,6 +98,7 @@ async def open_ports(settings: EdgeSettings, *, with_link: bool = True) -> Async
         model = build_model(settings)
         embedder = InstalledEmbedder(settings.models_dir) if settings.index == "on" else None
         index = ChromaIndex(settings.home / "index") if settings.index == "on" else None
+        traces = _build_traces(settings)
         try:
             yield Ports(
                 database=database,
@@ -85,9 +110,14 @@ async def open_ports(settings: EdgeSettings, *, with_link: bool = True) -> Async
                 tools=builtin_tools(settings.sensors, clock),
                 embedder=embedder,
                 index=index,
+                board=ProcfsBoard(disk=settings.home),
+                ballast=ballast,
+                traces=traces,
                 api_token=load_api_token(settings.api_token_path),
             )
         finally:
+            if traces is not None:
+                await asyncio.to_thread(traces.close)
             await model.close()
             if embedder is not None:
                 await embedder.close()
@@ -99,13 +129,20 @@ async def open_ports(settings: EdgeSettings, *, with_link: bool = True) -> Async
 
 def build_daemon(settings: EdgeSettings, ports: Ports) -> Daemon:
     """Pure assembly."""
-    dispatcher = Dispatcher(tools=ports.tools, journal=ports.journal, clock=ports.clock)
+    telemetry = build_telemetry(settings, ports)
+    tracer = build_tracer(settings, ports)
+    observed = ObservedJournal(
+        ports.journal, [telemetry.witness, *(() if tracer is None else (tracer.witness,))]
+    )
+    dispatcher = Dispatcher(tools=ports.tools, journal=observed, clock=ports.clock)
+    retention = build_retention(settings, ports)
     runner = AgentRunner(
         device="this device" if ports.identity is None else ports.identity.principal.device,
         model=ports.model,
         dispatcher=dispatcher,
-        journal=ports.journal,
+        journal=observed,
         work=ports.journal,
+        room=retention,
         clock=ports.clock,
         new_id=new_id,
         limits=Limits(
@@ -118,6 +155,9 @@ def build_daemon(settings: EdgeSettings, ports: Ports) -> Daemon:
         tasks_max_open=settings.tasks_max_open,
     )
     ports.journal.on_change(runner.changed)
+    ports.journal.on_change(retention.changed)
+    ports.journal.on_acknowledged(retention.acknowledged)
+    retention.on_room(runner.changed)
     sync: Sync | None = None
     if ports.link is not None and ports.identity is not None:
         sync = Sync(
@@ -133,19 +173,98 @@ def build_daemon(settings: EdgeSettings, ports: Ports) -> Daemon:
             on_orders=runner.changed,
         )
         ports.journal.on_change(sync.appended)
+        retention.on_trimmed(sync.appended)
     return Daemon(
         settings=settings,
         database=ports.database,
         journal=ports.journal,
+        observed=observed,
         model=ports.model,
         runner=runner,
         sync=sync,
         recall=Recall(episodes=ports.journal, embedder=ports.embedder, index=ports.index),
+        retention=retention,
+        telemetry=telemetry,
+        tracer=tracer,
         identity=ports.identity,
         clock=ports.clock,
         new_id=new_id,
         api_token=ports.api_token,
         version=software_version(),
+    )
+
+
+def build_retention(settings: EdgeSettings, ports: Ports) -> Retention:
+    """The store's limits, and who keeps them. From here on the journal takes nothing beyond its reserve."""
+    return Retention(
+        store=SqliteRetention(
+            ports.database,
+            ports.journal.gauge,
+            append_records,
+            hard_max_bytes=settings.journal_max_bytes + settings.journal_reserve_bytes,
+        ),
+        journal=ports.journal,
+        ballast=ports.ballast,
+        clock=ports.clock,
+        monotonic=monotonic,
+        limits=RetentionLimits(
+            journal_bytes=settings.journal_max_bytes,
+            reserve_bytes=settings.journal_reserve_bytes,
+            history_bytes=min(settings.journal_keep_bytes, settings.journal_max_bytes),
+            history_age=timedelta(seconds=settings.journal_keep_s),
+            episodes=settings.episodes_keep,
+            metrics_bytes=settings.metrics_max_bytes,
+            metrics_age=timedelta(seconds=settings.metrics_keep_s),
+        ),
+        pace=Pace(interval_s=settings.retention_interval_s),
+        conditions=ports.database.read_blocking(read_conditions),
+    )
+
+
+def build_telemetry(settings: EdgeSettings, ports: Ports) -> Telemetry:
+    """Metrics of the board, the sensors, the queues and the model."""
+    return Telemetry(
+        board=ports.board,
+        sensors=[
+            Sensor(
+                name=sensor.name,
+                unit=sensor.unit,
+                interval_s=sensor.interval_s,
+                deadband=sensor.deadband,
+                read=partial(read_value, sensor),
+            )
+            for sensor in settings.sensors
+        ],
+        queues=ports.journal,
+        log=ports.journal,
+        clock=ports.clock,
+        schedule=Schedule(
+            is_on=settings.telemetry == "on",
+            sample_s=settings.telemetry_sample_s,
+            window_s=settings.telemetry_window_s,
+            heartbeat_s=settings.telemetry_interval_s,
+        ),
+    )
+
+
+def build_tracer(settings: EdgeSettings, ports: Ports) -> "Tracer | None":
+    """Traces of the work, if somebody collects them."""
+    if ports.traces is None:
+        return None
+    from edge.tracing import Tracer  # here, because most devices export no traces
+    from shared.traces import Performer
+
+    principal = None if ports.identity is None else ports.identity.principal
+    return Tracer(
+        traces=ports.traces,
+        log=ports.journal,
+        journal=ports.journal,
+        work=ports.journal,
+        performer=Performer(
+            name="covey" if principal is None else principal.device,
+            id=UNENROLLED if principal is None else str(principal),
+        ),
+        with_content=settings.otlp_content,
     )
 
 
@@ -183,6 +302,17 @@ def prepare_home(settings: EdgeSettings) -> None:
         settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise ConfigError(f"Cannot make {settings.home}: {error.strerror}; choose another --home.") from error
+
+
+def _open_store(settings: EdgeSettings, ballast: Ballast) -> Database:
+    """The store; on a full disk with the room that was kept for that."""
+    try:
+        return open_database(settings.store_path)
+    except CapacityError:
+        if not ballast.release():
+            raise
+        logger.warning("the disk is full: the store is opened with the reserve that was kept for that")
+        return open_database(settings.store_path)
 
 
 def load_api_token(path: Path) -> str:
@@ -224,6 +354,14 @@ def software_version() -> str:
         return version("covey")
     except PackageNotFoundError:
         return "0+source"
+
+
+def _build_traces(settings: EdgeSettings) -> "OtlpTraces | None":
+    if settings.otlp_url is None:
+        return None
+    from edge.adapters.traces_otlp import OtlpTraces
+
+    return OtlpTraces(url=settings.otlp_url, version=software_version())
 
 
 def _build_link(settings: EdgeSettings, identity: Identity) -> Link:

@@ -36,6 +36,7 @@ SECRET_BYTES: Final = 32
 CSR_MAX_CHARS: Final = 8_192
 ENROL_PATH: Final = "/v1/enroll"
 CA_PATH: Final = "/v1/ca"
+HEALTH_PATH: Final = "/v1/health"
 
 _PROOF_CONTEXT: Final = b"covey/1/enroll"
 

@@ -3,12 +3,15 @@
     CoveyError
       ProtocolError        the peer broke the contract           never retry
       RefusedError         the peer understood and said no       never retry unchanged
+        ConflictError      somebody else changed it meanwhile    look at `current`, decide anew
       UnavailableError     network, broker, disk busy            retry with backoff
       CapacityError        one of our bounds was reached         shed or wait; the bound is an attribute
       ConfigError          the operator must act                 stop with exit code 78
 
 The message is one sentence a person can act on; context lives in attributes. Errors do not log, print or exit.
 """
+
+from collections.abc import Mapping
 
 
 class CoveyError(Exception):
@@ -32,6 +35,16 @@ class RefusedError(CoveyError):
     """The peer understood and said no. Do not retry unchanged."""
 
     code = "refused"
+
+
+class ConflictError(RefusedError):
+    """What was to be changed is not what the caller had seen. `current` is what it is now, as JSON values."""
+
+    code = "conflict"
+
+    def __init__(self, message: str, *, current: Mapping[str, object], code: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.current = current
 
 
 class UnavailableError(CoveyError):

@@ -1,8 +1,9 @@
 """What travels inside envelopes: four messages of replication and two of presence (rules P7, P9, P14, P17, P18)."""
 
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from shared.blobs import Blob
 from shared.clock import MAX_MS
@@ -13,6 +14,7 @@ NONCE_BYTES: Final = 16
 SESSION_BYTES: Final = 16
 BATCH_MAX_RECORDS: Final = 4_000
 MAX_CREDIT: Final = 1_000_000
+SPREAD_MAX_MS: Final = 300_000
 
 Hash = Annotated[bytes, Field(min_length=32, max_length=32)]
 Epoch = Annotated[bytes, Field(min_length=EPOCH_BYTES, max_length=EPOCH_BYTES)]
@@ -31,7 +33,7 @@ class Payload(BaseModel):
 
 
 class LaneHead(BaseModel):
-    """What a writer has: the first sequence it still holds, its head, and the head's hash."""
+    """What a writer has: the first sequence it still holds, its head, the head's hash, and the bytes that wait."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
@@ -40,6 +42,7 @@ class LaneHead(BaseModel):
     tail: Annotated[int, Field(ge=1, le=2**63 - 1)]
     head: SeqOrZero
     hash: Hash
+    waiting_bytes: SeqOrZero = 0
 
 
 class Cursor(BaseModel):
@@ -66,7 +69,11 @@ class Hello(Payload):
 
 
 class HelloAck(Payload):
-    """The hub answers: the device's nonce back, the session to use from now on, its own heads and cursors."""
+    """The hub answers: the device's nonce back, the session to use from now on, its own heads and cursors.
+
+    `closed`: of the announced logs those that take nothing more, each with the position up to which the hub knows it to
+    be common. The device goes on under a new epoch from there (rule P21).
+    """
 
     content_type: ClassVar[str] = "application/vnd.covey.hello-ack+cbor"
 
@@ -76,6 +83,7 @@ class HelloAck(Payload):
     credit: Annotated[int, Field(ge=0, le=MAX_CREDIT)]
     heads: Annotated[tuple[LaneHead, ...], Field(max_length=8, strict=False)]
     cursors: Annotated[tuple[Cursor, ...], Field(max_length=8, strict=False)]
+    closed: Annotated[tuple[Cursor, ...], Field(max_length=8, strict=False)] = ()
 
 
 class Batch(Payload):
@@ -83,6 +91,11 @@ class Batch(Payload):
 
     `head` is the chain hash after the last record. `seal` is the writer's signature over that position
     (`shared.replication.seal_input`): it stays verifiable from the log alone when the envelope is long gone.
+
+    `latest` and `waiting_bytes` tell how far the writer is ahead: its durable head, and the bytes of records and
+    content that wait. `missing_from`, if not 0: the writer no longer holds the records from there to `first_seq`
+    (rule P19); then there may be no records. `is_fork`: the reader's cursor was not the writer's history, and this
+    shows where they part.
     """
 
     content_type: ClassVar[str] = "application/vnd.covey.batch+cbor"
@@ -93,8 +106,21 @@ class Batch(Payload):
     prev_hash: Hash
     head: Hash
     seal: Annotated[bytes, Field(min_length=SIGNATURE_BYTES, max_length=SIGNATURE_BYTES)]
-    records: Annotated[tuple[bytes, ...], Field(min_length=1, max_length=BATCH_MAX_RECORDS, strict=False)]
+    latest: SeqOrZero
+    records: Annotated[tuple[bytes, ...], Field(max_length=BATCH_MAX_RECORDS, strict=False)]
     blobs: Annotated[tuple[Blob, ...], Field(max_length=2 * BATCH_MAX_RECORDS, strict=False)] = ()
+    waiting_bytes: SeqOrZero = 0
+    missing_from: SeqOrZero = 0
+    is_fork: bool = False
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        before, last = self.first_seq - 1, self.first_seq - 1 + len(self.records)
+        if self.latest < last or self.missing_from > before:
+            raise PydanticCustomError("positions", "the batch's positions contradict each other")
+        if not self.records and not (self.missing_from or self.is_fork):
+            raise PydanticCustomError("empty", "a batch without records says that some are missing")
+        return self
 
 
 class Ack(Payload):
@@ -124,9 +150,10 @@ class DeviceState(Payload):
 
 
 class HubStatus(Payload):
-    """Whether the hub is there. The will says no."""
+    """Whether the hub is there. The will says no. Devices that hear it come spread their hellos over `spread_ms`."""
 
     content_type: ClassVar[str] = "application/vnd.covey.hub+cbor"
 
     online: bool
     epoch: Epoch
+    spread_ms: Annotated[int, Field(ge=0, le=SPREAD_MAX_MS)] = 0

@@ -26,6 +26,9 @@ from shared.tasks.states import BY_VALUE, NodeState
 RECORD_MAX_BYTES: Final = 16_384
 MAX_CAUSES: Final = 64
 MAX_LABELS: Final = 32
+MAX_SERIES: Final = 96
+"""Of a window: at its longest names they fit a record."""
+MAX_REFUSED: Final = 32
 MAX_SEQ: Final = 2**63 - 1
 
 Seq = Annotated[int, Field(ge=1, le=MAX_SEQ)]
@@ -37,6 +40,9 @@ Millis = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 NewId = Annotated[str, Field(pattern=ID_PATTERN)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,127}$")]
 Code = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+Reading = Annotated[float, Field(allow_inf_nan=False)]
+UnitName = Annotated[str, Field(pattern=r"^[A-Za-z0-9%°µΩ²³/·._-]{0,16}$")]
+RefusedPath = Annotated[tuple[Name, Code], Field(strict=False)]
 Epoch = Annotated[bytes, Field(min_length=EPOCH_BYTES, max_length=EPOCH_BYTES)]
 
 
@@ -186,6 +192,69 @@ class QuestionAnswered(NodeBody):
     happened: bool
 
 
+class DeviceCondition(RecordBody):
+    """Something about the device that people should know began or ended, e.g. `journal_full` or `disk_full`."""
+
+    kind: Literal["device.condition"] = "device.condition"
+    condition: Code
+    is_active: bool
+
+
+class TwinReported(RecordBody):
+    """What of its settings the device runs, as the difference to its last report.
+
+    `revision`: the desired revision that it has taken up. `patch`: a JSON merge patch (RFC 7396) against what it
+    reported last; with `is_whole` against nothing. `refused`: paths that it could not take up, each with the
+    reason's code.
+    """
+
+    kind: Literal["twin.reported"] = "twin.reported"
+    revision: Count
+    patch: BlobRef
+    is_whole: bool = False
+    refused: Annotated[tuple[RefusedPath, ...], Field(max_length=MAX_REFUSED, strict=False)] = ()
+
+    def blob_refs(self) -> tuple[BlobRef, ...]:
+        return (self.patch,)
+
+
+# --- the device's metrics ------------------------------------------------------------------------------------------
+
+
+class Series(BaseModel):
+    """One quantity within one window: how often it was read, and what was read."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    name: Name
+    unit: UnitName = ""
+    count: Annotated[int, Field(ge=1, le=MAX_SEQ)]
+    min: Reading
+    max: Reading
+    mean: Reading
+    last: Reading
+
+
+class MetricsWindow(RecordBody):
+    """What was measured in the `span_ms` before `at_ms`. Series that did not change are left out until they are due."""
+
+    kind: Literal["metrics.window"] = "metrics.window"
+    span_ms: Annotated[int, Field(ge=1, le=86_400_000)]
+    series: Annotated[tuple[Series, ...], Field(min_length=1, max_length=MAX_SERIES, strict=False)]
+
+
+class MetricsShed(RecordBody):
+    """The tombstone of metrics that made room before the hub had them: `count` records, from `first` to `last`.
+
+    If an older tombstone was among them, its range is within this one's, and its count in this one's.
+    """
+
+    kind: Literal["metrics.shed"] = "metrics.shed"
+    first: Seq
+    last: Seq
+    count: Annotated[int, Field(ge=1, le=MAX_SEQ)]
+
+
 # --- the hub's orders ----------------------------------------------------------------------------------------------
 
 
@@ -218,6 +287,17 @@ class QuestionReplied(NodeBody):
     happened: bool
 
 
+class TwinDesired(RecordBody):
+    """The settings that the device shall run, whole: JSON in `document`. Only the latest counts."""
+
+    kind: Literal["twin.desired"] = "twin.desired"
+    revision: Count
+    document: BlobRef
+
+    def blob_refs(self) -> tuple[BlobRef, ...]:
+        return (self.document,)
+
+
 JournalRecord = (
     DeviceStarted
     | DeviceStopped
@@ -228,9 +308,12 @@ JournalRecord = (
     | ToolResult
     | QuestionAsked
     | QuestionAnswered
+    | DeviceCondition
+    | TwinReported
 )
-OrderRecord = TaskOffered | TaskCancelled | QuestionReplied
-Record = JournalRecord | OrderRecord
+MetricsRecord = MetricsWindow | MetricsShed
+OrderRecord = TaskOffered | TaskCancelled | QuestionReplied | TwinDesired
+Record = JournalRecord | MetricsRecord | OrderRecord
 
 _UNPRINTABLE: Final = re.compile(r"[^ -~]")
 _ADAPTER: Final[TypeAdapter[Record]] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])

@@ -10,6 +10,8 @@ from shared.ids import UPWARD, Lane, Principal
 ROOT: Final = "covey/1"
 HUB_STATUS: Final = f"{ROOT}/hub"
 DEVICES: Final = f"{ROOT}/d"
+HUB_PROBE: Final = f"{HUB_STATUS}/probe"
+"""Like `probe_topic`, under the hub's name."""
 
 
 class Channel(StrEnum):
@@ -62,6 +64,11 @@ class DeviceTopic:
 def device_topic(principal: str, channel: Channel) -> str:
     """The topic of one channel of one device."""
     return f"{DEVICES}/{principal}/{channel.value}"
+
+
+def probe_topic(principal: str) -> str:
+    """Where nobody speaks or listens: a doctor finds out there what the broker allows, and nothing comes of it."""
+    return f"{DEVICES}/{principal}/probe"
 
 
 def every_device(channel: Channel, *, share: str | None = None) -> str:

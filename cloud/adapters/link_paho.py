@@ -104,6 +104,11 @@ class PahoLink:
         self._presence = presence
         self._reconnect_max_s = reconnect_max_s
         self._connection: _Connection | None = None
+        self._connected = asyncio.Event()
+
+    @property
+    def connected(self) -> asyncio.Event:
+        return self._connected
 
     async def run(self, deliver: Deliver) -> None:
         backoff = Backoff(cap_s=self._reconnect_max_s)
@@ -158,8 +163,10 @@ class PahoLink:
                 return
             logger.info("connected to the broker at %s:%d", self._broker.host, self._broker.port)
             self._connection = connection
+            self._connected.set()
             await ended
         finally:
+            self._connected.clear()
             up.cancel()
             ended.cancel()
 

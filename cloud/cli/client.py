@@ -3,7 +3,7 @@
 import json
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -12,6 +12,7 @@ import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from cloud.errors import Problem, error_from_status
+from cloud.private_files import announcements
 from cloud.settings import HubSettings, find_home
 from shared.errors import ConfigError, ProtocolError, RefusedError, UnavailableError
 
@@ -136,12 +137,12 @@ class HubClient:
 
 
 def _local_url(home: Path) -> str:
-    """Where the hub of this home listens: as it said when it started, else as its settings say."""
-    try:
-        url = json.loads((home / "address.json").read_text(encoding="utf-8"))["url"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return HubSettings.load(home, {}).local_url
-    return str(url)
+    """Where a process of this home listens: as it said when it started, else as its settings say."""
+    settings = HubSettings.load(home, {})
+    for said in announcements(settings.run_directory):
+        with suppress(ValueError, KeyError, TypeError):
+            return str(json.loads(said)["url"])  # a process without HTTPS says none
+    return settings.local_url
 
 
 def _read(path: Path, what: str, option: str) -> str:

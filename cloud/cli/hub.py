@@ -1,4 +1,4 @@
-"""`covey-hub up` and `covey-hub serve`: run the hub in the foreground."""
+"""`covey-hub up` and `covey-hub serve`: run the hub, or one process of it, in the foreground."""
 
 import asyncio
 import json
@@ -6,18 +6,18 @@ import logging
 import os
 import queue
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from logging.handlers import QueueHandler, QueueListener
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cloud.cli.options import AsJson, common, home
-from cloud.private_files import write_private
+from cloud.private_files import announced
+from cloud.roles import Role
 from cloud.settings import HubSettings
+from shared.enrolment import BrokerAddress
 
-ADDRESS_FILE = "address.json"
 LOG_QUEUE_MAX_LINES = 10_000
 
 Port = Annotated[int | None, typer.Option(min=1, max=65_535, help="Port of the HTTPS API (8443).")]
@@ -51,19 +51,23 @@ def up(
         "mqtt_host": mqtt_host,
         "database_url": database_url,
     }
-    _run(context, flags, has_own_broker=True, as_json=as_json)
+    _run(context, flags, role=Role.ALL, has_own_broker=True, as_json=as_json)
 
 
 def serve(
     context: typer.Context,
     mqtt_url: Annotated[str | None, typer.Option(help="The broker: mqtts://HOST:PORT.")] = None,
+    role: Annotated[
+        Role,
+        typer.Option(help="all, or api (HTTPS only) or ingest (no HTTPS): several of each share the work."),
+    ] = Role.ALL,
     port: Port = None,
     host: Host = None,
     public_host: PublicHost = None,
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run the hub on a broker that is there already, until Ctrl-C."""
+    """Run the hub, or one of its processes, on a broker that is there already, until Ctrl-C."""
     flags = {
         "mqtt_url": mqtt_url,
         "port": port,
@@ -71,41 +75,47 @@ def serve(
         "public_host": public_host,
         "database_url": database_url,
     }
-    _run(context, flags, has_own_broker=False, as_json=as_json)
+    _run(context, flags, role=role, has_own_broker=False, as_json=as_json)
 
 
-def _run(context: typer.Context, flags: dict[str, Any], *, has_own_broker: bool, as_json: bool) -> None:
+def _run(
+    context: typer.Context, flags: dict[str, Any], *, role: Role, has_own_broker: bool, as_json: bool
+) -> None:
     # Only these two commands need the server's libraries; the others start much faster without them.
     from cloud import server
 
     settings = HubSettings.load(home(context), flags)
     os.umask(0o077)  # whatever a library creates, databases too, is for this account alone
-    address_file = settings.home / ADDRESS_FILE
     open_hub = common(context).open_hub
-    with _logging(common(context).log_level), open_hub(settings, has_own_broker) as parts:
+    with (
+        _logging(common(context).log_level),
+        open_hub(settings, role, has_own_broker) as parts,
+        ExitStack() as stack,
+    ):
 
         def ready() -> None:
-            broker = f"mqtts://{parts.broker_address.host}:{parts.broker_address.port}"
-            facts = {
-                "url": settings.local_url,
-                "public_url": settings.url,
-                "broker": broker,
-                "pid": os.getpid(),
-            }
-            write_private(address_file, json.dumps(facts).encode())
+            facts = _facts(settings, role, parts.broker_address)
+            file = settings.run_directory / f"{role}-{os.getpid()}.json"
+            stack.enter_context(announced(file, json.dumps(facts).encode()))
             if as_json:
-                typer.echo(json.dumps({"event": "ready", "home": str(settings.home), **facts}))
+                typer.echo(json.dumps({"event": "ready", **facts}))
             else:
-                typer.echo(f"covey-hub: ready {settings.local_url} (broker {broker}, home {settings.home})")
+                what = facts.get("url", f"role {role}")
+                typer.echo(f"covey-hub: ready {what} (broker {facts['broker']}, home {settings.home})")
 
-        try:
-            asyncio.run(server.run(parts, ready))
-        finally:
-            _forget(address_file)
+        asyncio.run(server.run(parts, ready))
 
 
-def _forget(path: Path) -> None:
-    path.unlink(missing_ok=True)
+def _facts(settings: HubSettings, role: Role, broker: BrokerAddress) -> dict[str, object]:
+    """What a process says of itself when it is ready, to whoever has started it and to the commands of its home."""
+    addresses = {"url": settings.local_url, "public_url": settings.url} if role.has_https else {}
+    return {
+        "home": str(settings.home),
+        "role": role.value,
+        "pid": os.getpid(),
+        "broker": f"mqtts://{broker.host}:{broker.port}",
+        **addresses,
+    }
 
 
 @contextmanager

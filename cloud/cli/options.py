@@ -13,14 +13,15 @@ from cloud.cli.client import Connection
 from shared.errors import ConfigError
 
 if TYPE_CHECKING:  # the server's libraries are loaded only by the commands that run a hub
+    from cloud.roles import Role
     from cloud.server import Parts
     from cloud.settings import HubSettings
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Labels = Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="May be repeated.")]
 
-OpenHub = Callable[["HubSettings", bool], AbstractContextManager["Parts"]]
-"""Open a hub in its home; the second argument tells whether it has its own broker."""
+OpenHub = Callable[["HubSettings", "Role", bool], AbstractContextManager["Parts"]]
+"""Open a process of a hub in its home; the last argument tells whether it has its own broker."""
 
 _DURATION: Final = re.compile(r"([0-9]{1,9})([smhd]?)")
 _UNIT_S: Final = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}

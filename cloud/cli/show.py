@@ -113,7 +113,7 @@ def device(view: DeviceView) -> RenderableType:
             lane.epoch[:8],
             str(lane.head_seq),
             "" if lane.acked is None else str(lane.acked),
-            "" if lane.lag is None else str(lane.lag),
+            str(lane.lag),
             fork or lane.phase or "",
         )
     parts: list[RenderableType] = [facts, lanes]
@@ -128,6 +128,19 @@ def device(view: DeviceView) -> RenderableType:
             _row(letters, letter.lane, str(letter.seq), letter.reason, _when(letter.at))
         parts.append(letters)
     return Group(*parts)
+
+
+def rows(columns: Sequence[str], cells: Iterable[Sequence[str]]) -> Table:
+    """A plain table of text."""
+    found = _table(*columns)
+    for row in cells:
+        _row(found, *row)
+    return found
+
+
+def moment(instant: datetime | None) -> str:
+    """Local time, to the second; empty for never."""
+    return _when(instant)
 
 
 def tasks(rows: Iterable[TaskSummary]) -> Table:

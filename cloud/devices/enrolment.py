@@ -49,6 +49,8 @@ def enrol(
         certificate_not_after=certificate.not_after,
         labels=token.labels,
         enrolled_at=now,
+        site=token.labels.get("site"),
+        group=token.labels.get("group"),
     )
     session.add(device)
     token.used_by = str(principal)

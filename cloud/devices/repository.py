@@ -21,6 +21,12 @@ def find_device(session: Session, principal: str) -> Device:
     return device
 
 
+def lock_device(session: Session, principal: str) -> Device:
+    """As `find_device`, locked until the transaction ends: nobody appends to the device's logs meanwhile."""
+    find_device(session, principal)
+    return session.exec(select(Device).where(Device.principal == principal).with_for_update()).one()
+
+
 def page(session: Session, *, tenant: str | None, after: str, limit: int) -> Sequence[Device]:
     """Devices in the order of their principals, from behind `after`."""
     query = select(Device).where(Device.principal > after).order_by(col(Device.principal)).limit(limit)

@@ -82,15 +82,20 @@ class DeviceSummary(ApiModel):
 
 
 class LaneView(ApiModel):
-    """`lag`: records of `orders` that the device has not acknowledged; of a lane that the device writes the hub cannot
-    know how many it has not seen, so null."""
+    """`lag`: records that the reader does not have: of `orders` what the device has not acknowledged; of the
+    device's own logs what it said at `writer_at` that it is ahead, with `waiting_bytes`. `close_reason`: why the
+    log takes nothing more."""
 
     lane: str
     epoch: str
     head_seq: int
     head_hash: str
     acked: int | None
-    lag: int | None
+    lag: int
+    waiting_bytes: int
+    writer_at: datetime | None
+    tail_seq: int
+    close_reason: str | None
     phase: str | None
     forked_at_seq: int | None
     created_at: datetime
@@ -154,6 +159,7 @@ class LaneVerification(ApiModel):
     lane: str
     epoch: str
     records: int
+    missing: int
     head_seq: int
     seals: int
     sealed_upto: int

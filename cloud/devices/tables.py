@@ -18,8 +18,13 @@ class DeviceStatus(StrEnum):
 
 
 class Device(SQLModel, table=True):
-    """An enrolled device. Four facts of presence are four different things and are kept apart: the broker's word on its
-    connection (`broker_*`), its last hello, its last acknowledgement, its last record."""
+    """An enrolled device. Four facts of presence are four different things and are kept apart: the broker's word on
+    its connection (`broker_*`), its last hello, its last acknowledgement, its last record.
+
+    `died_at`: the broker says that the connection ended, and that is not believed yet (`cloud.devices.presence`).
+    `site` and `group` are the labels of these names, for desired settings and for queries. `conditions`: what the
+    device says about itself, by code, since when.
+    """
 
     principal: str = Field(primary_key=True, max_length=64)
     tenant: str = Field(index=True, max_length=24)
@@ -36,9 +41,15 @@ class Device(SQLModel, table=True):
     broker_connection: bytes | None = Field(default=None, sa_column=Column(LargeBinary(16)))
     broker_online: bool = False
     broker_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    died_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     last_hello_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     last_ack_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     last_record_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    site: str | None = Field(default=None, index=True, max_length=64)
+    group: str | None = Field(default=None, index=True, max_length=64)
+    conditions: dict[str, int] = Field(
+        default_factory=dict, sa_column=Column(JSON, nullable=False, server_default="{}")
+    )
 
 
 class DeviceSession(SQLModel, table=True):
@@ -78,3 +89,14 @@ class Refusal(SQLModel, table=True):
     reason: str = Field(primary_key=True, max_length=32)
     count: int = 0
     last_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class HubHearing(SQLModel, table=True):
+    """When the hub listens to its devices (`cloud.devices.presence.Hearing`); one row, kept by the ingest workers."""
+
+    __tablename__ = "hub_hearing"
+
+    id: int = Field(default=1, primary_key=True)
+    since: datetime = Field(sa_type=UtcDateTime)
+    gone_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    heard_at: datetime = Field(sa_type=UtcDateTime)

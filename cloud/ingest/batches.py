@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from cloud.devices.tables import Device, DeviceSession
-from cloud.ingest import orders
+from cloud.ingest import histories, orders
 from cloud.ingest.applied import Applied
 from cloud.ingest.projections import project
-from cloud.ingest.turn import FORK_REASON, Turn
+from cloud.ingest.turn import FORK_REASON, RESTORED_REASON, Turn
 from cloud.journal import repository
 from cloud.journal.tables import LaneRow
 from shared.blobs import Blob
@@ -19,7 +19,7 @@ from shared.ids import Lane, LaneId
 from shared.log import Head, start
 from shared.messages import Ack, Batch
 from shared.records import Poison, Record, parse_records
-from shared.replication import Broken, Extend, Fork, Gap, receive, seal_input
+from shared.replication import Agreed, Broken, Extend, Fork, Gap, receive, seal_input
 from shared.topics import ack_channel
 
 logger = logging.getLogger(__name__)
@@ -27,8 +27,6 @@ logger = logging.getLogger(__name__)
 AckStatus = Literal["ok", "gap", "fork"]
 
 POISON_KIND: Final = "?"
-LANE_EPOCHS_MAX: Final = 64
-"""Epochs of one lane of one device. Each is a store made anew; a device that needs more is not well."""
 
 
 def take(turn: Turn, device: Device, via: DeviceSession, *, lane: Lane, batch: Batch) -> None:
@@ -45,37 +43,39 @@ def take(turn: Turn, device: Device, via: DeviceSession, *, lane: Lane, batch: B
     if row is not None and row.forked_at_seq is not None:
         _acknowledge_fork(turn, via, row, row.forked_at_seq)
         return
+    last = Head(batch.first_seq - 1 + len(batch.records), batch.head)
+    key = turn.key_of(device)
     match receive(ours, batch, lambda seq: _hash_at(turn, row, ours, seq)):
         case Broken():
             turn.refuse(principal, "broken_batch")
+        case _ if not key.verifies(batch.seal, seal_input(lane_id, last)):
+            turn.refuse(principal, "bad_seal")
         case Gap(wanted):
             logger.info("%s: the %s batch begins beyond what is held; %d is wanted", principal, lane, wanted)
             turn.counts["gaps"] += 1
             _acknowledge(turn, via, lane_id, ours, status="gap")
-        case Fork(seq):
-            _on_fork(turn, device, via, row=row, lane=lane_id, seq=seq)
+        case Agreed(upto):
+            _acknowledge(turn, via, lane_id, upto)
+        case Fork(seq, is_behind):
+            reason = RESTORED_REASON if is_behind else FORK_REASON
+            row = histories.stop(turn, device, row, lane_id, seq, reason)
+            _acknowledge_fork(turn, via, row, seq)
+        case Extend() as new if not new.records and new.missing is None:
+            turn.counts["duplicate_batches"] += 1
+            if row is not None:
+                _note_writer(turn, row, batch, taken=0)
+            orders.on_history_sound(turn, device, lane)
+            _acknowledge(turn, via, lane_id, ours)
         case Extend() as new:
-            last = Head(batch.first_seq + len(batch.records) - 1, batch.head)
-            key = turn.key_of(device)
-            if not key.verifies(batch.seal, seal_input(lane_id, last)):
-                turn.refuse(principal, "bad_seal")
+            grown = histories.grow(turn, device, epochs, row, lane_id, batch, new.missing)
+            if grown.forked_at_seq is not None:
+                _acknowledge_fork(turn, via, grown, grown.forked_at_seq)
                 return
-            if not new.records:
-                turn.counts["duplicate_batches"] += 1
-                _acknowledge(turn, via, lane_id, ours)
-                return
-            if row is None:
-                if len(epochs) >= LANE_EPOCHS_MAX:
-                    turn.refuse(principal, "too_many_epochs")
-                    return
-                if epochs:
-                    logger.warning("%s writes a new %s log: its store was made anew", principal, lane)
-                    if lane is Lane.JOURNAL:
-                        orders.begin_anew(turn, device)
-                row = turn.begin_lane(lane_id)
-            _append(turn, device, row, new, batch.blobs)
-            repository.insert_seal(turn.session, row=row, seq=last.seq, kid=key.kid, seal=batch.seal)
-            _acknowledge(turn, via, lane_id, repository.head_of(row))
+            taken = _append(turn, device, grown, new, batch.blobs) if new.records else 0
+            repository.insert_seal(turn.session, row=grown, seq=last.seq, kid=key.kid, seal=batch.seal)
+            _note_writer(turn, grown, batch, taken=taken)
+            orders.on_history_sound(turn, device, lane)
+            _acknowledge(turn, via, lane_id, repository.head_of(grown))
 
 
 def _hash_at(turn: Turn, row: LaneRow | None, ours: Head, seq: int) -> bytes | None:
@@ -84,7 +84,15 @@ def _hash_at(turn: Turn, row: LaneRow | None, ours: Head, seq: int) -> bytes | N
     return repository.hash_at(turn.session, row, seq)
 
 
-def _append(turn: Turn, device: Device, row: LaneRow, new: Extend, blobs: Sequence[Blob]) -> None:
+def _note_writer(turn: Turn, row: LaneRow, batch: Batch, *, taken: int) -> None:
+    """How far the device is ahead of us, in its own signed words, less what this batch brought."""
+    row.writer_head = max(batch.latest, row.head_seq)
+    row.writer_bytes = max(0, batch.waiting_bytes - taken)
+    row.writer_at = turn.now
+
+
+def _append(turn: Turn, device: Device, row: LaneRow, new: Extend, blobs: Sequence[Blob]) -> int:
+    """Store and project; returns the bytes that were taken."""
     key, first = repository.key_of(row), row.head_seq + 1
     parsed = parse_records(new.records)
     values: list[repository.RecordValues] = [
@@ -99,6 +107,7 @@ def _append(turn: Turn, device: Device, row: LaneRow, new: Extend, blobs: Sequen
     if blobs:
         _store_named(turn, device.principal, parsed, blobs)
     row.head_seq, row.head_hash = values[-1][1], values[-1][2]
+    row.last_at_ms = values[-1][4] or row.last_at_ms
     device.last_record_at = turn.now
     turn.counts["records"] += len(values)
 
@@ -117,6 +126,7 @@ def _append(turn: Turn, device: Device, row: LaneRow, new: Extend, blobs: Sequen
         logger.warning("%s: %d records of %s went to the dead letters", device.principal, len(dead), row.lane)
         turn.counts["dead_letters"] += len(dead)
         repository.insert_dead_letters(turn.session, row=row, reasons=dead, at=turn.now)
+    return sum(map(len, new.records)) + sum(len(blob.content) for blob in blobs)
 
 
 def _store_named(
@@ -127,18 +137,6 @@ def _store_named(
     repository.insert_blobs(turn.session, principal, wanted)
     turn.counts["blobs"] += len(wanted)
     turn.counts["blobs_unnamed"] += len(blobs) - len(wanted)
-
-
-def _on_fork(
-    turn: Turn, device: Device, via: DeviceSession, *, row: LaneRow | None, lane: LaneId, seq: int
-) -> None:
-    logger.warning("%s: its %s log contradicts ours at %d", device.principal, lane.lane, seq)
-    if row is None:
-        row = turn.begin_lane(lane)
-    row.forked_at_seq = seq
-    turn.quarantine(device, FORK_REASON)
-    turn.counts["forks"] += 1
-    _acknowledge_fork(turn, via, row, seq)
 
 
 def _acknowledge_fork(turn: Turn, via: DeviceSession, row: LaneRow, seq: int) -> None:

@@ -107,7 +107,8 @@ class Drafts:
             changed = {
                 name: new
                 for name, old, new in zip(shape.columns, before, after, strict=True)
-                if old is not new and old != new
+                # Of documents, Python takes {"on": true} for {"on": 1}.
+                if old is not new and (old != new or isinstance(new, dict))
             }
             keys = {f"{_KEY_PREFIX}{name}": before[shape.columns.index(name)] for name in shape.keys}
             changes[model, tuple(changed)].append({**changed, **keys})

@@ -9,7 +9,7 @@ from cloud.ingest import orders
 from cloud.ingest.presence import note_connection
 from cloud.ingest.turn import Turn
 from cloud.journal import repository
-from cloud.journal.tables import LaneRow
+from cloud.journal.tables import CloseReason, LaneRow
 from shared.clock import to_ms
 from shared.ids import UPWARD, Lane
 from shared.messages import SESSION_BYTES, Cursor, Hello, HelloAck, LaneHead
@@ -33,10 +33,14 @@ def answer(turn: Turn, device: Device, hello: Hello) -> None:
         credit=turn.credit,
         heads=() if own is None else (_head(own),),
         cursors=tuple(_cursor(row) for row in _held(lanes, hello)),
+        closed=tuple(_common(turn, row) for row in _resolved(lanes, hello)),
     )
+    _note_writer(turn, lanes, hello)
     turn.send(via, Channel.HELLO_ACK, ack)
-    if own is not None and not _is_new_store(lanes, hello):
-        orders.on_hello(turn, device, repository.key_of(own), hello, via)
+    if not _is_new_store(lanes, hello):
+        turn.settings_for.add(device.principal)
+        if own is not None:
+            orders.on_hello(turn, device, repository.key_of(own), hello, via)
 
 
 def _is_new_store(lanes: Sequence[LaneRow], hello: Hello) -> bool:
@@ -75,6 +79,37 @@ def _held(lanes: Sequence[LaneRow], hello: Hello) -> list[LaneRow]:
         if row is not None:
             held.append(row)
     return held
+
+
+def _resolved(lanes: Sequence[LaneRow], hello: Hello) -> list[LaneRow]:
+    """Of the logs that the device says it writes, those whose fork an operator has resolved (rule P21)."""
+    announced = {(head.lane, head.epoch) for head in hello.heads}
+    return [
+        row
+        for row in lanes
+        if (row.lane, row.epoch) in announced
+        and row.close_reason == CloseReason.BRANCHED
+        and row.forked_at_seq is not None
+    ]
+
+
+def _common(turn: Turn, row: LaneRow) -> Cursor:
+    """Up to where a forked log and the device's are known to be the same."""
+    upto = row.forked_at_seq or 0
+    held = repository.hash_at(turn.session, row, upto)
+    if held is None:
+        return _cursor(row)
+    return Cursor(lane=repository.lane_id(row).lane.value, epoch=row.epoch, upto=upto, hash=held)
+
+
+def _note_writer(turn: Turn, lanes: Sequence[LaneRow], hello: Hello) -> None:
+    """How far the device says that it is ahead. For people: a hello may be an old one, so nothing hangs on it."""
+    rows = {(row.lane, row.epoch): row for row in lanes}
+    for head in hello.heads:
+        row = rows.get((head.lane, head.epoch))
+        if row is not None:
+            row.writer_head, row.writer_at = max(head.head, row.head_seq), turn.now
+            row.writer_bytes = head.waiting_bytes if head.head > row.head_seq else 0
 
 
 def _newest(lanes: Sequence[LaneRow], lane: Lane) -> LaneRow | None:

@@ -13,12 +13,15 @@ from sqlalchemy import and_, or_
 from sqlmodel import Session, col, select
 
 from cloud.devices.tables import Device, DeviceSession, DeviceStatus
-from cloud.ingest.turn import FORK_REASON, Turn
+from cloud.ingest.turn import Turn
 from cloud.journal import repository
-from cloud.journal.tables import LaneRow
-from cloud.tasks.service import Changes, orders_acknowledged, store_lost
+from cloud.journal.tables import CloseReason, LaneRow
+from cloud.tasks.orders import Changes
+from cloud.tasks.recovery import begin_orders_anew, history_lost, lost_history, store_lost
+from cloud.tasks.service import orders_acknowledged
 from shared.blobs import Blob
 from shared.ids import Lane
+from shared.log import Head
 from shared.messages import BATCH_MAX_RECORDS, Ack, Hello
 from shared.records import Poison, parse_record
 from shared.replication import (
@@ -73,6 +76,7 @@ def due(session: Session, now: datetime) -> list[str]:
         .where(
             LaneRow.lane == Lane.ORDERS.value,
             col(LaneRow.forked_at_seq).is_(None),
+            col(LaneRow.closed_at).is_(None),
             Device.status == DeviceStatus.ACTIVE.value,
             or_(unsent, waiting, unheard),
         )
@@ -89,19 +93,79 @@ def on_hello(turn: Turn, device: Device, key: int, hello: Hello, via: DeviceSess
     if cursor is not None:
         _note_offers(turn, device, newest, cursor.upto, cursor.hash)
     lane = repository.lock_lane(turn.session, key)
-    begin = repository.hash_at(turn.session, lane, 0)
-    assert begin is not None
-    upto, hash_ = (0, begin) if cursor is None else (cursor.upto, cursor.hash)
+    upto = 0 if cursor is None else cursor.upto
     own = repository.hash_at(turn.session, lane, upto)
-    _feed(turn, device, lane, Linked(upto=upto, hash=hash_, own_hash=own, credit=BATCH_MAX_RECORDS), via)
+    if cursor is not None and own != cursor.hash and upto >= lane.tail_seq - 1:
+        _on_hub_restored(turn, device)
+        return
+    lane.reader_seq = upto
+    if upto < lane.acked and not _holds_same(turn, device, hello):
+        # The device has fewer orders than it once acknowledged: an older copy of its store. What it did for them its
+        # journal tells, which then contradicts ours; until that is known nothing may be ordered a second time.
+        _feed(turn, device, lane, Unlinked(), None)
+        return
+    _link(turn, device, lane, via)
 
 
-def begin_anew(turn: Turn, device: Device) -> None:
+def on_history_sound(turn: Turn, device: Device, of: Lane) -> None:
+    """The device's journal goes on from ours: orders that waited for that may go out."""
+    if of is not Lane.JOURNAL:
+        return
+    newest = repository.newest_lane(turn.session, device.principal, Lane.ORDERS)
+    if newest is None or newest.phase != Phase.UNLINKED.value or newest.reader_seq >= newest.acked:
+        return
+    _link(turn, device, repository.lock_lane(turn.session, repository.key_of(newest)), None)
+
+
+def _link(turn: Turn, device: Device, lane: LaneRow, via: DeviceSession | None) -> None:
+    """Send what the device lacks, from where its hello said that it stands."""
+    own = repository.hash_at(turn.session, lane, lane.reader_seq)
+    linked = Linked(upto=lane.reader_seq, hash=own or b"", own_hash=own, credit=BATCH_MAX_RECORDS)
+    _feed(turn, device, lane, linked, via)
+
+
+def _holds_same(turn: Turn, device: Device, hello: Hello) -> bool:
+    """Whether the journal that the device announces is the one that we hold, to its end."""
+    rows = {row.epoch: row for row in turn.lanes[device.principal] if row.lane == Lane.JOURNAL}
+    return any(
+        head.lane == Lane.JOURNAL.value
+        and (row := rows.get(head.epoch)) is not None
+        and (row.head_seq, row.head_hash) == (head.head, head.hash)
+        for head in hello.heads
+    )
+
+
+def on_store_lost(turn: Turn, device: Device) -> None:
     """The device's store was made anew, as its first signed batch proves: what it did must not be ordered again."""
     changes = Changes()
     store_lost(turn.session, device.principal, turn.now, changes)
+    _note(turn, device, changes)
+
+
+def on_branch(turn: Turn, device: Device, origin: LaneRow, at: int) -> None:
+    """The device goes on from record `at` of `origin`: what it did and was told after that, it does not know."""
+    orders = repository.newest_lane(turn.session, device.principal, Lane.ORDERS)
+    lost = lost_history(
+        turn.session, origin, after=at, orders_after=0 if orders is None else orders.reader_seq
+    )
+    changes = Changes()
+    history_lost(turn.session, device.principal, lost, turn.now, changes)
+    _note(turn, device, changes)
+
+
+def _on_hub_restored(turn: Turn, device: Device) -> None:
+    """The device holds orders that we do not know. Only the hub writes them: it was restored from a backup."""
+    logger.warning("%s holds orders that this hub does not know; its orders begin anew", device.principal)
+    turn.counts["orders.begun_anew"] += 1
+    changes = Changes()
+    begin_orders_anew(turn.session, device.principal, CloseReason.HUB_RESTORED, turn.now, changes)
+    _note(turn, device, changes)
+
+
+def _note(turn: Turn, device: Device, changes: Changes) -> None:
     turn.touched_tasks |= changes.tasks
     turn.orders_for |= changes.orders_for
+    turn.settings_for.add(device.principal)  # in the log that begins now
 
 
 def on_ack(turn: Turn, device: Device, ack: Ack) -> None:
@@ -114,14 +178,19 @@ def on_ack(turn: Turn, device: Device, ack: Ack) -> None:
     if ack.status == "ok":
         _note_offers(turn, device, newest, ack.upto, ack.hash)
     lane = repository.lock_lane(turn.session, repository.key_of(newest))
+    own = repository.hash_at(turn.session, lane, ack.upto)
+    if ack.status == "fork" or own != ack.hash:
+        _on_hub_restored(turn, device)
+        return
     event = Acknowledged(
         upto=ack.upto,
         hash=ack.hash,
-        own_hash=repository.hash_at(turn.session, lane, ack.upto),
+        own_hash=own,
         credit=ack.credit,
         status=ack.status,
     )
     _feed(turn, device, lane, event, None)
+    turn.settings_for.add(device.principal)
 
 
 def _note_offers(turn: Turn, device: Device, lane: LaneRow, upto: int, hash_: bytes) -> None:
@@ -154,12 +223,12 @@ def push(turn: Turn, device: Device) -> None:
 
 
 def _is_unheard(lane: LaneRow) -> bool:
-    return (lane.phase, lane.sent_to, lane.acked) == (Phase.UNLINKED.value, 0, 0)
+    return (lane.phase, lane.sent_to, lane.acked, lane.reader_seq) == (Phase.UNLINKED.value, 0, 0, 0)
 
 
 def _feed(turn: Turn, device: Device, lane: LaneRow, event: SenderEvent, via: DeviceSession | None) -> None:
     """One event through the sender's state machine, and its effects."""
-    if lane.forked_at_seq is not None:
+    if lane.forked_at_seq is not None or lane.closed_at is not None:
         return
     state, effects = step(_load(lane), event, turn.now)
     for effect in effects:
@@ -174,10 +243,10 @@ def _feed(turn: Turn, device: Device, lane: LaneRow, event: SenderEvent, via: De
                 pass  # the hub keeps its logs
             case Relink():
                 logger.info("%s does not answer; its orders wait for its next hello", device.principal)
-            case ReportFork(seq):
-                logger.warning("%s holds other orders than ours at %d", device.principal, seq)
-                lane.forked_at_seq = seq
-                turn.quarantine(device, FORK_REASON)
+            case ReportFork():
+                raise AssertionError(
+                    "who holds other orders than ours is found out before the sender hears of it"
+                )
     _save(lane, state)
 
 
@@ -196,8 +265,9 @@ def _send(turn: Turn, lane: LaneRow, send: Send, via: DeviceSession) -> int:
     parcels = _parcels(turn.session, lane, send)
     message, upto = pack(
         repository.lane_id(lane),
-        before,
+        Head(send.first_seq - 1, before),
         parcels,
+        latest=lane.head_seq,
         signer=turn.signer,
         close=lambda batch: turn.seal(via, batch),
     )

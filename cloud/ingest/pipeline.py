@@ -23,6 +23,7 @@ from cloud.ingest.credit import credit_for
 from cloud.ingest.inbox import Arrival
 from cloud.ingest.status import says_offline
 from cloud.ingest.turn import Outgoing, Turn
+from cloud.twins.delivery import order_due, salts_of
 from shared.clock import Clock
 from shared.errors import UnavailableError
 from shared.keys import Signer
@@ -53,6 +54,7 @@ class Pipeline:
         self._signer = signer
         self._clock = clock
         self._keys = KeyCache()
+        self._salt_of = salts_of(signer)
 
     def handle(self, arrivals: Sequence[Arrival], *, fill: float) -> Outcome:
         """Handle a group; `fill` of the inbox sets the credit. Raises `UnavailableError` if the database is away."""
@@ -122,6 +124,9 @@ class Pipeline:
                 keys=self._keys,
             )
             yield turn
+            turn.orders_for |= order_due(
+                session, sorted(turn.settings_for), salt_of=self._salt_of, now=turn.now
+            )
             _push_orders(turn)
         outcome.outgoing += turn.outgoing
         outcome.touched_tasks |= turn.touched_tasks

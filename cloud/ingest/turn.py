@@ -22,6 +22,10 @@ from shared.messages import Payload
 from shared.topics import Channel, device_topic
 
 FORK_REASON: Final = "fork"
+RESTORED_REASON: Final = "restored"
+"""The device lost what it had sent: it runs on an older copy of its store."""
+CLONE_REASON: Final = "clone"
+"""Two devices write under one name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,8 @@ class Outgoing:
 class Turn:
     """Devices are locked in the order of their names, so two workers cannot wait for each other's.
 
-    Under a device's lock nobody else begins a lane of it or appends to those that it writes.
+    Under a device's lock nobody else begins a lane of it or appends to those that it writes. `settings_for`: devices
+    whose desired settings may have to be ordered now (`cloud.twins.delivery`).
     """
 
     session: Session
@@ -50,6 +55,7 @@ class Turn:
     outgoing: list[Outgoing] = field(default_factory=list)
     touched_tasks: set[str] = field(default_factory=set)
     orders_for: set[str] = field(default_factory=set)
+    settings_for: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
 
     def lock(self, principals: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -95,16 +95,25 @@ class IngestWorker:
 
     def wake(self, principal: str) -> None:
         """Orders were appended for this device: send them. May be called from any thread."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._wake, principal)
+        self.wake_all({principal})
+
+    def wake_all(self, principals: Collection[str]) -> None:
+        """As `wake`, for many at once."""
+        if principals and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake, frozenset(principals))
+
+    @property
+    def connected(self) -> asyncio.Event:
+        """Set while devices can be heard."""
+        return self._link.connected
 
     @property
     def counts(self) -> dict[str, int]:
         """Counters by name: `messages`, `records`, `refused.<reason>`, `dropped`, `unpublished`, `failed`, more."""
         return {**self._counts, "dropped": self._inbox.dropped}
 
-    def _wake(self, principal: str) -> None:
-        self._woken.add(principal)
+    def _wake(self, principals: frozenset[str]) -> None:
+        self._woken |= principals
         self._is_woken.set()
 
     async def _consume(self, executor: ThreadPoolExecutor) -> None:

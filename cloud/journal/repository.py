@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
 from cloud.db import insert_rows
-from cloud.journal.tables import BlobRow, DeadLetter, LaneRow, RecordRow, SealRow
+from cloud.journal.tables import BlobRow, DeadLetter, LaneGap, LaneRow, RecordRow, SealRow
 from shared.blobs import Blob
 from shared.ids import Lane, LaneId
 from shared.log import Entry, Head, start
@@ -82,13 +82,56 @@ def create_lane(session: Session, lane: LaneId, now: datetime) -> LaneRow:
 
 
 def hash_at(session: Session, row: LaneRow, seq: int) -> bytes | None:
-    """The chain hash at `seq`; for 0 the lane's start; None for a sequence that the log does not have."""
+    """The chain hash at `seq`; for 0 the lane's start; None where the log holds none: beyond, in a gap, trimmed."""
     if seq == row.head_seq:
         return row.head_hash
     if seq == 0:
         return start(lane_id(row)).hash
-    found = session.get(RecordRow, (key_of(row), seq)) if 0 < seq < row.head_seq else None
-    return None if found is None else found.hash
+    if seq == row.tail_seq - 1:
+        return row.tail_hash
+    if not 0 < seq < row.head_seq:
+        return None
+    found = session.get(RecordRow, (key_of(row), seq))
+    if found is not None:
+        return found.hash
+    query = select(LaneGap.after_hash).where(LaneGap.lane_id == key_of(row), LaneGap.last_seq == seq)
+    return session.exec(query).first()
+
+
+def insert_gap(
+    session: Session,
+    *,
+    row: LaneRow,
+    first_seq: int,
+    after: Head,
+    reason: str,
+    branch_of: int | None,
+    at: datetime,
+) -> None:
+    """Record that the sequences from `first_seq` to `after` never came."""
+    session.add(
+        LaneGap(
+            lane_id=key_of(row),
+            first_seq=first_seq,
+            last_seq=after.seq,
+            after_hash=after.hash,
+            reason=reason,
+            branch_of=branch_of,
+            at=at,
+        )
+    )
+    session.flush()
+
+
+def gaps_of(session: Session, keys: Sequence[int]) -> Sequence[LaneGap]:
+    """The gaps of these lanes, in order."""
+    query = select(LaneGap).where(col(LaneGap.lane_id).in_(keys))
+    return session.exec(query.order_by(col(LaneGap.lane_id), col(LaneGap.first_seq))).all()
+
+
+def branches_of(session: Session, key: int) -> Sequence[LaneGap]:
+    """The logs that go on from this one."""
+    return session.exec(select(LaneGap).where(LaneGap.branch_of == key)).all()
 
 
 def insert_records(session: Session, values: Sequence[RecordValues]) -> None:
@@ -156,6 +199,10 @@ def read_entries(
         Entry(found["seq"], bytes(found["hash"]), bytes(found["data"]))
         for found in read_rows(session, row, after=after, limit=limit, upto=upto)
     ]
+
+
+def seal_at(session: Session, row: LaneRow, seq: int) -> SealRow | None:
+    return session.get(SealRow, (key_of(row), seq))
 
 
 def seals_between(session: Session, row: LaneRow, *, after: int, upto: int) -> Iterator[SealRow]:

@@ -5,6 +5,7 @@ All of them block: call them from worker threads only.
 """
 
 import secrets
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +16,7 @@ from sqlmodel import Session, select
 from cloud.db import Database
 from cloud.devices.tables import Device
 from cloud.journal import repository
-from cloud.journal.tables import BlobRow, LaneRow
+from cloud.journal.tables import BlobRow, CloseReason, LaneRow
 from shared.blobs import Blob, BlobRef
 from shared.clock import from_ms
 from shared.errors import RefusedError
@@ -47,12 +48,14 @@ class RecordView:
 class LaneReport:
     """The outcome of verifying one log. `problem` is None if it is sound; else what is wrong, first at `broken_at`.
 
-    `sealed_upto`: up to here the writer's own signatures vouch for it (for `orders` the hub is the writer: 0).
+    `missing`: sequences that never came, each recorded as a gap. `sealed_upto`: up to here the writer's own signatures
+    vouch for it (for `orders` the hub is the writer: 0).
     """
 
     lane: str
     epoch: bytes
     records: int
+    missing: int
     head_seq: int
     seals: int
     sealed_upto: int
@@ -91,12 +94,44 @@ def append_order(
     return [seq for _, seq, *_ in values]
 
 
-def close_orders(session: Session, principal: str) -> None:
-    """Send no more of the device's orders lane: it parted from what the device holds. The next order begins another."""
+def close_orders(session: Session, principal: str, reason: CloseReason, now: datetime) -> LaneRow | None:
+    """Send no more of the device's orders lane: it is not what the device holds. The next order begins another.
+
+    Returns the closed lane, None if there was none open.
+    """
     row = repository.newest_lane(session, principal, Lane.ORDERS)
-    if row is not None and row.forked_at_seq is None:
-        row = repository.lock_lane(session, repository.key_of(row))
-        row.forked_at_seq = row.acked
+    if row is None or row.closed_at is not None:
+        return None
+    row = repository.lock_lane(session, repository.key_of(row))
+    row.closed_at, row.close_reason = now, reason.value
+    session.flush()
+    return row
+
+
+def order_again(
+    session: Session, closed: LaneRow, kinds: Sequence[str], now: datetime
+) -> dict[int, tuple[int, int]]:
+    """Append to the device's new orders lane, as they stand, the records of `kinds` in a closed one that were never
+    acknowledged. Returns where each now is: by its old sequence, key of the new lane and sequence there."""
+    moved: dict[int, tuple[int, int]] = {}
+    after = closed.acked
+    while rows := repository.read_rows(session, closed, after=after, limit=repository.READ_CHUNK):
+        after = rows[-1]["seq"]
+        wanted = [row for row in rows if row["kind"] in kinds]
+        if not wanted:
+            continue
+        lane = _orders_lane(session, closed.principal, now)
+        head, key = repository.head_of(lane), repository.key_of(lane)
+        values: list[repository.RecordValues] = []
+        for row in wanted:
+            data = bytes(row["data"])
+            head = extend(head, data)
+            values.append((key, head.seq, head.hash, row["kind"], row["at_ms"], data))
+            moved[row["seq"]] = (key, head.seq)
+        repository.insert_records(session, values)
+        lane.head_seq, lane.head_hash = head.seq, head.hash
+        session.flush()
+    return moved
 
 
 def store_blob(session: Session, principal: str, blob: Blob) -> BlobRef:
@@ -147,14 +182,29 @@ def verify(database: Database, principal: str) -> list[LaneReport]:
 
 def _verify_lane(database: Database, row: LaneRow, keys: Sequence[TrustedKey]) -> LaneReport:
     lane = repository.lane_id(row)
-    position = start(lane)
-    records = seals = sealed_upto = 0
+    position = start(lane) if row.tail_hash is None else Head(row.tail_seq - 1, row.tail_hash)
+    records = seals = missing = 0
+    sealed_upto = position.seq
     problem: str | None = None
     broken_at: int | None = None
+    with database.read() as session:
+        gaps = deque(
+            gap
+            for gap in repository.gaps_of(session, [repository.key_of(row)])
+            if gap.last_seq >= row.tail_seq
+        )
     while problem is None:
         with database.read() as session:
+            while gaps and gaps[0].first_seq == position.seq + 1:
+                gap = gaps.popleft()
+                missing += gap.last_seq - gap.first_seq + 1
+                position = Head(gap.last_seq, gap.after_hash)
+                seal = repository.seal_at(session, row, gap.last_seq)
+                if seal is not None and _is_sealed(lane, position, seal.kid, seal.seal, keys):
+                    seals, sealed_upto = seals + 1, position.seq
+            upto = gaps[0].first_seq - 1 if gaps else row.head_seq
             entries = repository.read_entries(
-                session, row, after=position.seq, limit=repository.READ_CHUNK, upto=row.head_seq
+                session, row, after=position.seq, limit=repository.READ_CHUNK, upto=min(upto, row.head_seq)
             )
             if not entries:
                 break
@@ -179,6 +229,7 @@ def _verify_lane(database: Database, row: LaneRow, keys: Sequence[TrustedKey]) -
         lane=row.lane,
         epoch=row.epoch,
         records=records,
+        missing=missing,
         head_seq=row.head_seq,
         seals=seals,
         sealed_upto=sealed_upto,
@@ -193,13 +244,18 @@ def _is_sealed(lane: LaneId, head: Head, kid: bytes, seal: bytes, keys: Sequence
 
 def _orders_lane(session: Session, principal: str, now: datetime) -> LaneRow:
     row = repository.newest_lane(session, principal, Lane.ORDERS)
-    if row is None or row.forked_at_seq is not None:
+    if not _takes_more(row):
         # The device's row is the lock under which a lane is made: two writers must not make two.
         device = session.exec(select(Device).where(Device.principal == principal).with_for_update()).first()
         if device is None:
             raise RefusedError(f"There is no device {principal}.", code="not_found")
         row = repository.newest_lane(session, principal, Lane.ORDERS)
-        if row is None or row.forked_at_seq is not None:
+        if not _takes_more(row):
             epoch = secrets.token_bytes(EPOCH_BYTES)
             row = repository.create_lane(session, LaneId(principal, Lane.ORDERS, epoch), now)
+    assert row is not None
     return repository.lock_lane(session, repository.key_of(row))
+
+
+def _takes_more(row: LaneRow | None) -> bool:
+    return row is not None and row.closed_at is None and row.forked_at_seq is None

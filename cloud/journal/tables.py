@@ -1,6 +1,7 @@
 """The logs as the hub holds them: lanes, records, the writers' seals, blobs, dead letters."""
 
 from datetime import datetime
+from enum import StrEnum
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Integer, LargeBinary, UniqueConstraint
 from sqlmodel import Field, SQLModel
@@ -11,8 +12,25 @@ from cloud.db import UtcDateTime
 _Serial = BigInteger().with_variant(Integer(), "sqlite")
 
 
+class CloseReason(StrEnum):
+    """Why a lane takes nothing more."""
+
+    STORE_LOST = "store_lost"
+    """The device's store was made anew: it writes another log now."""
+    BRANCHED = "branched"
+    """An operator resolved a fork: the device goes on under a new epoch."""
+    HUB_RESTORED = "hub_restored"
+    """The device holds orders that this hub does not know: its database was restored from a backup."""
+
+
 class LaneRow(SQLModel, table=True):
-    """One log (rule P1). For `orders`, which the hub writes, `acked` and below is the state of its sender."""
+    """One log (rule P1). For `orders`, which the hub writes, `acked` and below is the state of its sender.
+
+    `tail_seq`: the first record that is held, after retention; `tail_hash` the chain's hash before it, if any.
+    `forked_at_seq`: the histories part after it; `close_reason` says why a lane takes nothing more (`CloseReason`).
+    `writer_*`: how far the device said that it is ahead, and when. `last_at_ms`: when the newest record was made.
+    `reader_seq`: for `orders`, what the device said in its last hello that it has.
+    """
 
     __tablename__ = "lane"
     __table_args__ = (UniqueConstraint("principal", "lane", "epoch"),)
@@ -24,13 +42,39 @@ class LaneRow(SQLModel, table=True):
     head_seq: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     head_hash: bytes = Field(sa_column=Column(LargeBinary(32), nullable=False))
     created_at: datetime = Field(sa_type=UtcDateTime)
+    tail_seq: int = Field(default=1, sa_column=Column(BigInteger, nullable=False, server_default="1"))
+    tail_hash: bytes | None = Field(default=None, sa_column=Column(LargeBinary(32)))
     forked_at_seq: int | None = Field(default=None, sa_column=Column(BigInteger))
+    closed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    close_reason: str | None = Field(default=None, max_length=32)
+    writer_head: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    writer_bytes: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    writer_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    last_at_ms: int | None = Field(default=None, sa_column=Column(BigInteger))
+    reader_seq: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
     acked: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     phase: str = Field(default="unlinked", max_length=16)
     credit: int = 0
     sent_to: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     since: datetime | None = Field(default=None, sa_type=UtcDateTime)
     resends: int = 0
+
+
+class LaneGap(SQLModel, table=True):
+    """Records that never came and never will (rule P19): the log goes on after `last_seq` with the hash `after_hash`.
+
+    `reason`: `shed` (metrics that made room), `branch` (a log that goes on from another one, `branch_of`), or `lost`.
+    """
+
+    __tablename__ = "lane_gap"
+
+    lane_id: int = Field(sa_column=Column(BigInteger, ForeignKey("lane.id"), primary_key=True))
+    first_seq: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    last_seq: int = Field(sa_column=Column(BigInteger, nullable=False))
+    after_hash: bytes = Field(sa_column=Column(LargeBinary(32), nullable=False))
+    reason: str = Field(max_length=16)
+    branch_of: int | None = Field(default=None, sa_column=Column(BigInteger))
+    at: datetime = Field(sa_type=UtcDateTime)
 
 
 class RecordRow(SQLModel, table=True):
@@ -69,7 +113,10 @@ class BlobRow(SQLModel, table=True):
 
 
 class DeadLetter(SQLModel, table=True):
-    """A record that could not be understood or applied (rule P11). It stays in its log."""
+    """A record that could not be understood or applied (rule P11). It stays in its log.
+
+    `resolution`: what an operator made of it, `applied` or `dismissed`; null while it waits for one.
+    """
 
     __tablename__ = "dead_letter"
 
@@ -77,3 +124,5 @@ class DeadLetter(SQLModel, table=True):
     seq: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
     reason: str = Field(max_length=200)
     at: datetime = Field(sa_type=UtcDateTime)
+    resolution: str | None = Field(default=None, max_length=16)
+    resolved_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

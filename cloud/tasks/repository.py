@@ -81,6 +81,16 @@ def open_nodes_of(session: Session, principal: str) -> list[Node]:
     )
 
 
+def offers_in(session: Session, lane_id: int, seqs: Sequence[int]) -> list[Offer]:
+    """The offers at these sequences of an orders lane."""
+    found: list[Offer] = []
+    for begin in range(0, len(seqs), IN_CHUNK):
+        part = seqs[begin : begin + IN_CHUNK]
+        query = select(Offer).where(Offer.lane_id == lane_id, col(Offer.order_seq).in_(part))
+        found.extend(session.exec(query).all())
+    return found
+
+
 def lock_tasks(session: Session, task_ids: Iterable[str]) -> list[Task]:
     """The tasks that exist, locked in the order of their ids, so that two workers cannot wait for each other."""
     return [

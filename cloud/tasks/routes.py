@@ -14,6 +14,7 @@ from cloud.devices.service import resolve
 from cloud.settings import HubSettings
 from cloud.tasks import repository, service, views
 from cloud.tasks.feed import TaskFeed
+from cloud.tasks.orders import Changes
 from cloud.tasks.schemas import (
     EVENT_STREAM_RESPONSE,
     AnswerQuestion,
@@ -22,7 +23,7 @@ from cloud.tasks.schemas import (
     TaskPage,
     TaskView,
 )
-from cloud.tasks.service import Changes, NewTask
+from cloud.tasks.service import NewTask
 from shared.blobs import SALT_BYTES, Blob
 from shared.clock import Clock
 from shared.errors import CapacityError, RefusedError, UnavailableError

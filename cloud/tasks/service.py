@@ -6,22 +6,23 @@ device confirms. Only a deadline, a lapsed lease and a node that nobody holds ar
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlmodel import Session
 
 from cloud.devices.repository import find_device
 from cloud.devices.tables import DeviceStatus
-from cloud.journal.service import append_order, close_orders, read_blob, store_blob
+from cloud.journal.service import append_order, read_blob, store_blob
 from cloud.tasks import repository, tree
+from cloud.tasks.orders import Changes, end_node, offer_node, order_cancel, withdraw
 from cloud.tasks.repository import Candidate
-from cloud.tasks.tables import Effect, Node, Offer, Task
+from cloud.tasks.tables import Effect, Node, Task
 from shared.blobs import Blob
 from shared.clock import to_ms
 from shared.errors import RefusedError
 from shared.ids import HUB, Principal
-from shared.records import QuestionReplied, TaskCancelled, TaskOffered
+from shared.records import QuestionReplied
 from shared.tasks.limits import Limits
 from shared.tasks.states import NodeState
 
@@ -40,14 +41,6 @@ class NewTask:
     limits: Limits
     lease_s: int
     deadline_s: int
-
-
-@dataclass(slots=True)
-class Changes:
-    """What a transaction leaves to do after its commit: whose watchers to tell, and whose sender to wake."""
-
-    tasks: set[str] = field(default_factory=set)
-    orders_for: set[str] = field(default_factory=set)
 
 
 def create(session: Session, new: NewTask, *, now: datetime, changes: Changes) -> Task:
@@ -98,7 +91,7 @@ def create(session: Session, new: NewTask, *, now: datetime, changes: Changes) -
     session.flush()
     # In the order of names: two requests then lock the devices' lanes in the same order.
     for node, principal in sorted(nodes, key=lambda item: item[1]):
-        _offer(session, node, principal, new.goal, now=now, changes=changes)
+        offer_node(session, node, principal, new.goal, now=now, changes=changes)
     return task
 
 
@@ -122,7 +115,7 @@ def cancel(session: Session, task_id: str, *, now: datetime, changes: Changes) -
         if node.principal is None:
             tree.move(session, node, NodeState.CANCELLED, now=now, reason="operator")
         else:
-            _order_cancel(session, node, node.principal, "operator", now=now, changes=changes)
+            order_cancel(session, node, node.principal, "operator", now=now, changes=changes)
         changes.tasks.add(task_id)
     if task_id in changes.tasks:
         tree.bump(task)
@@ -171,39 +164,17 @@ def orders_acknowledged(session: Session, principal: str, upto: int, now: dateti
     lane_id = repository.orders_lane_of(session, principal)
     if lane_id is None:
         return changed
-    for offer in repository.unacknowledged_offers(session, principal, lane_id, upto):
-        offer.acknowledged_at = now
-        task = repository.lock_task(session, offer.task_id)
-        node = session.get(Node, (offer.task_id, offer.node))
+    for each in repository.unacknowledged_offers(session, principal, lane_id, upto):
+        each.acknowledged_at = now
+        task = repository.lock_task(session, each.task_id)
+        node = session.get(Node, (each.task_id, each.node))
         if task is None or node is None:
             continue
-        if node.attempt == offer.attempt and node.principal == principal and node.state == NodeState.QUEUED:
+        if node.attempt == each.attempt and node.principal == principal and node.state == NodeState.QUEUED:
             tree.move(session, node, NodeState.OFFERED, now=now)
         tree.bump(task)
         changed.add(task.id)
     return changed
-
-
-def store_lost(session: Session, principal: str, now: datetime, changes: Changes) -> None:
-    """The device's store was made anew: it knows nothing of the orders that it had.
-
-    Its orders lane is closed, so that finished work is not sent and done a second time; new orders begin a new lane.
-    What the device never acknowledged is offered again. What it held has failed: whatever it did last, nobody knows.
-    """
-    nodes = repository.open_nodes_of(session, principal)
-    tasks = {task.id: task for task in repository.lock_tasks(session, {node.task_id for node in nodes})}
-    close_orders(session, principal)
-    for node in nodes:
-        task = tasks[node.task_id]
-        goal = read_blob(session, task.goal_hash)
-        if node.state == NodeState.QUEUED and goal is not None and not node.is_cancel_requested:
-            _withdraw(session, node, now)
-            node.attempt += 1
-            _offer(session, node, principal, goal, now=now, changes=changes)
-        else:
-            _end(session, node, NodeState.FAILED, "store_lost", now=now, changes=changes)
-        tree.bump(task)
-        changes.tasks.add(task.id)
 
 
 def sweep_task(
@@ -221,7 +192,7 @@ def sweep_task(
         if node.kind != repository.AGENT or not repository.is_open(node):
             continue
         if node.deadline is not None and node.deadline <= now:
-            _end(session, node, NodeState.EXPIRED, "deadline", now=now, changes=changes)
+            end_node(session, node, NodeState.EXPIRED, "deadline", now=now, changes=changes)
         elif node.place.startswith(repository.ANY):
             _reassign(session, task, node, fleet, max_attempts=max_attempts, now=now, changes=changes)
     if task_id in changes.tasks:
@@ -252,21 +223,21 @@ def _reassign(
     if holder is not None and (node.lease_until is None or node.lease_until > now):
         return
     if node.is_cancel_requested:  # its device vanished before it could confirm
-        _end(session, node, NodeState.CANCELLED, "operator", now=now, changes=changes)
+        end_node(session, node, NodeState.CANCELLED, "operator", now=now, changes=changes)
         return
     if holder is not None and node.attempt >= max_attempts:
-        _end(session, node, NodeState.FAILED, "attempts_exhausted", now=now, changes=changes)
+        end_node(session, node, NodeState.FAILED, "attempts_exhausted", now=now, changes=changes)
         return
     # With nobody else there, the holder keeps the node: it may still come back with the result.
     if pick(fleet, node.labels, excluding=holder) is None:
         return
     goal = read_blob(session, task.goal_hash)
     if goal is None:
-        _end(session, node, NodeState.FAILED, "goal_forgotten", now=now, changes=changes)
+        end_node(session, node, NodeState.FAILED, "goal_forgotten", now=now, changes=changes)
         return
     if holder is not None:
-        _withdraw(session, node, now)
-        _order_cancel(session, node, holder, "lease_lapsed", now=now, changes=changes)
+        withdraw(session, node, now)
+        order_cancel(session, node, holder, "lease_lapsed", now=now, changes=changes)
         tree.move(session, node, NodeState.QUEUED, now=now, reason="lease_lapsed")
         node.attempt += 1
     _assign(session, node, goal, fleet, excluding=holder, now=now, changes=changes)
@@ -288,64 +259,7 @@ def _assign(
     if chosen is None:
         return
     chosen.open_nodes += 1
-    _offer(session, node, chosen.principal, goal, now=now, changes=changes)
-
-
-def _offer(
-    session: Session, node: Node, principal: str, goal: Blob, *, now: datetime, changes: Changes
-) -> None:
-    assert node.deadline is not None
-    record = TaskOffered(
-        at_ms=to_ms(now),
-        task=node.task_id,
-        node=node.node,
-        attempt=node.attempt,
-        goal=goal.ref(),
-        limits=Limits.model_validate(node.limits),
-        lease_s=node.lease_s,
-        deadline_ms=to_ms(node.deadline),
-    )
-    (seq,) = append_order(session, principal=principal, records=[(record, (goal,))], now=now)
-    lane_id = repository.orders_lane_of(session, principal)
-    assert lane_id is not None
-    session.add(
-        Offer(
-            task_id=node.task_id,
-            node=node.node,
-            attempt=node.attempt,
-            principal=principal,
-            lane_id=lane_id,
-            order_seq=seq,
-            offered_at=now,
-        )
-    )
-    node.principal = principal
-    node.lease_until = now + timedelta(seconds=node.lease_s)
-    changes.orders_for.add(principal)
-
-
-def _withdraw(session: Session, node: Node, now: datetime) -> None:
-    offer = session.get(Offer, (node.task_id, node.node, node.attempt))
-    if offer is not None:
-        offer.withdrawn_at = now
-
-
-def _end(
-    session: Session, node: Node, state: NodeState, reason: str, *, now: datetime, changes: Changes
-) -> None:
-    """End a node on the hub's own decision, and tell whoever holds it."""
-    tree.move(session, node, state, now=now, reason=reason)
-    if node.principal is not None:
-        _order_cancel(session, node, node.principal, reason, now=now, changes=changes)
-    changes.tasks.add(node.task_id)
-
-
-def _order_cancel(
-    session: Session, node: Node, principal: str, reason: str, *, now: datetime, changes: Changes
-) -> None:
-    record = TaskCancelled(at_ms=to_ms(now), task=node.task_id, node=node.node, reason=reason)
-    append_order(session, principal=principal, records=[(record, ())], now=now)
-    changes.orders_for.add(principal)
+    offer_node(session, node, chosen.principal, goal, now=now, changes=changes)
 
 
 def _lock(session: Session, task_id: str) -> Task:

@@ -64,6 +64,10 @@ class LlamaModel:
     def loaded(self) -> bool:
         return self._worker.loaded
 
+    def unload_after(self, idle_unload_s: float) -> None:
+        """Another idle time from now on; 0: stay loaded until `close`."""
+        self._worker.unload_after(idle_unload_s)
+
     def generate(self, generation: Generation) -> AsyncGenerator[TextDelta | Finished, None]:
         return self._stream(generation, began=time.perf_counter())
 

@@ -17,7 +17,18 @@ from starlette.routing import Route
 
 from edge.agent import AgentRunner, Asked, Ended, Interrupted, model_called
 from edge.api.schemas import AnswerRequest, ChatRequest, LinkRequest, TaskRequest
-from edge.ports import Draft, EffectView, Finished, Generation, Journal, LanguageModel, TextDelta, Work
+from edge.ports import (
+    JOURNAL_BOUND,
+    Draft,
+    EffectView,
+    Finished,
+    Generation,
+    Journal,
+    LanguageModel,
+    Room,
+    TextDelta,
+    Work,
+)
 from edge.recall import Recall, Recalled
 from edge.settings import EdgeSettings
 from shared.blobs import BlobRef
@@ -39,6 +50,7 @@ logger = logging.getLogger(__name__)
 
 AGENT_MODEL: Final = "covey"
 """The model name under which the agent, with its tools, answers a chat."""
+PROMETHEUS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 JOURNAL_PAGE_MAX: Final = 1_000
 MEMORY_QUERY_MAX_CHARS: Final = 2_000
 MEMORY_LIMIT_MAX: Final = 100
@@ -49,10 +61,17 @@ Handler = Callable[[Request], Awaitable[Response]]
 _STATUS: Final = (
     (ProtocolError, 400),
     (RefusedError, 400),
-    (CapacityError, 413),
     (UnavailableError, 503),
     (ConfigError, 503),
 )
+_BOUND_STATUS: Final = {
+    "body_max_bytes": 413,
+    "goal_max_bytes": 413,
+    "context_tokens": 400,
+    "disk": 507,
+    JOURNAL_BOUND: 507,
+}
+"""Of a `CapacityError`; any other bound is 429."""
 
 
 class Log(Protocol):
@@ -72,10 +91,12 @@ class Api:
     journal: Journal
     log: Log
     work: Work
+    room: Room
     recall: Recall
     clock: Clock
     new_id: Callable[[], str]
     status: Callable[[], Awaitable[dict[str, Any]]]
+    metrics: Callable[[], Awaitable[str]]
     set_link: Callable[[bool], None]
 
 
@@ -85,6 +106,7 @@ def build_app(api: Api) -> Starlette:
         ("/v1/models", "GET", _models),
         ("/v1/chat/completions", "POST", _chat),
         ("/status", "GET", _status),
+        ("/metrics", "GET", _metrics),
         ("/tasks", "POST", _create_task),
         ("/tasks/{task}", "GET", _show_task),
         ("/tasks/{task}/cancel", "POST", _cancel_task),
@@ -112,8 +134,8 @@ def _guarded(api: Api, handler: Callable[[Api, Request], Awaitable[Response]]) -
             return await handler(api, request)
         except CoveyError as error:
             status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-            if isinstance(error, CapacityError) and error.bound not in ("body_max_bytes", "goal_max_bytes"):
-                status = 400 if error.bound == "context_tokens" else 507 if error.bound == "disk" else 429
+            if isinstance(error, CapacityError):
+                status = _BOUND_STATUS.get(error.bound, 429)
             return _problem(status, _code(error), str(error))
         except Exception:
             logger.exception("%s %s failed", request.method, request.url.path)
@@ -257,6 +279,7 @@ async def _usage_of(api: Api, task: str) -> Finished:
 
 async def _model_answer(api: Api, body: ChatRequest) -> Answer:
     """The model itself, without tools. Journalled like every model call, also when the client hangs up."""
+    await api.room.admit()
     stop = (body.stop,) if isinstance(body.stop, str) else body.stop or ()
     generation = Generation(
         messages=[message.as_message() for message in body.messages],
@@ -455,7 +478,7 @@ async def _journal(api: Api, request: Request) -> Response:
             raise ValueError("out of range")
     except ValueError as error:
         raise RefusedError(
-            "after and limit are numbers from 0 and 1, lane is journal or orders.", code="invalid"
+            "after and limit are numbers from 0 and 1, lane is journal, metrics or orders.", code="invalid"
         ) from error
     entries = await api.log.tail(lane, after=after, limit=limit)
     return JSONResponse({"records": [describe(entry) for entry in entries]})
@@ -522,6 +545,10 @@ async def _link(api: Api, request: Request) -> Response:
     body = await _body(api, request, LinkRequest)
     api.set_link(body.enabled)
     return JSONResponse({"enabled": body.enabled})
+
+
+async def _metrics(api: Api, _request: Request) -> Response:
+    return Response(await api.metrics(), headers={"content-type": PROMETHEUS_TYPE})
 
 
 async def _status(api: Api, _request: Request) -> Response:

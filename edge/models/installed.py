@@ -56,6 +56,12 @@ class InstalledLlama:
         """Whether the weights are in memory now."""
         return self._model is not None and self._model.loaded
 
+    def unload_after(self, idle_unload_s: float) -> None:
+        """Another idle time from now on; 0: stay loaded until `close`."""
+        self._idle_unload_s = idle_unload_s
+        if self._model is not None:
+            self._model.unload_after(idle_unload_s)
+
     async def generate(self, generation: Generation) -> AsyncGenerator[TextDelta | Finished, None]:
         async with aclosing(self._find().generate(generation)) as stream:
             async for item in stream:

@@ -37,6 +37,14 @@ class ModelWorker(Generic[Loaded]):
         thread = self._thread
         return thread is not None and thread.loaded
 
+    def unload_after(self, idle_unload_s: float) -> None:
+        """Another idle time from now on, also for a thing that is idle already."""
+        with self._guard:
+            self._idle_unload_s = idle_unload_s
+            if self._thread is not None:
+                self._thread.idle_unload_s = idle_unload_s
+                self._thread.jobs.put(lambda _: None)  # it waits by the old measure until the next job
+
     def submit(self, job: Callable[[Loaded], Result]) -> Future[Result]:
         """Run `job` on the thread after all jobs submitted before. Cancelling the future works until it starts."""
         future: Future[Result] = Future()
@@ -89,7 +97,7 @@ class _Thread(threading.Thread, Generic[Loaded]):
         self.jobs: queue.SimpleQueue[Callable[[Callable[[], Loaded]], None] | None] = queue.SimpleQueue()
         self._load_thing = load
         self._unload_thing = unload
-        self._idle_unload_s = idle_unload_s
+        self.idle_unload_s = idle_unload_s
         self._after = after
         self._things: list[Loaded] = []
 
@@ -104,10 +112,10 @@ class _Thread(threading.Thread, Generic[Loaded]):
         while True:
             try:
                 job = self.jobs.get(
-                    timeout=self._idle_unload_s if self._things and self._idle_unload_s else None
+                    timeout=self.idle_unload_s if self._things and self.idle_unload_s else None
                 )
             except queue.Empty:
-                logger.info("%s: unloading after %.0f s without work", self.name, self._idle_unload_s)
+                logger.info("%s: unloading after %.0f s without work", self.name, self.idle_unload_s)
                 self._drop()
                 continue
             if job is None:

@@ -45,7 +45,7 @@ def make(
         if sensor is None:
             raise RefusedError(f"There is no such sensor; there are: {', '.join(by_name)}.")
         at = clock.now()
-        value = await asyncio.get_running_loop().run_in_executor(None, _read, sensor, at)
+        value = await asyncio.get_running_loop().run_in_executor(None, read_value, sensor, at)
         return _report(sensor, value, at)
 
     return call
@@ -83,8 +83,8 @@ def _verdict(sensor: SensorSettings, value: float) -> str:
     return f", {words[_side(sensor, value)]} its allowed range ({bounds})"
 
 
-def _read(sensor: SensorSettings, at: datetime) -> float:
-    """Blocks. Raises `UnavailableError` if the sensor gives no number."""
+def read_value(sensor: SensorSettings, at: datetime) -> float:
+    """The reading at `at`. Blocks. Raises `UnavailableError` if the sensor gives no number."""
     try:
         text = _csv_value(sensor, at) if sensor.kind == "csv" else sensor.path.read_text(encoding="ascii")
         value = round(float(text) * sensor.scale, 6)

@@ -122,12 +122,19 @@ class DeviceProcess:
         return (self.home / "api.token").read_text().strip()
 
     def status(self) -> dict[str, Any]:
-        request = urllib.request.Request(
-            f"{self.url}/status", headers={"Authorization": f"Bearer {self.api_token}"}
-        )
+        return self._call("/status")
+
+    def set_link(self, enabled: bool) -> None:
+        """Switch the link on or off, as `covey-edge link` does; it stays so over restarts."""
+        self._call("/link", {"enabled": enabled})
+
+    def _call(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {self.api_token}", "Content-Type": "application/json"}
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}{path}", data=data, headers=headers)
         with urllib.request.urlopen(request, timeout=COMMAND_TIMEOUT_S) as answer:
-            status: dict[str, Any] = json.loads(answer.read())
-            return status
+            told: dict[str, Any] = json.loads(answer.read())
+            return told
 
     def journal(self) -> LaneCount:
         with closing(_open_read_only(self.store)) as db:

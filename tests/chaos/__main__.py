@@ -1,8 +1,8 @@
-"""`./run chaos --cycles N [--seed S] [--records N]`: faults from a seed, then the checker. The last line is JSON.
+"""`./run chaos --cycles N [--seed S] [--database D] [--records N]`: faults from a seed, then the checker.
 
-Exit code 0 without violations, 1 with, 70 if the run could not be carried out. The faults and their order follow from
-the seed; at which instruction they hit does not, so a seed is tried again with the same pressure, not the same luck.
-With violations the directory with all logs and databases is kept, and named.
+The last line is JSON. Exit code 0 without violations, 1 with, 70 if the run could not be carried out. The faults and
+their order follow from the seed; at which instruction they hit does not, so a seed is tried again with the same pressure,
+not the same luck. With violations the directory with all logs and databases is kept, and named.
 """
 
 import argparse
@@ -13,11 +13,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from random import Random
 from typing import Final
 
 from rich.console import Console
@@ -25,134 +22,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from shared.errors import CoveyError
-from tests.chaos.checker import Violation, check, interrupted_calls, records_of
-from tests.chaos.customer import Customer
-from tests.chaos.faults import FAULTS, choose
-from tests.chaos.stage import Stage
+from tests.chaos.run import SITES, Outcome, run
+from tests.support.disks import can_mount
 from tests.support.process import ProcessFailedError
 
 CYCLES: Final = 100
 DEVICES: Final = 3
-RECORDS_PER_CYCLE: Final = 1_500
-RECORDS_MAX: Final = 450_000
-"""Unless more are asked for: the checker holds every record of both sides in memory."""
-BEFORE_MAX_S: Final = 0.4
-HOLD_MAX_S: Final = 0.5
-LONG_HOLD_S: Final = 12.0
-"""Longer than a batch waits for its acknowledgement."""
-LONG_HOLD_SHARE: Final = 0.02
-PROGRESS_TIMEOUT_S: Final = 60.0
-DRAIN_TIMEOUT_S: Final = 180.0
-POLL_S: Final = 0.05
+RECORDS_PER_CYCLE: Final = 450
+BOTH: Final = "both"
 EXIT_FAILED: Final = 70
 EXIT_INTERRUPTED: Final = 130
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a run found."""
-
-    seed: int
-    cycles: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-    records: int = 0
-    violations: list[Violation] = field(default_factory=list)
-    starts: Counter[str] = field(default_factory=Counter)
-    tasks: int = 0
-    interrupted_calls: int = 0
-
-    def line(self) -> str:
-        """For machines."""
-        return json.dumps(
-            {
-                "chaos": "ok" if not self.violations else "violated",
-                "cycles": self.cycles,
-                "seed": self.seed,
-                "faults": dict(sorted(self.faults.items())),
-                "records": self.records,
-                "violations": [str(violation) for violation in self.violations],
-            }
-        )
-
-
-def run(
-    directory: Path,
-    *,
-    cycles: int,
-    seed: int,
-    records: int,
-    devices: int = DEVICES,
-    on_cycle: Callable[[], None] = lambda: None,
-) -> Outcome:
-    """`cycles` times faults, then drain and check. `records`: how many the devices write over the whole run."""
-    random = Random(seed)
-    outcome = Outcome(seed)
-    with Stage(directory, devices=devices) as stage:
-        customer = Customer(stage.hub, stage.devices, f"{seed} customer")
-        customer.start()
-        try:
-            arrived = 0
-            for cycle in range(1, cycles + 1):
-                for device in stage.devices:
-                    device.may_write(records * cycle // cycles // devices)
-                arrived = _wait_for_transfer(stage, arrived, outcome)
-                if outcome.violations:
-                    break
-                _cycle(stage, random, outcome)
-                on_cycle()
-            customer.no_more()
-            if not outcome.violations:
-                _drain(stage, outcome)
-        finally:
-            customer.stop()
-        stage.look()
-        history = stage.read(customer.promised)
-        outcome.records = records_of(history)
-        outcome.violations += check(history)
-        outcome.starts = stage.starts
-        outcome.tasks = len(history.hub.tasks)
-        outcome.interrupted_calls = interrupted_calls(history)
-    return outcome
-
-
-def _cycle(stage: Stage, random: Random, outcome: Outcome) -> None:
-    """Drawn in one place and order, so that the faults follow from the seed alone."""
-    before_s = random.uniform(0, BEFORE_MAX_S)
-    names = choose(random, random.choice((1, 1, 2)))
-    hold_s = LONG_HOLD_S if random.random() < LONG_HOLD_SHARE else random.uniform(0, HOLD_MAX_S)
-    choices = [Random(random.getrandbits(64)) for _ in names]
-    time.sleep(before_s)
-    for name, its_random in zip(names, choices, strict=True):
-        if FAULTS[name](stage, its_random):
-            outcome.faults[name] += 1
-    time.sleep(hold_s)
-    stage.mend()
-    outcome.cycles += 1
-
-
-def _wait_for_transfer(stage: Stage, arrived: int, outcome: Outcome) -> int:
-    """Until records arrive at the hub again, or all have: a fault between two transfers would prove little."""
-    deadline = time.monotonic() + PROGRESS_TIMEOUT_S
-    while time.monotonic() < deadline:
-        stage.mend()
-        written, now = stage.look()
-        if now > arrived or (now == written and now):
-            return now
-        time.sleep(POLL_S)
-    what = f"nothing arrived at the hub for {PROGRESS_TIMEOUT_S:.0f} s after the faults were mended"
-    outcome.violations.append(Violation("stuck", "hub", what))
-    return arrived
-
-
-def _drain(stage: Stage, outcome: Outcome) -> None:
-    deadline = time.monotonic() + DRAIN_TIMEOUT_S
-    while time.monotonic() < deadline:
-        stage.mend()
-        if stage.is_drained():
-            return
-        time.sleep(POLL_S)
-    what = f"not everything was done and sent {DRAIN_TIMEOUT_S:.0f} s after the last fault"
-    outcome.violations.append(Violation("stuck", "fleet", what))
 
 
 def main(arguments: list[str]) -> int:
@@ -160,24 +39,35 @@ def main(arguments: list[str]) -> int:
     # Whoever ends us ends what we started too: as with Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     seed = secrets.randbelow(2**32) if given.seed is None else given.seed
-    records = given.records or min(given.cycles * RECORDS_PER_CYCLE, RECORDS_MAX)
+    records = given.records or given.cycles * RECORDS_PER_CYCLE
     console = Console(stderr=True, markup=False, highlight=False)
     console.print(f"chaos: seed {seed}, {given.cycles} cycles, {given.devices} devices, {records} records")
+    if not can_mount():
+        console.print("chaos: not root, so no device gets a small disk and none will be full")
     directory = Path(tempfile.mkdtemp(prefix="covey-chaos-"))
     started = time.monotonic()
+    outcome = Outcome()
     try:
         with Progress(
-            TextColumn("cycles"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
         ) as progress:
-            bar = progress.add_task("cycles", total=given.cycles)
-            outcome = run(
-                directory,
-                cycles=given.cycles,
-                seed=seed,
-                records=records,
-                devices=given.devices,
-                on_cycle=lambda: progress.advance(bar),
-            )
+            for database, cycles in shares(given.database, given.cycles):
+                bar = progress.add_task(f"cycles on {database}", total=cycles)
+                outcome.add(
+                    run(
+                        directory / database,
+                        database=database,
+                        cycles=cycles,
+                        seed=seed,
+                        records=records * cycles // given.cycles,
+                        devices=given.devices,
+                        on_cycle=partial(progress.advance, bar),
+                    )
+                )
     except (CoveyError, ProcessFailedError) as error:
         console.print(f"chaos: {error}\nIts files are in {directory}.")
         return EXIT_FAILED
@@ -189,8 +79,30 @@ def main(arguments: list[str]) -> int:
         console.print(f"chaos: logs and databases are kept in {directory}")
     else:
         shutil.rmtree(directory, ignore_errors=True)
-    print(outcome.line(), flush=True)
+    print(line(seed, outcome), flush=True)
     return 1 if outcome.violations else 0
+
+
+def shares(database: str, cycles: int) -> list[tuple[str, int]]:
+    """How many cycles are run on which database."""
+    if database != BOTH:
+        return [(database, cycles)]
+    first, second = SITES
+    return [each for each in ((first, cycles - cycles // 2), (second, cycles // 2)) if each[1]]
+
+
+def line(seed: int, outcome: Outcome) -> str:
+    """For machines."""
+    return json.dumps(
+        {
+            "chaos": "ok" if not outcome.violations else "violated",
+            "cycles": outcome.cycles,
+            "seed": seed,
+            "faults": dict(sorted(outcome.faults.items())),
+            "records": outcome.records,
+            "violations": [str(violation) for violation in outcome.violations],
+        }
+    )
 
 
 def _show(outcome: Outcome, took_s: float) -> None:
@@ -199,12 +111,14 @@ def _show(outcome: Outcome, took_s: float) -> None:
     table.add_column("count", justify="right")
     for name, count in sorted(outcome.faults.items()):
         table.add_row(name.replace("_", " "), str(count))
-    table.add_row("starts of the hub", str(outcome.starts["hub"]))
-    table.add_row("starts of devices", str(outcome.starts["device"]))
-    table.add_row("tasks", str(outcome.tasks))
+    for name, count in sorted(outcome.starts.items()):
+        table.add_row(f"starts of {name}", str(count))
+    table.add_row("clones resolved", str(outcome.resolved_clones))
+    table.add_row("tasks confirmed", str(outcome.tasks))
     table.add_row("tool calls cut down", str(outcome.interrupted_calls))
     table.add_row("journal records", str(outcome.records))
     table.add_row("seconds", f"{took_s:.0f}")
+    table.add_row("of these checking", f"{outcome.check_s:.0f}")
     table.add_row("violations", str(len(outcome.violations)))
     Console(highlight=False).print(table)
     for violation in outcome.violations:
@@ -222,11 +136,17 @@ def _parser() -> argparse.ArgumentParser:
         "--seed", type=int, default=None, metavar="S", help="which faults when (random, and printed)"
     )
     parser.add_argument(
+        "--database",
+        choices=(*SITES, BOTH),
+        default=BOTH,
+        help=f"one process on SQLite, several on PostgreSQL, or half of the cycles each ({BOTH})",
+    )
+    parser.add_argument(
         "--records",
         type=_positive,
         default=None,
         metavar="N",
-        help=f"records the devices write in all ({RECORDS_PER_CYCLE} a cycle, at most {RECORDS_MAX})",
+        help=f"records the devices write in all ({RECORDS_PER_CYCLE} a cycle)",
     )
     parser.add_argument(
         "--devices", type=_positive, default=DEVICES, metavar="N", help=f"devices ({DEVICES})"

@@ -4,17 +4,17 @@ Runs on a thread of its own. A task whose creation was confirmed is a promise; a
 """
 
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from random import Random
 from typing import Any, Final
 
 import httpx
 
-from tests.chaos.stage import StagedDevice
-from tests.support.real_hub import RealHub
+from tests.chaos.stage import Stage
 
 PATIENCE_S: Final = 2.0
+LIFE_S: Final = 31_536_000
+"""Of a task: longer than any jump of a clock, so that no lease lapses and no deadline comes."""
 PAUSE_S: Final = 0.25
 CANCEL_SHARE: Final = 0.15
 OPEN_MAX: Final = 8
@@ -24,10 +24,11 @@ OPEN_MAX: Final = 8
 class Customer:
     """Start with `start`. `no_more` stops new tasks, `stop` everything."""
 
-    def __init__(self, hub: RealHub, devices: Sequence[StagedDevice], seed: str) -> None:
-        self.promised: list[str] = []
-        self._hub = hub
-        self._devices = devices
+    def __init__(self, stage: Stage, seed: str) -> None:
+        self.promised: list[tuple[str, int]] = []
+        """Tasks that were confirmed, each with the stage's era before the request."""
+        self._stage = stage
+        self._devices = stage.devices
         self._random = Random(seed)
         self._open: set[str] = set()
         self._wants_more = True
@@ -46,7 +47,7 @@ class Customer:
         assert not self._thread.is_alive(), "the customer does not end"
 
     def _run(self) -> None:
-        with self._hub.http(timeout_s=PATIENCE_S) as http:
+        with self._stage.site.api.http(timeout_s=PATIENCE_S) as http:
             while not self._stop.wait(PAUSE_S):
                 with suppress(httpx.HTTPError):  # the hub is not there now; the next visit is soon
                     self._visit(http)
@@ -56,6 +57,8 @@ class Customer:
             self._create(http)
         for task in sorted(self._open):
             answer = http.get(f"/v1/tasks/{task}")
+            if answer.status_code == httpx.codes.NOT_FOUND:
+                self._open.discard(task)  # a restored hub knows it no more
             if answer.status_code != httpx.codes.OK:
                 continue
             view = answer.json()
@@ -67,12 +70,18 @@ class Customer:
     def _create(self, http: httpx.Client) -> None:
         names = [device.name for device in self._devices]
         chosen = self._random.sample(names, self._random.randint(1, min(2, len(names))))
-        body = {"goal": f"Task {len(self.promised)} of the hub.", "devices": chosen, "lease_s": 86_400}
+        body = {
+            "goal": f"Task {len(self.promised)} of the hub.",
+            "devices": chosen,
+            "lease_s": LIFE_S,
+            "deadline_s": LIFE_S,
+        }
+        era = self._stage.era
         answer = http.post("/v1/tasks", json=body)
         if answer.status_code != httpx.codes.CREATED:
             return
         task = str(answer.json()["id"])
-        self.promised.append(task)
+        self.promised.append((task, era))
         self._open.add(task)
         if self._random.random() < CANCEL_SHARE:
             http.post(f"/v1/tasks/{task}/cancel")
@@ -83,7 +92,7 @@ class Customer:
             for effect in node["effects"]:
                 if effect["question"] == "asked":
                     happened = any(
-                        (view["id"], node["node"], effect["call"]) in device.ledger()
+                        device.has_done((view["id"], node["node"], effect["call"]))
                         for device in self._devices
                         if device.principal == effect["principal"]
                     )

@@ -1,7 +1,11 @@
-"""What the checker judges: the histories of all sides as plain values. Must not know where they were read."""
+"""What the checker judges: the histories of all sides as plain values. Must not know where they were read.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+Logs are long, so their records come as iterables, which may be gone through more than once and are never held as a
+whole; devices come one at a time.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from shared.ids import LaneId
 from shared.log import Entry, Head
@@ -14,13 +18,40 @@ Call = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """Records that a side does not hold and says so: the log goes on after `last_seq` with the hash `after_hash`.
+
+    `reason`: as the hub records it (`lost`, `branch`, `shed`), or `unseen` for what the witness of a device missed.
+    """
+
+    first_seq: int
+    last_seq: int
+    after_hash: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
-    """One log as a side holds it. `head` is what that side says is its end. `dead`: records it could not apply."""
+    """One log as a side holds it, from after `before` to `head`, which is what that side says is its end.
+
+    `before`: the lane's start, or where it goes on from another log, of epoch `branch_of`. `dead`: records it could not
+    apply. `is_closed`: it takes nothing more.
+    """
 
     lane: LaneId
-    entries: tuple[Entry, ...]
+    entries: Iterable[Entry]
+    before: Head
     head: Head
+    gaps: tuple[Gap, ...] = ()
     dead: frozenset[int] = frozenset()
+    branch_of: bytes | None = None
+    is_closed: bool = False
+
+
+def continuation(log: Log, logs: Iterable[Log]) -> Log | None:
+    """The log that goes on from this one under another epoch, if there is one."""
+    same = (other for other in logs if other.lane.lane is log.lane.lane)
+    return next((other for other in same if other.branch_of == log.lane.epoch), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,50 +75,83 @@ class EffectFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceHistory:
-    """`seen`: positions that were read from its store while it ran. `ledger`: calls its tools really carried out.
+    """One device. `written`: every log that it ever wrote, from old to new, as its witness took them record by record.
 
-    `blobs`: hashes of the content that it holds of its journal. `acked`: what it takes for committed at the hub.
+    `cloned`: what copies of it wrote that an operator has put away. `held`: the ends of its logs in its store now, and
+    `acked` what it takes for committed at the hub. `orders`: every orders log that it got. `ledger`: calls its tools
+    really carried out. `blobs`: content of its journal, by hash in order, with the sequence that names it. `rebuilt`:
+    tables of its own that differ from a rebuild from its logs, in words.
     """
 
     principal: str
-    journal: Log
-    orders: Log | None
-    acked: int
+    written: tuple[Log, ...]
+    cloned: tuple[Log, ...] = ()
+    orders: tuple[Log, ...] = ()
+    held: Mapping[LaneId, Head]
+    acked: Mapping[LaneId, int]
     nodes: Mapping[Place, NodeFacts]
     ledger: Sequence[Call]
-    blobs: frozenset[bytes] = frozenset()
-    seen: frozenset[Head] = frozenset()
+    blobs: Iterable[tuple[bytes, LaneId, int]] = ()
+    rebuilt: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubDevice:
-    """What the hub holds of one device. `unsound`: what its own verification finds, by lane."""
+    """What the hub holds of one device. `unsound`: what its own verification finds, by lane. `given_up`: nodes that the
+    hub ended itself, because the device went on from an older point of its history.
+    """
 
     principal: str
     status: str
-    journals: tuple[Log, ...]
-    orders: Log | None
-    orders_acked: int = 0
+    logs: tuple[Log, ...]
+    orders: tuple[Log, ...] = ()
+    orders_acked: Mapping[LaneId, int] = field(default_factory=dict)
     unsound: tuple[str, ...] = ()
-    seen: frozenset[Head] = frozenset()
+    nodes: Mapping[Place, NodeFacts] = field(default_factory=dict)
+    given_up: frozenset[Place] = frozenset()
+    effects: Mapping[Call, EffectFacts] = field(default_factory=dict)
+    blobs: Iterable[bytes] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What was read while all ran: first what devices take for committed, then where the hub's logs end.
+
+    `era` counts the restores of the hub before it.
+    """
+
+    era: int
+    acked: Mapping[LaneId, int]
+    held: Mapping[LaneId, Head]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restore:
+    """The hub was put back to a backup: what it `kept` and had (`lost`) of each log; which tasks the backup knows."""
+
+    kept: Mapping[LaneId, int]
+    lost: Mapping[LaneId, int]
+    tasks: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubHistory:
-    """`nodes` and `effects` by principal: whose word a row is."""
+    """The hub as a whole. `rebuilt`: tables that differ from a rebuild from its logs, in words."""
 
-    devices: tuple[HubDevice, ...]
-    nodes: Mapping[str, Mapping[Place, NodeFacts]]
-    effects: Mapping[str, Mapping[Call, EffectFacts]]
     tasks: frozenset[str]
-    blobs: frozenset[bytes]
     late_results: int = 0
+    rebuilt: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """Everything. `promised`: tasks whose creation the hub has confirmed to somebody."""
+    """Everything. `promised`: tasks whose creation the hub has confirmed to somebody, with the era of the request.
 
-    devices: tuple[DeviceHistory, ...]
+    `devices`: each with what the hub holds of it, None if it does not know it.
+    """
+
+    devices: Iterable[tuple[DeviceHistory, HubDevice | None]]
     hub: HubHistory
-    promised: frozenset[str] = frozenset()
+    promised: frozenset[tuple[str, int]] = frozenset()
+    looks: Sequence[Look] = ()
+    restores: Sequence[Restore] = ()

@@ -1,55 +1,88 @@
-"""The processes under attack, and who starts them again. Blocking.
+"""The processes under attack: a hub, some devices, the network between them; who supervises them, and who takes notes.
 
-Every process keeps its home and ports over all its lives. `mend` is the supervisor: it starts what has ended, as
+Every process keeps its home and ports over all its lives. `mend` undoes what faults did and starts what has ended, as
 systemd would, and does not wait until it is ready. What it must not know: which faults there are.
 """
 
 import signal
-from collections import Counter, defaultdict
-from collections.abc import Sequence
-from contextlib import ExitStack
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from random import Random
+from typing import Final
 
-from cloud.db import Database
-from shared.ids import Lane
-from shared.log import Head
-from tests.chaos.evidence import History
-from tests.chaos.history import device_heads, hub_heads, open_nodes, read_device, read_hub
-from tests.support.real_device import RealDevice
-from tests.support.real_hub import RealHub, signal_process
+import httpx
 
+from shared.errors import UnavailableError
+from shared.ids import Lane, LaneId
+from shared.log import Entry, Head
+from tests.chaos.devices import StagedDevice
+from tests.chaos.evidence import DeviceHistory, History, HubDevice, HubHistory, Look, Restore
+from tests.chaos.reading import (
+    branch_point,
+    entries_between,
+    hub_heads,
+    hub_tasks,
+    late_results,
+    read_hub_device,
+)
+from tests.chaos.rebuild import hub_differences
+from tests.chaos.sites import Backup, Site
+from tests.chaos.violations import Violation
+from tests.chaos.witness import Witness
+from tests.support.disks import can_mount
+from tests.support.process_table import signal_process
+from tests.support.tcp_proxy import Network
 
-class StagedDevice(RealDevice):
-    """`seen`: journal positions that were read from its store while it ran."""
-
-    def __init__(self, directory: Path, number: int) -> None:
-        super().__init__(f"device-{number}", directory / f"device-{number}")
-        self.seen: set[Head] = set()
+MakeSite = Callable[[Path, Network], Site]
+UNREADABLE: Final = (UnavailableError, sqlite3.OperationalError)
+"""What reading a side means that is not there now: the next look is soon."""
 
 
 class Stage:
-    """Hub, its broker and some devices under one directory. Use as a context manager."""
+    """Use as a context manager. The first device's home is a small disk of its own, where we may make one."""
 
-    def __init__(self, directory: Path, *, devices: int) -> None:
-        self.hub = RealHub(directory / "hub")
-        self.devices = [StagedDevice(directory, number) for number in range(1, devices + 1)]
-        self.starts: Counter[str] = Counter()
-        self._seen_at_hub: dict[str, set[Head]] = defaultdict(set)
-        self._paused: set[int] = set()
+    def __init__(self, directory: Path, make_site: MakeSite, *, devices: int, random: Random) -> None:
+        self._directory = directory
+        self._random = random
         self._open = ExitStack()
-        self._database: Database | None = None
+        self.network = Network(random)
+        self.site = make_site(directory, self.network)
+        self.devices = [
+            StagedDevice(
+                directory,
+                number,
+                self.network.link(self.site.broker_port),
+                has_small_disk=number == 1 and can_mount(),
+            )
+            for number in range(1, devices + 1)
+        ]
+        self.starts: Counter[str] = self.site.starts
+        self.violations: list[Violation] = []
+        self.era = 0
+        self.backup: Backup | None = None
+        self.resolved = 0
+        self._unresolved: set[str] = set()
+        self._backups = 0
+        self._looks: list[Look] = []
+        self._restores: list[Restore] = []
+        self._undo: list[tuple[int, Callable[[], object]]] = []
+        self._paused: set[int] = set()
+        self._witness = Witness(
+            directory / "witness.sqlite", at_hub=self._entries_at_hub, branched_at=self._branch_point
+        )
 
     def __enter__(self) -> "Stage":
         try:
-            self._open.callback(self.hub.close)
-            self.hub.start()
-            self.starts["hub"] += 1
-            self._database = Database(f"sqlite:///{self.hub.home / 'hub.sqlite'}")
-            self._open.callback(self._database.close)
+            self._open.enter_context(self.network)
+            self._open.callback(self._witness.close)
+            self._open.callback(self.site.close)
+            self.site.start()
             for device in self.devices:
-                self.hub.enrol(device.name, device.home)
-                device.configure()
-                self._open.callback(device.process.stop)
+                self._open.callback(device.close)
+                device.prepare(self.site.api)
             self.mend()
             for device in self.devices:
                 device.wait_ready()
@@ -64,78 +97,177 @@ class Stage:
 
     # --- what faults do
 
-    def pause(self, pid: int | None) -> bool:
-        """SIGSTOP, until `resume`. Whether it was there."""
-        if pid is None or not signal_process(pid, signal.SIGSTOP):
-            return False
-        self._paused.add(pid)
-        return True
+    def undo(self, action: Callable[[], object], *, after_cycles: int = 0) -> None:
+        """Have `mend` do this; the next time, or so many times later."""
+        self._undo.append((after_cycles, action))
+
+    def pause(self, pids: Iterable[int]) -> bool:
+        """SIGSTOP, until `mend`. Whether any was there."""
+        paused = {pid for pid in pids if signal_process(pid, signal.SIGSTOP)}
+        self._paused |= paused
+        return bool(paused)
 
     def resume(self) -> None:
         for pid in self._paused:
             signal_process(pid, signal.SIGCONT)
         self._paused.clear()
 
+    def back_up(self) -> bool:
+        """A backup of the hub, in place of the one before. Whether it could be made."""
+        self._backups += 1
+        try:
+            backup = self.site.back_up(f"backup_{self._backups}")
+        except UNREADABLE:
+            return False
+        if self.backup is not None:
+            self.site.forget(self.backup)
+        self.backup = backup
+        return True
+
+    def restore(self) -> bool:
+        """Kill the hub and put it back to its backup."""
+        if self.backup is None:
+            return False
+        for process in self.site.processes.values():
+            if process.is_running:
+                process.kill()
+        try:
+            lost = {lane: head.seq for lane, head in hub_heads(self.site.database).items()}
+        except UNREADABLE:
+            return False
+        self.era += 1
+        self._restores.append(Restore(kept=self.backup.heads, lost=lost, tasks=self.backup.tasks))
+        self.site.restore(self.backup)
+        return True
+
+    def clone(self, device: StagedDevice) -> bool:
+        """Copy a device's card. One at a time, as the hub must be asked about it."""
+        if any(each.clone is not None for each in self.devices):
+            return False
+        device.process.kill()
+        try:
+            device.begin_clone(self._witness)
+        except sqlite3.OperationalError:
+            return False
+        return True
+
+    # --- the supervisor
+
     def mend(self) -> None:
-        """Everything goes on: what was stopped is continued, what has ended is started again."""
+        """Everything goes on: what was done is undone, what has ended is started again, clones are found out."""
+        waiting, self._undo = self._undo, []
+        for after, action in waiting:
+            if after > 0:
+                self._undo.append((after - 1, action))
+            else:
+                action()
+        self.supervise()
+
+    def supervise(self) -> None:
         self.resume()
-        if not self.hub.process.is_running:
-            self.hub.process.start()
-            self.starts["hub"] += 1
+        self.site.supervise()
         for device in self.devices:
-            if not device.process.is_running:
-                device.process.start()
-                self.starts["device"] += 1
+            self.starts.update(device.supervise())
+        with suppress(httpx.HTTPError, AssertionError):  # the hub is not there now
+            self._resolve_clones()
+
+    def _resolve_clones(self) -> None:
+        """The operator: of a device that was quarantined because of its clone one board goes, the other goes on."""
+        for device in self.devices:
+            if device.clone is not None and self._is_quarantined(device):
+                device.end_clone(self._witness, keeps_clone=self._random.random() < 0.5)
+                self._unresolved.add(device.name)
+            if device.name in self._unresolved:
+                self.site.api.post(f"/v1/devices/{device.name}/resolve")
+                self._unresolved.remove(device.name)
+                self.resolved += 1
+                self._forget_backup()
+
+    def _is_quarantined(self, device: StagedDevice) -> bool:
+        return bool(self.site.api.device(device.name)["status"] == "quarantined")
+
+    def _forget_backup(self) -> None:
+        """An operator's decision is in no older backup, and nobody would take it a second time."""
+        if self.backup is not None:
+            self.site.forget(self.backup)
+            self.backup = None
 
     # --- what the run sees
 
-    @property
-    def database(self) -> Database:
-        assert self._database is not None, "the stage is entered first"
-        return self._database
+    def look(self) -> tuple[dict[LaneId, Head], dict[LaneId, Head]]:
+        """Note where every log stands; where the journals of the devices and those at the hub end.
 
-    def look(self) -> tuple[int, int]:
-        """Note where every log stands; how many journal records the devices and the hub have."""
-        written = 0
+        Raises one of `UNREADABLE` if a side cannot be read now.
+        """
+        written: dict[LaneId, Head] = {}
+        acked: dict[LaneId, int] = {}
         for device in self.devices:
-            _, head, _ = device_heads(device.store, device.principal)[Lane.JOURNAL]
-            device.seen.add(head)
-            written += head.seq
-        arrived = 0
-        for lane, head in hub_heads(self.database).items():
-            if lane.lane is Lane.JOURNAL:
-                self._seen_at_hub[lane.principal].add(head)
-                arrived += head.seq
-        return written, arrived
+            positions, found = device.take(self._witness)
+            self.violations += found
+            acked |= {
+                lane: position.acked for lane, position in positions.items() if lane.lane is not Lane.ORDERS
+            }
+            written |= {
+                lane: position.head for lane, position in positions.items() if lane.lane is Lane.JOURNAL
+            }
+        held = hub_heads(self.site.database)
+        self._looks.append(Look(era=self.era, acked=acked, held=held))
+        return written, {lane: head for lane, head in held.items() if lane.lane is Lane.JOURNAL}
 
     def is_drained(self) -> bool:
         """Whether nobody has anything left to do or to send."""
-        held = hub_heads(self.database)
-        orders_of = {lane.principal: (lane, head) for lane, head in held.items() if lane.lane is Lane.ORDERS}
-        for device in self.devices:
-            heads = device_heads(device.store, device.principal)
-            lane, head, acked = heads[Lane.JOURNAL]
-            if open_nodes(device.store) or acked != head.seq or held.get(lane) != head:
-                return False
-            if device.principal in orders_of:
-                lane, head = orders_of[device.principal]
-                if heads.get(Lane.ORDERS, (None, None, 0))[:2] != (lane, head) or not self._are_orders_acked(
-                    lane.principal
-                ):
-                    return False
-        return True
+        written, held = self.look()
+        if any(head.seq and held.get(lane) != head for lane, head in written.items()):
+            return False
+        acked = self._looks[-1].acked
+        if any(acked[lane] != head.seq for lane, head in written.items()):
+            return False
+        return all(device.is_idle() and self._are_orders_done(device) for device in self.devices)
 
-    def _are_orders_acked(self, principal: str) -> bool:
-        waiting = self.hub.device(principal)["orders_waiting"]
-        return bool(waiting == 0)
+    def _are_orders_done(self, device: StagedDevice) -> bool:
+        shown = self.site.api.device(device.name)
+        return bool(shown["status"] == "active" and shown["orders_waiting"] == 0)
 
-    def read(self, promised: Sequence[str]) -> History:
+    def freeze(self) -> None:
+        """Devices stand still, so that what is read of them belongs together."""
+        self.pause(device.process.pid for device in self.devices if device.process.is_running)
+
+    def read(self, promised: Iterable[tuple[str, int]]) -> History:
         """Everything that everybody has written down."""
+        database = self.site.database
+        differences = hub_differences(database, self._directory / "rebuilt-hub.sqlite")
         return History(
-            devices=tuple(
-                read_device(device.store, device.principal, ledger=device.ledger(), seen=device.seen)
-                for device in self.devices
+            devices=_Devices(self),
+            hub=HubHistory(
+                tasks=hub_tasks(database), late_results=late_results(database), rebuilt=differences
             ),
-            hub=read_hub(self.database, seen=self._seen_at_hub),
             promised=frozenset(promised),
+            looks=tuple(self._looks),
+            restores=tuple(self._restores),
         )
+
+    def histories(self) -> Iterator[tuple[DeviceHistory, HubDevice | None]]:
+        """One device after another."""
+        for device in self.devices:
+            scratch = self._directory / f"rebuilt-{device.name}.sqlite"
+            scratch.unlink(missing_ok=True)
+            yield (
+                device.history(self._witness, scratch),
+                read_hub_device(self.site.database, device.principal),
+            )
+
+    def _entries_at_hub(self, lane: LaneId, after: int, upto: int) -> list[Entry]:
+        return entries_between(self.site.database, lane, after, upto)
+
+    def _branch_point(self, lane: LaneId) -> Head | None:
+        return branch_point(self.site.database, lane)
+
+
+class _Devices:
+    """The devices' histories, read one at a time whenever they are gone through."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    def __iter__(self) -> Iterator[tuple[DeviceHistory, HubDevice | None]]:
+        return self._stage.histories()

@@ -25,15 +25,20 @@ from cloud.devices.tables import Device
 from cloud.identity import Identity, open_identity
 from cloud.ingest.inbox import Arrival
 from cloud.ingest.pipeline import Outcome, Pipeline
+from cloud.recovery.routes import recovery_routes
 from cloud.schema import migrate
 from cloud.settings import HubSettings
 from cloud.tasks.feed import TaskFeed
+from cloud.tasks.orders import Changes
 from cloud.tasks.routes import task_routes
-from cloud.tasks.service import Changes
 from cloud.tasks.sweep import Sweeper
+from cloud.twins.delivery import salts_of
+from cloud.twins.fanout import Fanout
+from cloud.twins.routes import twin_routes
 from shared.blobs import Blob
 from shared.clock import to_ms
 from shared.enrolment import BrokerAddress, Token, proof_input
+from shared.ids import LaneId
 from shared.keys import Signer
 from shared.records import NodeMoved, Record, TaskOffered, ToolIntent, ToolResult, parse_record
 from shared.tasks.states import NodeState
@@ -55,6 +60,7 @@ class HubApi:
     feed: TaskFeed
     pipeline: Pipeline
     sweeper: Sweeper
+    fanout: Fanout
     client: TestClient
     orders_for: set[str] = field(default_factory=set)
 
@@ -99,7 +105,7 @@ class HubApi:
         return outcome
 
     def sweep(self) -> None:
-        self.sweeper.sweep()
+        self.sweeper.sweep(self.database)
 
 
 class FleetDevice:
@@ -109,6 +115,7 @@ class FleetDevice:
         self.hub = hub
         self.scripted = scripted
         self.principal = scripted.principal
+        self._fetched: dict[LaneId, int] = {}
 
     def hello(self) -> None:
         answers = self._deliver(Channel.HELLO, self.scripted.hello())
@@ -119,15 +126,16 @@ class FleetDevice:
         self._deliver(Channel.STATE, self.scripted.state(online=is_online))
 
     def fetch_orders(self) -> list[Record]:
-        """Let the hub push, take the orders and acknowledge them; those that are new."""
-        before = 0 if self.scripted.orders is None else self.scripted.orders.head.seq
+        """Let the hub push, take the orders and acknowledge them; those that were not returned before."""
         outcome = self.hub.pipeline.push([self.principal])
         self._take(_by_channel(self.principal, outcome))
         log = self.scripted.orders
-        if log is None or log.head.seq == before:
+        if log is None or log.head.seq == self._fetched.get(log.lane, 0):
             return []
-        self._deliver(Channel.DOWN_ORDERS_ACK, self.scripted.ack())
-        records = [parse_record(entry.record) for entry in log.entries[before:]]
+        new = log.entries[self._fetched.get(log.lane, 0) :]
+        self._fetched[log.lane] = log.head.seq
+        self._take(self._deliver(Channel.DOWN_ORDERS_ACK, self.scripted.ack()))
+        records = [parse_record(entry.record) for entry in new]
         return [record for record in records if isinstance(record, Record)]
 
     def offer(self) -> TaskOffered:
@@ -137,11 +145,15 @@ class FleetDevice:
 
     def write(self, record: Record, *blobs: Blob) -> None:
         """Append to the journal, send, and have it acknowledged."""
+        self.send(first=self.scripted.journal.append(record, *blobs))
+
+    def send(self, *, first: int) -> None:
+        """Send the journal from there, have it acknowledged, and take the orders that come of it."""
         log = self.scripted.journal
-        seq = log.append(record, *blobs)
-        answers = self._deliver(Channel.UP_JOURNAL, self.scripted.batch(log, first=seq))
+        answers = self._deliver(Channel.UP_JOURNAL, self.scripted.batch(log, first=first))
         acks = [self.scripted.hear_ack(raw) for raw in answers.get(Channel.UP_JOURNAL_ACK, [])]
-        assert acks[-1].upto == seq
+        assert acks[-1].upto == log.head.seq
+        self._take(answers)
 
     def move(
         self, task: str, state: NodeState, *, node: int = 0, attempt: int = 1, result: str | None = None
@@ -252,6 +264,9 @@ def hub_api(directory: Path, clock: ManualClock, *, url: str = "", **settings: A
         orders_for.update(changes.orders_for)
         feed.publish(changes.tasks)
 
+    fanout = Fanout(
+        database=database, salt_of=salts_of(identity.signer), clock=clock, on_ordered=orders_for.update
+    )
     app = create_app(
         version="0.0.0",
         admin_token=ADMIN_TOKEN,
@@ -266,16 +281,12 @@ def hub_api(directory: Path, clock: ManualClock, *, url: str = "", **settings: A
         ],
         admin_routers=[
             device_routes(database=database, identity=identity, settings=chosen, clock=clock),
+            recovery_routes(database=database, settings=chosen, clock=clock, on_changes=on_changes),
             task_routes(database=database, clock=clock, settings=chosen, feed=feed, on_changes=on_changes),
+            twin_routes(database=database, settings=chosen, clock=clock, on_written=fanout.wake),
         ],
     )
-    sweeper = Sweeper(
-        database=database,
-        clock=clock,
-        on_changes=on_changes,
-        interval_s=chosen.sweep_interval_s,
-        max_attempts=chosen.task_max_attempts,
-    )
+    sweeper = Sweeper(clock=clock, on_changes=on_changes, max_attempts=chosen.task_max_attempts)
     headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
     with TestClient(app, headers=headers, raise_server_exceptions=False) as client:
         yield HubApi(
@@ -286,6 +297,7 @@ def hub_api(directory: Path, clock: ManualClock, *, url: str = "", **settings: A
             feed=feed,
             pipeline=Pipeline(database=database, signer=identity.signer, clock=clock),
             sweeper=sweeper,
+            fanout=fanout,
             client=client,
             orders_for=orders_for,
         )

@@ -72,10 +72,9 @@ async def running(
     app = hub.client.app
     assert isinstance(app, FastAPI)
     parts = server.Parts(
-        app=app,
-        listener=listener,
-        feed=hub.feed,
+        web=server.Web(app=app, listener=listener, feed=hub.feed),
         background=background or {},
+        connected=None,
         broker=None,
         broker_address=BrokerAddress(host="hub.test", port=8883),
         renew=renew,

@@ -20,8 +20,13 @@ def read(unit: Path) -> ConfigParser:
     return parser
 
 
-def test_there_is_a_unit_for_each_side() -> None:
-    assert [unit.name for unit in UNITS] == ["covey-edge.service", "covey-hub.service"]
+def test_there_is_a_unit_for_each_side_and_for_each_role_of_a_hub_of_several_processes() -> None:
+    assert [unit.name for unit in UNITS] == [
+        "covey-edge.service",
+        "covey-hub-api@.service",
+        "covey-hub-ingest@.service",
+        "covey-hub.service",
+    ]
 
 
 @pytest.mark.slow

@@ -25,8 +25,9 @@ from cloud.journal.repository import newest_lane, read_entries
 from cloud.journal.service import LaneReport, RecordView, tail, verify
 from cloud.schema import migrate
 from cloud.tasks import service, views
+from cloud.tasks.orders import Changes
 from cloud.tasks.schemas import TaskView
-from cloud.tasks.service import Changes, NewTask
+from cloud.tasks.service import NewTask
 from cloud.tasks.sweep import Sweeper
 from edge.adapters.store_sqlite.database import open_database
 from edge.adapters.store_sqlite.journal import SqliteJournal
@@ -43,11 +44,13 @@ from shared.ids import HUB, Lane, Principal
 from shared.keys import KeyRing, Signer, TrustedKey
 from shared.tasks.limits import Limits
 from shared.tasks.states import TERMINAL
+from tests.support.board import ScriptedBoard
 from tests.support.clock import ManualClock
 from tests.support.device import ScriptedDevice, signer_from, task_id_from
 from tests.support.ingest import HUB_SIGNER, IngestHub, blob_of, device_row
 from tests.support.memory_broker import MemoryBroker
 from tests.support.memory_link import MemoryLink
+from tests.support.retention import ScriptedBallast
 
 TENANT: Final = "acme"
 WAIT_S: Final = 10.0
@@ -89,13 +92,7 @@ class MemoryFleet:
         self.database = Database(f"sqlite:///{directory / 'hub.sqlite'}")
         self._tasks = count(1)
         self._hub: IngestHub | None = None
-        self._sweeper = Sweeper(
-            database=self.database,
-            clock=self.clock,
-            on_changes=self._wake,
-            interval_s=1.0,
-            max_attempts=5,
-        )
+        self._sweeper = Sweeper(clock=self.clock, on_changes=self._wake, max_attempts=5)
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(migrate, self.database)
@@ -117,6 +114,26 @@ class MemoryFleet:
         if self._hub is not None:
             await self._hub.__aexit__(None, None, None)
             self._hub = None
+
+    async def restore(self, backup: bytes) -> None:
+        """The hub's process and disk go back to what they were; then it starts again."""
+        await self.stop_hub()
+        await asyncio.to_thread(self.database.close)
+        path = self.directory / "hub.sqlite"
+        for beside in ("hub.sqlite-wal", "hub.sqlite-shm"):
+            (self.directory / beside).unlink(missing_ok=True)
+        await asyncio.to_thread(path.write_bytes, backup)
+        self.database = Database(f"sqlite:///{path}")
+        await self.start_hub()
+
+    async def backup(self) -> bytes:
+        """The hub's database as it stands."""
+        await self.stop_hub()
+        await asyncio.to_thread(self.database.close)  # closing writes SQLite's log back into the file
+        kept = await asyncio.to_thread((self.directory / "hub.sqlite").read_bytes)
+        self.database = Database(f"sqlite:///{self.directory / 'hub.sqlite'}")
+        await self.start_hub()
+        return kept
 
     # --- devices
 
@@ -150,6 +167,9 @@ class MemoryFleet:
                 tools=(*builtin_tools(settings.sensors, self.clock), *tools),
                 embedder=None,
                 index=None,
+                board=ScriptedBoard(),
+                ballast=ScriptedBallast(),
+                traces=None,
                 api_token="token",
             )
             daemon = build_daemon(settings, ports)
@@ -202,7 +222,7 @@ class MemoryFleet:
 
     async def sweep(self) -> None:
         """What the hub does by itself every few seconds."""
-        await asyncio.to_thread(self._sweeper.sweep)
+        await asyncio.to_thread(self._sweeper.sweep, self.database)
 
     async def show(self, task: str) -> TaskView:
         return await self._read(lambda session: views.show(session, task))

@@ -1,6 +1,6 @@
 """Hypothesis strategies read off the wire models, so a new kind or field is tested the day it is declared."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -9,6 +9,8 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+
+from shared.messages import Batch
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -24,7 +26,24 @@ def instances(model: type[M]) -> st.SearchStrategy[M]:
         strategy = _of(info.annotation, info.metadata)
         fields = required if info.is_required() else optional
         fields[name] = strategy
-    return st.fixed_dictionaries(required, optional=optional).map(lambda fields: model(**fields))
+    repair = REPAIRS.get(model, lambda fields: fields)
+    return st.fixed_dictionaries(required, optional=optional).map(lambda fields: model(**repair(fields)))
+
+
+def _with_positions_that_agree(fields: dict[str, Any]) -> dict[str, Any]:
+    first = min(fields["first_seq"], 2**62)
+    return fields | {
+        "first_seq": first,
+        "latest": max(fields["latest"], first - 1 + len(fields["records"])),
+        "missing_from": min(fields.get("missing_from", 0), first - 1),
+        "is_fork": fields.get("is_fork", False) or not fields["records"],
+    }
+
+
+REPAIRS: dict[type[BaseModel], Callable[[dict[str, Any]], dict[str, Any]]] = {
+    Batch: _with_positions_that_agree
+}
+"""For models whose fields must agree with one another."""
 
 
 def _of(annotation: Any, metadata: Sequence[Any]) -> st.SearchStrategy[Any]:
@@ -40,6 +59,8 @@ def _of(annotation: Any, metadata: Sequence[Any]) -> st.SearchStrategy[Any]:
         return st.sampled_from(get_args(annotation))
     least = bounds[MinLen].min_length if MinLen in bounds else 0
     most = bounds[MaxLen].max_length if MaxLen in bounds else None
+    if origin is tuple and get_args(annotation)[-1] is not Ellipsis:
+        return st.tuples(*(_of(part, ()) for part in get_args(annotation)))
     if origin is tuple:
         size = min(most or LONGEST_DRAWN, LONGEST_DRAWN)
         return st.lists(_of(get_args(annotation)[0], ()), min_size=least, max_size=size).map(tuple)
@@ -50,11 +71,14 @@ def _of(annotation: Any, metadata: Sequence[Any]) -> st.SearchStrategy[Any]:
     if annotation is int:
         return st.integers(bounds[Ge].ge, bounds[Le].le)
     if annotation is float:
-        return st.floats(min_value=bounds[Ge].ge, allow_nan=False, allow_infinity=False)
+        lowest = bounds[Ge].ge if Ge in bounds else None
+        return st.floats(min_value=lowest, allow_nan=False, allow_infinity=False)
     if annotation is bytes:
         return st.binary(min_size=least, max_size=min(most or 64, max(least, 64)))
     if annotation is str and pattern is not None:
         return st.from_regex(pattern.removeprefix("^").removesuffix("$"), fullmatch=True)
+    if annotation is str:
+        return st.text(st.characters(codec="utf-8"), min_size=least, max_size=most)
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return st.sampled_from(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

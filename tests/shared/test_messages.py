@@ -108,12 +108,37 @@ def test_a_value_of_another_type_or_out_of_bounds_is_refused(name: str, field: s
 
 def test_a_batch_has_at_most_4000_records_and_two_blobs_for_each() -> None:
     """P9."""
-    most = {"records": (b"",) * 4_000, "blobs": (GOAL,) * 8_000}
+    most = {"records": (b"",) * 4_000, "blobs": (GOAL,) * 8_000, "latest": 4_001}
     Batch.model_validate(BATCH.model_dump() | most)
     assert BATCH_MAX_RECORDS == 4_000
     for more in ({"records": (b"",) * 4_001}, {"blobs": (GOAL,) * 8_001}):
         with pytest.raises(ValidationError):
-            Batch.model_validate(BATCH.model_dump() | more)
+            Batch.model_validate(BATCH.model_dump() | {"latest": 4_001} | more)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"latest": 1},
+        {"records": ()},
+        {"missing_from": 1},
+        {"first_seq": 9, "latest": 10, "missing_from": 9},
+        {"first_seq": 9, "latest": 9},
+    ],
+)
+def test_a_batch_whose_positions_contradict_each_other_is_refused(wrong: dict[str, object]) -> None:
+    """P9, P19: it holds two records from 1 on."""
+    with pytest.raises(ValidationError):
+        Batch.model_validate(BATCH.model_dump() | wrong)
+
+
+def test_a_batch_without_records_says_why() -> None:
+    """P13, P19."""
+    empty = {"records": (), "blobs": (), "first_seq": 9, "latest": 8}
+    for reason in ({"missing_from": 3}, {"is_fork": True}):
+        Batch.model_validate(BATCH.model_dump() | empty | reason)
+    with pytest.raises(ValidationError):
+        Batch.model_validate(BATCH.model_dump() | empty)
 
 
 @pytest.mark.parametrize("name", ["hello", "hello-ack"])

@@ -19,9 +19,7 @@ from shared.records import (
     RECORD_MAX_BYTES,
     DeviceStopped,
     ForeignCause,
-    JournalRecord,
     ModelCalled,
-    OrderRecord,
     Poison,
     Record,
     RecordBody,
@@ -29,9 +27,9 @@ from shared.records import (
     parse_record,
 )
 from tests.shared.strategies import instances
-from tests.vectors.values import ANSWER, AT_MS, GOAL, ORDERS, RECORDS, TASK
+from tests.vectors.values import ANSWER, AT_MS, GOAL, ORDERS, RECORDS, SETTINGS, TASK
 
-KINDS: Final[tuple[type[RecordBody], ...]] = (*get_args(JournalRecord), *get_args(OrderRecord))
+KINDS: Final[tuple[type[RecordBody], ...]] = get_args(Record)
 
 
 def fields_of(kind: str) -> dict[str, Any]:
@@ -276,7 +274,7 @@ def test_a_record_names_every_blob_it_refers_to(kind: str) -> None:
     record = RECORDS[kind]
     in_fields = [value for _, value in record if isinstance(value, BlobRef)]
     assert list(record.blob_refs()) == in_fields
-    assert all(ref in (GOAL.ref(), ANSWER.ref()) for ref in in_fields)
+    assert all(ref in (GOAL.ref(), ANSWER.ref(), SETTINGS.ref()) for ref in in_fields)
 
 
 def test_causes_may_lie_in_the_own_lane_and_in_others() -> None:

@@ -23,6 +23,7 @@ from shared.replication import (
     PROBE_AFTER,
     RESEND_AFTER,
     Acknowledged,
+    Agreed,
     Appended,
     Broken,
     Extend,
@@ -30,6 +31,7 @@ from shared.replication import (
     Fork,
     Gap,
     Linked,
+    Missing,
     Outcome,
     Parcel,
     Phase,
@@ -41,6 +43,7 @@ from shared.replication import (
     SenderState,
     Sent,
     Tick,
+    Trimmed,
     Unlinked,
     pack,
     receive,
@@ -111,7 +114,7 @@ def test_a_linked_sender_learns_what_was_committed_while_it_was_away() -> None:
 def test_a_receiver_that_was_restored_gets_again_what_it_lost() -> None:
     """P12."""
     state, effects = step(replace(UNLINKED, acked=10), linked(2), NOW)
-    assert effects == [Send(first_seq=3, max_records=8)]
+    assert effects == [Forget(2), Send(first_seq=3, max_records=8)]
     assert state.acked == 2
 
 
@@ -126,13 +129,64 @@ def test_an_empty_log_links_and_is_idle() -> None:
     [
         pytest.param(linked(11, own_hash=None), id="beyond-our-head"),
         pytest.param(linked(4, own_hash=OTHER_HASH), id="another-hash"),
-        pytest.param(linked(4, own_hash=None), id="trimmed-here"),
     ],
 )
-def test_a_receiver_that_holds_another_history_stops_the_lane(event: Linked) -> None:
-    """P13."""
+def test_a_receiver_that_holds_another_history_is_shown_where_they_part(event: Linked) -> None:
+    """P13: from the last record that both surely have; a cursor alone proves nothing to it."""
     state, effects = step(UNLINKED, event, NOW)
-    assert (state.phase, effects) == (Phase.FORKED, [ReportFork(event.upto)])
+    assert effects == [Send(5, 6, is_fork=True)]
+    assert (state.phase, state.is_diverged, state.acked) == (Phase.WAITING, True, 4)
+    state, effects = step(state, acknowledged(7), NOW)
+    assert effects == [Forget(7), Send(8, 3, is_fork=True)]
+    state, effects = step(state, acknowledged(8, status="fork"), NOW)
+    assert (state.phase, effects) == (Phase.FORKED, [ReportFork(8)])
+
+
+def test_a_writer_with_nothing_new_shows_its_last_record() -> None:
+    """P13: an older copy of a store has nothing that the receiver lacks, and yet it must be seen."""
+    _, effects = step(replace(UNLINKED, acked=10), linked(12, own_hash=None), NOW)
+    assert effects == [Send(10, 1, is_fork=True)]
+    assert step(replace(UNLINKED, head=0, acked=0), linked(12, own_hash=None), NOW)[1] == [
+        Send(1, 0, is_fork=True)
+    ]
+
+
+def test_a_sender_that_was_taken_for_another_goes_on_when_the_receiver_agrees_after_all() -> None:
+    """P13: a hub may be restored between its answer and the batch."""
+    state, _ = step(UNLINKED, linked(4, own_hash=OTHER_HASH), NOW)
+    state, effects = step(state, acknowledged(10), NOW)
+    assert (state.phase, state.is_diverged, effects) == (Phase.IDLE, False, [Forget(10)])
+    assert step(state, Appended(11), NOW)[1] == [Send(11, 1)]
+
+
+# --- sender: what it no longer holds -------------------------------------------------------------------------------
+
+
+def test_what_is_no_longer_held_is_said_to_be_missing() -> None:
+    """P19."""
+    state, effects = step(replace(UNLINKED, tail=8), linked(2, own_hash=None), NOW)
+    assert effects == [Forget(2), Send(8, 3, missing_from=3)]
+    assert state.acked == 2
+
+
+def test_that_everything_is_gone_is_said_with_a_batch_without_records() -> None:
+    """P19: at once, and not with the next record."""
+    state, effects = step(replace(UNLINKED, tail=11), linked(2, own_hash=None), NOW)
+    assert effects == [Forget(2), Send(11, 0, missing_from=3)]
+    state, effects = step(state, acknowledged(10), NOW)
+    assert (state.phase, effects) == (Phase.IDLE, [Forget(10)])
+
+
+def test_records_shed_while_they_were_on_their_way_are_acknowledged_like_others() -> None:
+    """P19: their hash cannot be compared any more."""
+    state, _ = step(WAITING, Trimmed(9), NOW)
+    state, effects = step(state, acknowledged(6, own_hash=None), NOW)
+    assert effects == [Forget(6), Send(9, 2, missing_from=7)]
+
+
+def test_a_tail_never_goes_back() -> None:
+    """P19."""
+    assert step(replace(WAITING, tail=4), Trimmed(2), NOW) == (replace(WAITING, tail=4), [])
 
 
 def test_a_new_hello_during_a_batch_sends_it_again() -> None:
@@ -216,13 +270,14 @@ def test_an_acknowledgement_of_what_is_not_in_our_log_is_a_fork() -> None:
 def test_a_gap_sends_from_what_the_receiver_has() -> None:
     """P12."""
     state, effects = step(WAITING, acknowledged(2, status="gap"), NOW + SECOND)
-    assert effects == [Send(3, 8)]
+    assert effects == [Forget(2), Send(3, 8)]
     assert (state.acked, state.since) == (2, NOW + SECOND)
 
 
 def test_a_gap_in_what_we_have_trimmed_is_cleared_up_by_a_hello() -> None:
     """P12: it may be an old word; a false alarm would quarantine the device."""
-    state, effects = step(WAITING, acknowledged(2, own_hash=None, status="gap"), NOW)
+    trimmed = replace(WAITING, tail=5)
+    state, effects = step(trimmed, acknowledged(2, own_hash=None, status="gap"), NOW)
     assert (state.phase, effects) == (Phase.UNLINKED, [Relink()])
 
 
@@ -315,6 +370,7 @@ def test_a_lost_session_stops_repeats_and_keeps_what_is_known() -> None:
 EVENTS: Final = st.one_of(
     st.builds(Appended, st.integers(0, 30)),
     st.builds(Sent, st.integers(0, 30)),
+    st.builds(Trimmed, st.integers(1, 5)),
     st.just(Tick()),
     st.just(Unlinked()),
     st.builds(
@@ -350,14 +406,18 @@ def test_whatever_is_said_a_sender_never_sends_what_is_not_durable_nor_twice_at_
         sends = [effect for effect in effects if isinstance(effect, Send)]
         assert len(sends) <= 1
         for send in sends:
-            assert send.first_seq == state.acked + 1
-            assert 1 <= send.max_records <= max(1, state.credit)
+            assert send.first_seq >= state.tail
+            if not send.is_fork:
+                assert send.first_seq == max(state.acked + 1, state.tail)
+                assert send.missing_from == (state.acked + 1 if state.acked + 1 < state.tail else 0)
+            assert send.max_records <= max(1, state.credit)
+            assert send.max_records or send.missing_from or send.is_fork
             assert send.first_seq + send.max_records - 1 <= state.head
             assert state.phase is Phase.WAITING
         for effect in effects:
             if isinstance(effect, Forget):
                 assert isinstance(event, Linked | Acknowledged)
-                assert before.acked < effect.upto == event.upto <= state.head
+                assert before.acked != effect.upto == event.upto == state.acked <= state.head
         if isinstance(event, Appended | Sent):
             assert not (before.phase is Phase.WAITING and effects)
 
@@ -379,9 +439,9 @@ def parcels_of(records: Sequence[bytes], blobs: Sequence[tuple[Blob, ...]] | Non
     ]
 
 
-def packed(parcels: Sequence[Parcel], before: Head = START) -> tuple[Batch, int, int]:
+def packed(parcels: Sequence[Parcel], before: Head = START, latest: int = 0) -> tuple[Batch, int, int]:
     """The batch as the other side's gate lets it in, its last sequence and the size of its message."""
-    message, upto = pack(JOURNAL, before.hash, parcels, signer=DEVICE_SIGNER, close=closed)
+    message, upto = pack(JOURNAL, before, parcels, latest=latest, signer=DEVICE_SIGNER, close=closed)
     assert len(message) <= MESSAGE_MAX_BYTES
     outcome = admit(message, expected(batch_of(JOURNAL, [b""])), EVERYBODY, (Session(SESSION),))
     assert isinstance(outcome, Accepted)
@@ -520,9 +580,10 @@ def reads(known: Sequence[bytes], batch: Batch) -> Outcome:
     )
 
 
-def batch_from(records: Sequence[bytes], first: int, last: int) -> Batch:
+def batch_from(records: Sequence[bytes], first: int, last: int, **more: int) -> Batch:
     hashes = [START.hash, *chain(START.hash, records)]
-    return batch_of(JOURNAL, records[first - 1 : last], after=Head(first - 1, hashes[first - 1]))
+    batch = batch_of(JOURNAL, records[first - 1 : last], after=Head(first - 1, hashes[first - 1]))
+    return batch.model_copy(update={"latest": len(records), **more})
 
 
 LOG: Final = [b"a", b"b", b"c", b"d", b"e"]
@@ -558,11 +619,11 @@ def test_a_batch_beyond_the_readers_head_is_a_gap(known: int, first: int) -> Non
 @pytest.mark.parametrize(
     ("theirs", "first", "last", "seq"),
     [
-        pytest.param([b"a", b"X", b"c", b"d", b"e"], 3, 5, 2, id="other-past"),
-        pytest.param([b"a", b"b", b"X", b"d", b"e"], 3, 5, 3, id="other-record-that-we-have"),
-        pytest.param([b"a", b"b", b"X"], 3, 3, 3, id="other-end-that-we-have"),
-        pytest.param([b"X", b"b", b"c", b"d", b"e"], 1, 5, 3, id="other-beginning"),
-        pytest.param([b"a", b"X", b"c"], 1, 2, 2, id="an-old-backups"),
+        pytest.param([b"a", b"X", b"c", b"d", b"e"], 3, 5, 1, id="other-past"),
+        pytest.param([b"a", b"b", b"X", b"d", b"e"], 3, 5, 2, id="other-record-that-we-have"),
+        pytest.param([b"a", b"b", b"X"], 3, 3, 2, id="other-end-that-we-have"),
+        pytest.param([b"X", b"b", b"c", b"d", b"e"], 1, 5, 0, id="other-beginning"),
+        pytest.param([b"a", b"X", b"c"], 1, 2, 1, id="an-old-backups"),
     ],
 )
 def test_a_batch_that_contradicts_what_the_reader_holds_is_a_fork(
@@ -585,8 +646,79 @@ def test_a_cloned_card_is_seen_as_a_fork_by_whichever_writes_second() -> None:
     first, clone = [*common, b"original"], [*common, b"clone"]
     outcome = reads(common, batch_from(first, 3, 3))
     assert isinstance(outcome, Extend)
-    assert reads(first, batch_from(clone, 3, 3)) == Fork(3)
-    assert reads(first, batch_from([*clone, b"more"], 4, 4)) == Fork(3)
+    assert reads(first, batch_from(clone, 3, 3)) == Fork(2)
+    assert reads(first, batch_from([*clone, b"more"], 4, 4)) == Fork(2)
+
+
+def test_a_writer_that_shows_where_histories_part_is_answered_with_the_last_common_record() -> None:
+    """P13."""
+    theirs = [*LOG[:3], b"X", b"Y"]
+    assert reads(LOG, batch_from(theirs, 2, 5, is_fork=True)) == Fork(3)
+    agreed = reads(LOG, batch_from(theirs, 2, 3, is_fork=True))
+    assert agreed == Agreed(Head(3, chain(START.hash, LOG)[2]))
+
+
+def test_an_older_copy_of_a_store_is_behind() -> None:
+    """P13: nothing contradicts, but the writer has lost what the reader got from it."""
+    assert reads(LOG, batch_from(LOG[:3], 3, 3, is_fork=True)) == Fork(3, is_behind=True)
+    assert reads(LOG, batch_from(LOG[:3], 2, 2, is_fork=True)) == Agreed(Head(2, chain(START.hash, LOG)[1]))
+
+
+def test_a_writer_that_has_what_the_reader_has_is_no_fork_whatever_it_feared() -> None:
+    """P13."""
+    assert reads(LOG[:3], batch_from(LOG, 2, 5, is_fork=True)) == Extend(
+        tuple(LOG[3:]), tuple(chain(START.hash, LOG)[3:]), 2
+    )
+    assert isinstance(reads(LOG, batch_from(LOG, 5, 5, is_fork=True)), Extend)
+
+
+# --- receiver: what never comes ------------------------------------------------------------------------------------
+
+
+def test_what_the_writer_no_longer_holds_is_recorded_and_the_log_goes_on_behind_it() -> None:
+    """P19."""
+    hashes = chain(START.hash, LOG)
+    outcome = reads(LOG[:1], batch_from(LOG, 4, 5, missing_from=2))
+    assert outcome == Extend(tuple(LOG[3:]), tuple(hashes[3:]), 0, Missing(2, 3))
+    assert reads([], batch_from(LOG, 4, 5, missing_from=1)) == Extend(
+        tuple(LOG[3:]), tuple(hashes[3:]), 0, Missing(1, 3)
+    )
+
+
+def test_a_batch_without_records_says_what_is_missing() -> None:
+    """P19."""
+    batch = batch_from(LOG, 1, 5).model_copy(
+        update={"first_seq": 6, "records": (), "prev_hash": chain(START.hash, LOG)[-1], "missing_from": 3}
+    )
+    assert reads(LOG[:2], batch) == Extend((), (), 0, Missing(3, 5))
+
+
+def test_what_is_missing_must_join_what_the_reader_has() -> None:
+    """P19: else it is a gap like any other, and the writer is asked for it."""
+    assert reads(LOG[:1], batch_from(LOG, 4, 5, missing_from=3)) == Gap(2)
+    assert reads(LOG[:1], batch_from(LOG, 4, 5)) == Gap(2)
+
+
+def test_a_reader_that_has_more_than_the_writer_thought_misses_less() -> None:
+    """P19."""
+    outcome = reads(LOG[:2], batch_from(LOG, 5, 5, missing_from=1))
+    assert isinstance(outcome, Extend)
+    assert outcome.missing == Missing(3, 4)
+    assert reads(LOG[:4], batch_from(LOG, 4, 5, missing_from=1)) == Extend(
+        (b"e",), (chain(START.hash, LOG)[4],), 1
+    )
+
+
+def test_a_batch_is_compared_wherever_a_reader_with_gaps_still_can() -> None:
+    """P13, P19: within a gap it holds nothing to compare with, at its head it does."""
+    hashes = dict(enumerate([START.hash, *chain(START.hash, LOG)]))
+    for gone in (1, 2, 3):
+        hashes.pop(gone)
+    ours = Head(5, hashes[5])
+    assert receive(ours, batch_from(LOG, 3, 5), hashes.get) == Extend((), (), 3)
+    assert receive(ours, batch_from(LOG, 2, 3), hashes.get) == Extend((), (), 2)
+    other = [*LOG[:4], b"X"]
+    assert receive(ours, batch_from(other, 3, 5), hashes.get) == Fork(4)
 
 
 @pytest.mark.parametrize("known", [0, 3, 5])
@@ -628,4 +760,4 @@ def test_two_histories_are_never_mixed(ours: list[bytes], theirs: list[bytes], d
         shared = min(len(ours), len(theirs))
         assert ours[:shared] == theirs[:shared]
     elif isinstance(outcome, Fork):
-        assert ours[: outcome.seq] != theirs[: outcome.seq]
+        assert ours[: outcome.seq + 1] != theirs[: outcome.seq + 1]

@@ -26,6 +26,7 @@ from shared.replication import (
     Forget,
     Gap,
     Linked,
+    Missing,
     Parcel,
     Phase,
     Relink,
@@ -36,6 +37,7 @@ from shared.replication import (
     SenderState,
     Sent,
     Tick,
+    Trimmed,
     Unlinked,
     pack,
     receive,
@@ -80,11 +82,17 @@ class Writer:
     counter: int = 0
     nonce: bytes | None = None
     hellos: int = 0
+    missing_told: int = 0
 
     def own_hash(self, seq: int) -> bytes | None:
-        if not self.trimmed <= seq <= len(self.entries):
+        if not (seq == 0 or self.trimmed <= seq <= len(self.entries)):
             return None
         return self.entries[seq - 1].hash if seq else START.hash
+
+    def shed(self, upto: int) -> None:
+        """Make room for what is new: what is shed is never sent, whether or not it was acknowledged."""
+        self.trimmed = max(self.trimmed, min(upto, len(self.entries)))
+        self.feed(Trimmed(self.trimmed + 1))
 
     def flush(self) -> None:
         head = self.head
@@ -100,7 +108,7 @@ class Writer:
 
     def restart(self) -> None:
         self.unflushed, self.session, self.counter, self.nonce = [], None, 0, None
-        self.state = SenderState(head=len(self.entries), acked=self.acked_on_disk)
+        self.state = SenderState(head=len(self.entries), tail=self.trimmed + 1, acked=self.acked_on_disk)
 
     def lose_link(self) -> None:
         self.session = None
@@ -154,18 +162,22 @@ class Writer:
 
     def perform(self, effect: SenderEffect) -> None:
         match effect:
-            case Send(first_seq, max_records):
+            case Send(first_seq, max_records, missing_from, is_fork):
+                assert not is_fork, "it takes the hub's history for another, and it is not"
                 assert first_seq > self.trimmed, "it would send what it has trimmed"
                 assert first_seq + max_records - 1 <= len(self.entries), "it would send what is not durable"
                 before = self.own_hash(first_seq - 1)
                 session = self.session
+                self.missing_told += bool(missing_from)
                 assert before is not None
                 assert session is not None
                 self.counter += 1
                 message, upto = pack(
                     JOURNAL,
-                    before,
+                    Head(first_seq - 1, before),
                     [Parcel(entry) for entry in self.entries[first_seq - 1 :][:max_records]],
+                    latest=len(self.entries),
+                    missing_from=missing_from,
                     signer=DEVICE_SIGNER,
                     close=lambda batch: close(
                         batch,
@@ -179,7 +191,8 @@ class Writer:
                 self.feed(Sent(upto))
             case Forget(upto):
                 if self.trims:
-                    self.trimmed = self.acked_on_disk = upto
+                    self.acked_on_disk = upto
+                    self.shed(upto)
             case Relink():
                 self.session = None
             case ReportFork(seq):
@@ -191,8 +204,8 @@ class Committed:
     """What the hub has on disk. A commit replaces it whole; an old backup is an old value."""
 
     head: Head = START
-    records: tuple[bytes, ...] = ()
-    hashes: tuple[bytes, ...] = (START.hash,)
+    records: tuple[bytes | None, ...] = ()
+    hashes: tuple[bytes | None, ...] = (START.hash,)
     current: Session | None = None
     pending: Session | None = None
     sent: int = 0
@@ -237,9 +250,18 @@ class Reader:
         status = "ok"
         credit = self.credit
         match meant:
-            case Extend(records, hashes, _) if not (self.is_full and records):
+            case Extend(records, hashes, _, missing) if not (self.is_full and records):
                 end = Head(batch.first_seq + len(batch.records) - 1, batch.head)
                 assert DEVICE_KEY.verifies(batch.seal, seal_input(JOURNAL, end))
+                if missing is not None:
+                    assert missing == Missing(disk.head.seq + 1, batch.first_seq - 1)
+                    gone = (None,) * (missing.last - missing.first)
+                    disk = replace(
+                        disk,
+                        head=Head(missing.last, batch.prev_hash),
+                        records=(*disk.records, *gone, None),
+                        hashes=(*disk.hashes, *gone, batch.prev_hash),
+                    )
                 head = Head(disk.head.seq + len(records), hashes[-1] if hashes else disk.head.hash)
                 disk = replace(disk, head=head, records=disk.records + records, hashes=disk.hashes + hashes)
             case Extend():
@@ -287,7 +309,7 @@ PICK = st.integers(0, 10**6)
 
 
 class Faults(RuleBasedStateMachine):
-    """P1, P2, P12, P13, P14, P17 together."""
+    """P1, P2, P12, P13, P14, P17, P19 together."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -298,14 +320,16 @@ class Faults(RuleBasedStateMachine):
         self.writer = Writer(self.clock, lambda raw: self.post(self.up, raw))
         self.reader = Reader(lambda raw: self.post(self.down, raw))
         self.appended = 0
+        self.sheds = False
+        self.was_restored = False
 
     def post(self, way: list[bytes], raw: bytes) -> None:
         way.append(raw)
         self.ever.append((way, raw))
 
-    @initialize(trims=st.booleans(), is_linked=st.booleans())
-    def begin(self, trims: bool, is_linked: bool) -> None:
-        self.writer.trims = trims
+    @initialize(trims=st.booleans(), sheds=st.booleans(), is_linked=st.booleans())
+    def begin(self, trims: bool, sheds: bool, is_linked: bool) -> None:
+        self.writer.trims, self.sheds = trims, sheds
         self.writer.hello()
         if is_linked:
             self.messages_get_through_in_order(2)
@@ -377,12 +401,18 @@ class Faults(RuleBasedStateMachine):
             self.writer.acked_on_disk = max(self.writer.acked_on_disk, self.writer.state.acked)
         self.writer.restart()
 
-    # A writer that trims at once cannot give a restored reader everything back: an acknowledgement of before the
-    # restoration may still be on its way. That is for an operator (a fork, test_replication).
     @rule(commits_lost=st.integers(1, 4))
     def the_reader_is_restored_from_a_backup(self, commits_lost: int) -> None:
-        if not self.writer.trims:
-            self.reader.disk = self.reader.past[-min(commits_lost, len(self.reader.past))]
+        self.reader.disk = self.reader.past[-min(commits_lost, len(self.reader.past))]
+        self.was_restored = True
+
+    # --- retention
+
+    @rule(kept=st.integers(0, 5))
+    def the_writer_sheds_what_is_oldest(self, kept: int) -> None:
+        """As the metrics lane does at its limit, whether or not it was acknowledged."""
+        if self.sheds:
+            self.writer.shed(len(self.writer.entries) - kept)
 
     # --- what must hold
 
@@ -390,14 +420,24 @@ class Faults(RuleBasedStateMachine):
     def the_readers_log_is_a_prefix_of_the_writers(self) -> None:
         disk, entries = self.reader.disk, self.writer.entries
         known = len(disk.records)
-        assert disk.records == tuple(entry.record for entry in entries[:known])
-        assert disk.hashes[1:] == tuple(entry.hash for entry in entries[:known])
-        assert disk.head.seq == known
+        for held, entry in zip(disk.records, entries, strict=False):
+            assert held in {entry.record, None}
+        for hash_, entry in zip(disk.hashes[1:], entries, strict=False):
+            assert hash_ in {entry.hash, None}
+        assert disk.head.seq == known <= len(entries)
+        assert disk.hashes[-1] == disk.head.hash == (entries[known - 1].hash if known else START.hash)
+
+    @invariant()
+    def nothing_is_missing_but_what_was_shed_or_lost_with_a_backup(self) -> None:
+        missing = [seq for seq, record in enumerate(self.reader.disk.records, 1) if record is None]
+        assert not missing or max(missing) <= self.writer.trimmed
+        assert not missing or self.sheds or self.was_restored
 
     @invariant()
     def nothing_is_forgotten_that_was_not_committed(self) -> None:
         assert self.writer.state.acked <= self.reader.most_committed
-        assert self.writer.trimmed <= len(self.reader.disk.records)
+        if not (self.sheds or self.was_restored):
+            assert self.writer.trimmed <= len(self.reader.disk.records)
 
     def teardown(self) -> None:
         """The faults stop: everything durable must get through, soon."""
@@ -442,18 +482,18 @@ TestFaults = Faults.TestCase
 TestFaults.settings = settings(max_examples=60, stateful_step_count=40)
 
 
-@pytest.mark.parametrize("trims", [False, True])
+@pytest.mark.parametrize(("trims", "sheds"), [(False, False), (True, False), (False, True)])
 @pytest.mark.parametrize("seed", range(4))
 def test_after_a_long_walk_through_faults_everything_is_delivered_once_and_in_order(
-    seed: int, trims: bool
+    seed: int, trims: bool, sheds: bool
 ) -> None:
-    """P1, P2, P12, P13, P14, P17. Longer lives than the search above gives, the same in every run."""
+    """P1, P2, P12, P13, P14, P17, P19. Longer lives than the search above gives, the same in every run."""
     dice = random.Random(seed)
     world = Faults()
-    world.begin(trims, True)
+    world.begin(trims, sheds, True)
     for _ in range(250):
         pick, coin, other_coin = dice.randrange(10**6), dice.random() < 0.5, dice.random() < 0.2
-        match dice.choices(range(10), weights=(25, 20, 20, 10, 8, 5, 5, 3, 2, 2))[0]:
+        match dice.choices(range(11), weights=(25, 20, 20, 10, 8, 5, 5, 3, 2, 2, 4))[0]:
             case 0:
                 world.for_a_while_all_is_well(1 + pick % 3)
             case 1:
@@ -470,6 +510,8 @@ def test_after_a_long_walk_through_faults_everything_is_delivered_once_and_in_or
                 world.an_old_message_is_replayed(pick)
             case 7:
                 world.a_message_is_lost(pick)
+            case 10:
+                world.the_writer_sheds_what_is_oldest(pick % 6)
             case 8:
                 world.the_reader_has_other_room(pick % 6, other_coin)
             case _:

@@ -9,6 +9,7 @@ from shared.ids import HUB, UPWARD, Lane
 from shared.topics import (
     FROM_DEVICE,
     FROM_HUB,
+    HUB_PROBE,
     HUB_STATUS,
     Channel,
     ack_channel,
@@ -16,6 +17,7 @@ from shared.topics import (
     device_topic,
     every_device,
     parse,
+    probe_topic,
     upward_lane,
 )
 from tests.vectors.values import DEVICE
@@ -111,3 +113,12 @@ def test_the_hub_subscribes_to_a_channel_of_every_device_alone_or_in_a_group() -
     """P15."""
     assert every_device(Channel.UP_JOURNAL) == "covey/1/d/+/up/journal"
     assert every_device(Channel.HELLO, share="hub") == "$share/hub/covey/1/d/+/hello"
+
+
+def test_on_a_probe_topic_nobody_speaks_and_nobody_listens() -> None:
+    """P15."""
+    for topic in (probe_topic(DEVICE), HUB_PROBE):
+        with pytest.raises(ProtocolError):
+            parse(topic)
+    listened = {HUB_STATUS, *(device_topic(DEVICE, channel) for channel in Channel)}
+    assert not listened & {probe_topic(DEVICE), HUB_PROBE}

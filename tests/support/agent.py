@@ -17,13 +17,14 @@ from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.agent import AgentRunner, Asked, Ended, Progress
 from edge.core.turn import ToolSpec
 from edge.dispatch import Dispatcher
-from edge.ports import Draft, Generation, Journal, LanguageModel
+from edge.ports import Draft, Generation, Journal, LanguageModel, Room
 from edge.tools import Tool
 from shared.blobs import Blob, BlobRef
 from shared.clock import Clock
 from shared.tasks.limits import Limits
 from tests.support.clock import ManualClock
 from tests.support.device import task_id_from
+from tests.support.retention import OpenRoom
 
 WAIT_S = 20.0
 
@@ -63,6 +64,7 @@ def make_runner(
     clock: Clock | None = None,
     limits: Limits | None = None,
     tasks_max_open: int = 100,
+    room: Room | None = None,
     name: str = "",
 ) -> AgentRunner:
     """A runner that is not running yet. `journal` may be a faulty one around `work`."""
@@ -74,6 +76,7 @@ def make_runner(
         dispatcher=Dispatcher(tools=[probe.tool() for probe in probes], journal=journal, clock=clock),
         journal=journal,
         work=work,
+        room=room or OpenRoom(),
         clock=clock,
         new_id=lambda: task_id_from(f"{name} task {next(numbers)}"),
         limits=limits or Limits(),

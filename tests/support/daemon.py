@@ -17,11 +17,13 @@ from edge.adapters.store_sqlite.database import open_database
 from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.daemon import Daemon
 from edge.identity import Identity
-from edge.ports import LanguageModel, Link
+from edge.ports import LanguageModel, Link, Traces
 from edge.settings import EdgeSettings
 from edge.tools import Tool
 from edge.wiring import Ports, build_daemon
+from tests.support.board import ScriptedBoard
 from tests.support.clock import ManualClock
+from tests.support.retention import ScriptedBallast
 
 TOKEN = "the-token"
 WAIT_S = 20.0
@@ -43,10 +45,12 @@ async def daemon_in(
     tools: Sequence[Tool] = (),
     identity: Identity | None = None,
     link: Link | None = None,
+    traces: Traces | None = None,
+    **changes: Any,
 ) -> AsyncIterator[RunningDaemon]:
-    """Runs until the block ends, then stops in order."""
+    """Runs until the block ends, then stops in order. `changes` are of its settings."""
     home.mkdir(exist_ok=True)
-    settings = EdgeSettings(home=home, models_dir=home / "models", api_port=0, index="off")
+    settings = EdgeSettings(home=home, models_dir=home / "models", api_port=0, index="off", **changes)
     database = await asyncio.to_thread(open_database, settings.store_path)
     try:
         name = {} if identity is None else {"principal": str(identity.principal)}
@@ -61,6 +65,9 @@ async def daemon_in(
             tools=tools,
             embedder=None,
             index=None,
+            board=ScriptedBoard(),
+            ballast=ScriptedBallast(),
+            traces=traces,
             api_token=TOKEN,
         )
         daemon = build_daemon(settings, ports)

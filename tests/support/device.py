@@ -139,6 +139,7 @@ class ScriptedDevice:
             first_seq=first,
             prev_hash=log.hash_at(first - 1),
             head=head.hash,
+            latest=log.head.seq,
             seal=self.signer.sign(seal_input(log.lane, head)),
             records=tuple(entry.record for entry in entries),
             blobs=tuple(blob for entry in entries for blob in log.blobs.get(entry.seq, ())),

@@ -1,15 +1,18 @@
 """A device as a process without a model: the real daemon, a model that makes its answers up, and a stream of work.
 
-    python -m tests.support.device_process --home DIR
+    python -m tests.support.device_process --home DIR [--control DIR]
 
-Works until its journal has as many records as the file `quota` in its home says, which the caller may raise at any
-time. Two tools write a line to `ledger` for each call that they carry out, outside of the store: what the device did to
-the world, so that a checker can tell whether an effect was repeated. A call whose outcome nobody knows after a crash is
-answered from that file, as a person would who looks.
+Works until its journal has as many records as the file `quota` in its control directory says, which the caller may
+raise at any time. Two tools write a line to `ledger` there for each call that they carry out, outside of the store:
+what the device did to the world, so that a checker can tell whether an effect was repeated. A call whose outcome
+nobody knows after a crash is answered from that file, as a person would who looks. The file `clock` says by how
+many seconds its clock is wrong. The control directory is the home, unless a test wants it on another disk.
 """
 
 import argparse
 import asyncio
+import contextlib
+import errno
 import json
 import logging
 import os
@@ -33,10 +36,12 @@ from shared.errors import CapacityError, UnavailableError
 from shared.ids import Lane
 from shared.records import ModelCalled
 from shared.tasks.states import NodeState
+from tests.support.clock import OffsetClock
 from tests.support.model import ScriptedModel
 
 QUOTA_FILE: Final = "quota"
 LEDGER_FILE: Final = "ledger"
+CLOCK_FILE: Final = "clock"
 OPEN_TASKS_MAX: Final = 3
 BURST_RECORDS: Final = 25
 PAUSE_S: Final = 0.02
@@ -75,11 +80,16 @@ class Ledger:
         self._path = path
 
     def write(self, tool: str, key: str) -> None:
-        """One `write` to a file opened for appending: whole or not at all, also if we are killed."""
-        line = json.dumps({"tool": tool, "key": key}).encode() + b"\n"
+        """One `write` to a file opened for appending: whole or not at all, also if we are killed.
+
+        Raises `OSError` if nothing of it, or only a part, could be written: then the call did not happen.
+        """
+        # The line break first: a part of a line that a full disk has left ends there.
+        line = b"\n" + json.dumps({"tool": tool, "key": key}).encode()
         fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            os.write(fd, line)
+            if os.write(fd, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._path)
         finally:
             os.close(fd)
 
@@ -91,23 +101,28 @@ def read_ledger(path: Path) -> list[dict[str, str]]:
     """`tool` and `key` (`task/node/call`) of each call that was carried out, in order."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    entries = []
+    for line in path.read_text().splitlines():
+        with contextlib.suppress(ValueError):  # a part of a line is no call
+            entries.append(json.loads(line))
+    return entries
 
 
-async def run(home: Path) -> None:
+async def run(home: Path, control: Path) -> None:
     """Until SIGTERM."""
     settings, _ = load_settings(home=home, overrides={"api_port": 0})
-    ledger = Ledger(home / LEDGER_FILE)
+    ledger = Ledger(control / LEDGER_FILE)
     random = Random(os.getpid())
     async with open_ports(settings) as opened:
         tools = (
             _tool(IDEMPOTENT, ledger, random, is_idempotent=True),
             _tool(NOT_IDEMPOTENT, ledger, random, is_idempotent=False),
         )
-        ports = replace(opened, model=InventiveModel(), tools=tools)
+        clock = OffsetClock(control / CLOCK_FILE)
+        ports = replace(opened, model=InventiveModel(), tools=tools, clock=clock)
         daemon = build_daemon(settings, ports)
         stream = asyncio.create_task(
-            _stream(home / QUOTA_FILE, daemon.runner, ports.journal, ports.clock, ledger), name="stream"
+            _stream(control / QUOTA_FILE, daemon.runner, ports.journal, ports.clock, ledger), name="stream"
         )
         try:
             await daemon.run(on_ready=lambda url: print(json.dumps({"ready": True, "url": url}), flush=True))
@@ -199,9 +214,10 @@ def _tool(name: str, ledger: Ledger, random: Random, *, is_idempotent: bool) -> 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description="A device without a model, for tests.")
     parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--control", type=Path, default=None)
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    asyncio.run(run(given.home))
+    asyncio.run(run(given.home, given.control or given.home))
 
 
 if __name__ == "__main__":

@@ -166,6 +166,7 @@ def batch_of(log: ScriptedLog, signer: Signer, *, first: int = 1, last: int | No
         first_seq=first,
         prev_hash=log.hash_at(first - 1),
         head=head.hash,
+        latest=log.head.seq,
         seal=signer.sign(seal_input(log.lane, head)),
         records=tuple(entry.record for entry in entries),
         blobs=tuple(blob for entry in entries for blob in log.blobs.get(entry.seq, ())),

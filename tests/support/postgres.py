@@ -9,16 +9,25 @@ import signal
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.ports import free_port
 from tests.support.process import ChildProcess
+from tests.support.process_table import children, signal_process
 
 ACCOUNT = "postgres"
 SUPERUSER = "covey"
 INITDB_TIMEOUT_S = 120
+READY_TIMEOUT_S = 60
+UNSAFE = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "50",
+}
+"""For a server that need not outlive anything."""
 
 
 class PostgresServer:
@@ -35,13 +44,14 @@ class PostgresServer:
     def fresh_database(self) -> Iterator[str]:
         """The URL of a new, empty database, dropped afterwards with whatever is still connected to it."""
         name = f"test_{uuid.uuid4().hex[:12]}"
-        self._execute(f'CREATE DATABASE "{name}"')
+        self.execute(f'CREATE DATABASE "{name}"')
         try:
             yield self.url(name)
         finally:
-            self._execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+            self.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
-    def _execute(self, statement: str) -> None:
+    def execute(self, statement: str) -> None:
+        """One statement of our own, in a transaction of its own, as the superuser."""
         import psycopg
 
         address = f"host=127.0.0.1 port={self._port} user={SUPERUSER} dbname=postgres connect_timeout=10"
@@ -50,42 +60,66 @@ class PostgresServer:
             connection.execute(statement.encode())
 
 
-@contextmanager
-def running_postgres() -> Iterator[PostgresServer]:
-    """Make a cluster, start it, and remove all of it afterwards."""
-    programs = _programs()
-    is_root = os.geteuid() == 0
-    # Not pytest's directory: that is closed to other accounts, and a socket's path may be 107 bytes at most.
-    base = Path(tempfile.mkdtemp(prefix="covey-pg-", dir="/tmp"))
-    data = base / "data"
-    try:
-        if is_root:
-            shutil.chown(base, ACCOUNT, ACCOUNT)
-        _initdb(programs / "initdb", data, account=ACCOUNT if is_root else None)
-        port = free_port()
-        settings = {
+class PostgresCluster:
+    """A server with its directory, over all its lives: it may be killed, and started again on the same port."""
+
+    def __init__(self, base: Path, settings: Mapping[str, str]) -> None:
+        """Makes the cluster in `base`, which it may need to hand over to another account. `settings`: by name."""
+        programs = _programs()
+        account = ACCOUNT if os.geteuid() == 0 else None
+        data = base / "data"
+        if account is not None:
+            shutil.chown(base, account, account)
+        _initdb(programs / "initdb", data, account=account)
+        self.port = free_port()
+        places = {
             "listen_addresses": "127.0.0.1",
-            "port": str(port),
+            "port": str(self.port),
             "unix_socket_directories": str(base),
-            "fsync": "off",
-            "synchronous_commit": "off",
-            "full_page_writes": "off",
-            "max_connections": "50",
         }
-        options = [f"--{name}={value}" for name, value in settings.items()]
-        server = ChildProcess(
+        options = [f"--{name}={value}" for name, value in {**places, **settings}.items()]
+        self.process = ChildProcess(
             [programs / "postgres", "-D", data, *options],
             log=base / "postgres.log",
             directory=base,
             # Its "fast" shutdown; SIGTERM would wait for every client to leave.
             stop_signal=signal.SIGINT,
-            user=ACCOUNT if is_root else None,
+            user=account,
         )
-        with server:
-            server.wait_for_line("ready to accept connections", timeout_s=60)
-            yield PostgresServer(port)
+
+    def wait_ready(self) -> None:
+        self.process.wait_for_line("ready to accept connections", timeout_s=READY_TIMEOUT_S)
+
+    def pids(self) -> list[int]:
+        """The server and all its children, which have process groups of their own."""
+        return [self.process.pid, *children(self.process.pid)] if self.process.is_running else []
+
+    def kill(self) -> None:
+        """SIGKILL to all of it. A child that lived on would keep the next server from starting."""
+        for pid in self.pids():
+            signal_process(pid, signal.SIGKILL)
+        self.process.kill()
+
+
+@contextmanager
+def postgres_directory() -> Iterator[Path]:
+    """Where a cluster can be; removed afterwards. Not pytest's: that is closed to other accounts, and a socket's path
+    may be 107 bytes at most."""
+    base = Path(tempfile.mkdtemp(prefix="covey-pg-", dir="/tmp"))
+    try:
+        yield base
     finally:
         shutil.rmtree(base, ignore_errors=True)
+
+
+@contextmanager
+def running_postgres() -> Iterator[PostgresServer]:
+    """Make a cluster, start it, and remove all of it afterwards."""
+    with postgres_directory() as base:
+        cluster = PostgresCluster(base, UNSAFE)
+        with cluster.process:
+            cluster.wait_ready()
+            yield PostgresServer(cluster.port)
 
 
 def _initdb(program: Path, data: Path, *, account: str | None) -> None:

@@ -30,12 +30,17 @@ ANSWER_TIMEOUT_S: Final = 10.0
 class RealDevice:
     """One device over all its lives."""
 
-    def __init__(self, name: str, home: Path) -> None:
+    def __init__(self, name: str, home: Path, *, control: Path | None = None) -> None:
+        """`control`: where its quota, ledger and clock are, if not in its home; it must exist."""
         self.name = name
         self.home = home
+        self.control = control or home
         self.process = ChildProcess(
-            [sys.executable, "-m", "tests.support.device_process", "--home", home],
-            log=home.with_name(f"{name}.log"),
+            [
+                *(sys.executable, "-m", "tests.support.device_process"),
+                *("--home", home, "--control", self.control),
+            ],
+            log=(control or home).with_name(f"{(control or home).name}.log"),
             directory=ROOT,
         )
 
@@ -47,19 +52,20 @@ class RealDevice:
     def store(self) -> Path:
         return self.home / "store.sqlite"
 
-    def configure(self) -> None:
-        (self.home / "edge.toml").write_text(SETTINGS)
+    def configure(self, more: str = "") -> None:
+        """`more`: further lines of `edge.toml`."""
+        (self.home / "edge.toml").write_text(SETTINGS + more)
 
     def may_write(self, records: int) -> None:
         """Let its journal grow to so many records."""
-        quota = self.home / QUOTA_FILE
+        quota = self.control / QUOTA_FILE
         partial = quota.with_suffix(".part")
         partial.write_text(str(records))
         partial.replace(quota)
 
     def ledger(self) -> list[tuple[str, int, int]]:
         """Which calls (task, node, call) its tools have carried out."""
-        calls = (entry["key"].split("/") for entry in read_ledger(self.home / LEDGER_FILE))
+        calls = (entry["key"].split("/") for entry in read_ledger(self.control / LEDGER_FILE))
         return [(task, int(node), int(call)) for task, node, call in calls]
 
     def wait_ready(self) -> None:

@@ -7,7 +7,6 @@
 A hub may be killed and started again over the same home and ports. Its broker is its child, and dies with it.
 """
 
-import os
 import signal
 import ssl
 import subprocess
@@ -22,9 +21,11 @@ import httpx
 from edge.identity import Identity, enrol
 from tests.support.ports import free_ports
 from tests.support.process import ChildProcess
+from tests.support.process_table import children, program_name, signal_process
 
 ROOT: Final = Path(__file__).parents[2]
 TENANT: Final = "main"
+PROGRAM: Final = (sys.executable, "-m", "cloud")
 READY_TIMEOUT_S: Final = 60.0
 ANSWER_TIMEOUT_S: Final = 10.0
 COMMAND_TIMEOUT_S: Final = 60.0
@@ -36,22 +37,31 @@ class RealHub:
     """One hub in `home`, which it keeps."""
 
     def __init__(
-        self, home: Path, *, settings: Mapping[str, object] = SETTINGS, log_level: str = "info"
+        self,
+        home: Path,
+        *,
+        settings: Mapping[str, object] = SETTINGS,
+        log_level: str = "info",
+        program: Sequence[str | Path] = PROGRAM,
+        command: Sequence[str | Path] | None = None,
     ) -> None:
+        """`program`: what stands for `covey-hub`. `command`: what it does instead of `up`."""
         self.home = home
         self.port, self.mqtt_port = free_ports(2)
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         (home / "hub.toml").write_text(
             "".join(f"{key} = {_toml(value)}\n" for key, value in settings.items())
         )
+        if command is None:
+            command = ("up", "--mqtt-port", str(self.mqtt_port))
         self.process = ChildProcess(
             [
-                sys.executable, "-m", "cloud", "--home", home, "--log-level", log_level, "up", "--json",
-                "--port", str(self.port), "--mqtt-port", str(self.mqtt_port),
+                *(*program, "--home", home, "--log-level", log_level),
+                *(*command, "--json", "--port", str(self.port)),
             ],
             log=home.with_name(f"{home.name}.log"),
             directory=ROOT,
-        )  # fmt: skip
+        )
         self._http: httpx.Client | None = None
 
     # --- the process
@@ -76,7 +86,7 @@ class RealHub:
         """The Mosquitto that the hub has started, if it runs now."""
         if not self.process.is_running:
             return None
-        return next((pid for pid in _children(self.process.pid) if _name(pid) == "mosquitto"), None)
+        return next((pid for pid in children(self.process.pid) if program_name(pid) == "mosquitto"), None)
 
     def wait_for_broker(self) -> None:
         """Until something accepts connections on the broker's port."""
@@ -175,15 +185,6 @@ def hub_command(hub: RealHub, *arguments: str | Path) -> "subprocess.CompletedPr
     return _command("cloud", ("--home", hub.home, *arguments))
 
 
-def signal_process(pid: int, number: signal.Signals) -> bool:
-    """Whether the process was there to get it."""
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 def _command(package: str, arguments: Sequence[str | Path]) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", package, *map(str, arguments)],
@@ -194,27 +195,6 @@ def _command(package: str, arguments: Sequence[str | Path]) -> "subprocess.Compl
         check=False,
         stdin=subprocess.DEVNULL,
     )
-
-
-def _children(pid: int) -> list[int]:
-    """The processes that a process has started, from /proc (proc(5), field ppid of stat)."""
-    everybody = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
-    return [each for each in everybody if (fields := _stat(each)) and fields[1] == str(pid)]
-
-
-def _stat(pid: int) -> list[str]:
-    """State, ppid and what follows; empty if the process has gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
-
-
-def _name(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return ""
 
 
 def _toml(value: object) -> str:

@@ -1,11 +1,12 @@
-"""The manual clock keeps its promises."""
+"""The tests' clocks keep their promises."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 
 from shared.clock import Clock
-from tests.support.clock import START, ManualClock
+from tests.support.clock import START, ManualClock, OffsetClock, set_offset
 
 
 def test_clock_stands_still_until_it_is_advanced() -> None:
@@ -36,3 +37,14 @@ def test_clock_refuses_times_that_are_not_utc(wrong: datetime) -> None:
         ManualClock(wrong)
     with pytest.raises(ValueError, match="UTC"):
         ManualClock().set(wrong)
+
+
+def test_a_wrong_clock_is_off_by_what_its_file_says_now(tmp_path: Path) -> None:
+    file = tmp_path / "clock"
+    clock: Clock = OffsetClock(file)
+    begun = datetime.now(tz=UTC)
+    assert clock.now() >= begun
+    set_offset(file, 86_400.5)
+    assert clock.now() >= begun + timedelta(days=1)
+    set_offset(file, -3_600)
+    assert clock.now() < begun

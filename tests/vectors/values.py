@@ -15,20 +15,26 @@ from shared.keys import KeyRing, Signer, TrustedKey
 from shared.log import Head, chain, start
 from shared.messages import Ack, Batch, Cursor, DeviceState, Hello, HelloAck, HubStatus, LaneHead, Payload
 from shared.records import (
+    DeviceCondition,
     DeviceStarted,
     DeviceStopped,
     ForeignCause,
+    MetricsShed,
+    MetricsWindow,
     ModelCalled,
     NodeMoved,
     QuestionAnswered,
     QuestionAsked,
     QuestionReplied,
     Record,
+    Series,
     TaskCancelled,
     TaskCreated,
     TaskOffered,
     ToolIntent,
     ToolResult,
+    TwinDesired,
+    TwinReported,
     encode_record,
 )
 from shared.replication import seal_input
@@ -62,6 +68,7 @@ METRICS: Final = LaneId(DEVICE, Lane.METRICS, b"\x11" * 16)
 ORDERS: Final = LaneId(DEVICE, Lane.ORDERS, b"\x12" * 16)
 
 GOAL: Final = Blob(salt=b"\x20" * 16, content=b"Is the fridge at the right temperature?")
+SETTINGS: Final = Blob(salt=b"\x22" * 16, content=b'{"log_level":"debug"}')
 ANSWER: Final = Blob(salt=b"\x21" * 16, content="It is 4.5 \N{DEGREE SIGN}C, as it should be.".encode())
 
 RECORDS: Final[Mapping[str, Record]] = {
@@ -131,6 +138,23 @@ RECORDS: Final[Mapping[str, Record]] = {
         ),
         TaskCancelled(at_ms=AT_MS + 10, task=TASK, node=0, reason="operator"),
         QuestionReplied(at_ms=AT_MS + 11, task=TASK, node=0, call=3, happened=True),
+        DeviceCondition(at_ms=AT_MS + 12, condition="journal_full", is_active=True),
+        TwinReported(
+            at_ms=AT_MS + 13,
+            revision=7,
+            patch=SETTINGS.ref(),
+            is_whole=True,
+            refused=(("link.colour", "unknown"),),
+        ),
+        MetricsWindow(
+            at_ms=AT_MS + 14,
+            span_ms=60_000,
+            series=(
+                Series(name="sensor.fridge", unit="°C", count=12, min=3.5, max=4.5, mean=4.0, last=4.25),
+            ),
+        ),
+        MetricsShed(at_ms=AT_MS + 15, first=3, last=502, count=500),
+        TwinDesired(at_ms=AT_MS + 16, revision=7, document=SETTINGS.ref()),
     )
 }
 """One record of each kind."""
@@ -160,6 +184,7 @@ def batch_of(
         first_seq=before.seq + 1,
         prev_hash=before.hash,
         head=head.hash,
+        latest=head.seq,
         seal=signer.sign(seal_input(lane, head)),
         records=tuple(records),
         blobs=blobs,
@@ -196,6 +221,21 @@ MESSAGES: Final[Mapping[str, tuple[Payload, str]]] = {
         HUB,
     ),
     "batch": (BATCH, DEVICE),
+    "batch-missing": (
+        Batch(
+            lane="metrics",
+            epoch=METRICS.epoch,
+            first_seq=9,
+            prev_hash=bytes(32),
+            head=bytes(32),
+            seal=DEVICE_SIGNER.sign(seal_input(METRICS, Head(8, bytes(32)))),
+            latest=8,
+            records=(),
+            waiting_bytes=0,
+            missing_from=3,
+        ),
+        DEVICE,
+    ),
     "ack": (Ack(lane="journal", epoch=JOURNAL.epoch, upto=2, hash=BATCH.head, credit=4_000), HUB),
     "ack-fork": (
         Ack(lane="journal", epoch=JOURNAL.epoch, upto=1, hash=START.hash, credit=0, status="fork"),

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -28,6 +29,8 @@ GROUP_MAX: Final = 256
 QUEUE_MAX: Final = 10_000
 """Writes waiting at most; beyond it callers get a `CapacityError`."""
 BUSY_TIMEOUT_MS: Final = 5_000
+WAL_KEEP_BYTES: Final = 8_388_608
+"""What the file beside the store keeps after it grew with a large transaction. SQLite empties it at 4 MB."""
 LOCK_TRIES: Final = 3
 LOCK_RETRY_S: Final = 0.1
 DISK_FULL_BOUND: Final = "disk"
@@ -221,14 +224,7 @@ def _close_to_others(path: Path) -> None:
 
 def migrate(path: Path) -> None:
     """Bring the store to this program's version, each migration whole or not at all."""
-    migrations = sorted(
-        (
-            entry
-            for entry in importlib.resources.files("edge.migrations").iterdir()
-            if entry.name.endswith(".sql")
-        ),
-        key=lambda entry: entry.name,
-    )
+    migrations = known_migrations()
     try:
         connection = _connect(path)
         try:
@@ -248,9 +244,18 @@ def migrate(path: Path) -> None:
         raise _translate(error) from error
 
 
+def known_migrations() -> list[Traversable]:
+    """What this program knows, in order; how many there are is the store's version after them."""
+    entries = importlib.resources.files("edge.migrations").iterdir()
+    return sorted((entry for entry in entries if entry.name.endswith(".sql")), key=lambda entry: entry.name)
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    # Of effect only in a file that has no tables yet: it lets a store that was larger once give pages back.
+    connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
     connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute(f"PRAGMA journal_size_limit={WAL_KEEP_BYTES}")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")

@@ -8,10 +8,12 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, assert_never
 
+from edge.adapters.store_sqlite.twin import apply_desired, apply_reported
 from edge.ports import EffectView, Episode, NodeView
 from shared.blobs import BlobRef
 from shared.clock import from_ms
 from shared.records import (
+    DeviceCondition,
     DeviceStarted,
     DeviceStopped,
     ForeignCause,
@@ -27,6 +29,8 @@ from shared.records import (
     TaskOffered,
     ToolIntent,
     ToolResult,
+    TwinDesired,
+    TwinReported,
 )
 from shared.tasks.limits import Limits
 from shared.tasks.states import TERMINAL, NodeState, Step, step
@@ -111,6 +115,14 @@ def apply_journal(db: sqlite3.Connection, record: JournalRecord, *, seq: int, ep
                 "UPDATE effect SET happened = ? WHERE task = ? AND node = ? AND call = ? AND question_seq IS NOT NULL",
                 (record.happened, record.task, record.node, record.call),
             )
+        case DeviceCondition(is_active=True):
+            db.execute(
+                "INSERT INTO condition VALUES (?, ?) ON CONFLICT DO NOTHING", (record.condition, record.at_ms)
+            )
+        case DeviceCondition():
+            db.execute("DELETE FROM condition WHERE name = ?", (record.condition,))
+        case TwinReported():
+            apply_reported(db, record, seq=seq, epoch=epoch)
         case DeviceStarted() | DeviceStopped():
             pass
         case _:
@@ -147,6 +159,8 @@ def apply_order(db: sqlite3.Connection, record: OrderRecord, *, seq: int, epoch:
                 )
         case QuestionReplied():
             _reply(db, record)
+        case TwinDesired():
+            return apply_desired(db, record, seq=seq, epoch=epoch)
         case _:
             assert_never(record)
     return None
@@ -157,6 +171,14 @@ def read_open_nodes(db: sqlite3.Connection) -> tuple[NodeView, ...]:
     marks = ", ".join("?" * len(_OPEN))
     rows = db.execute(f"{_SELECT_NODE} WHERE state IN ({marks}) ORDER BY position", _OPEN).fetchall()
     return tuple(_node_view(db, row) for row in rows)
+
+
+def count_open_nodes(db: sqlite3.Connection) -> int:
+    """How many nodes have not ended."""
+    marks = ", ".join("?" * len(_OPEN))
+    query = f"SELECT count(*) FROM node WHERE state IN ({marks})"  # noqa: S608  # question marks
+    (count,) = db.execute(query, _OPEN).fetchone()
+    return int(count)
 
 
 def read_node(db: sqlite3.Connection, task: str, node: int) -> NodeView | None:
@@ -203,6 +225,11 @@ def read_episodes(db: sqlite3.Connection, limit: int) -> tuple[Episode, ...]:
         Episode(key, goal.decode(errors="replace"), result.decode(errors="replace"), from_ms(at_ms))
         for key, goal, result, at_ms in rows
     )
+
+
+def read_conditions(db: sqlite3.Connection) -> frozenset[str]:
+    """What the journal says of the device itself and has not taken back."""
+    return frozenset(name for (name,) in db.execute("SELECT name FROM condition"))
 
 
 _SELECT_NODE = (
@@ -252,7 +279,8 @@ def _insert_node(
         " ?, ?) ON CONFLICT (task, node) DO UPDATE SET attempt = excluded.attempt, state = excluded.state,"
         " reason = NULL, result_hash = NULL, cancel = NULL, goal_hash = excluded.goal_hash,"
         " limits = excluded.limits, deadline_ms = excluded.deadline_ms, started_ms = NULL,"
-        " cause_epoch = excluded.cause_epoch, cause_seq = excluded.cause_seq WHERE excluded.attempt > node.attempt",
+        " cause_epoch = excluded.cause_epoch, cause_seq = excluded.cause_seq, past = 0"
+        " WHERE excluded.attempt > node.attempt",
         (
             task,
             node,

@@ -200,11 +200,11 @@ def test_a_hub_that_is_asked_to_stop_stops_in_order(tmp_path: Path) -> None:
     port, mqtt_port = free_ports(2)
     with hub_process(directory, port, mqtt_port) as process:
         wait_until_ready(process)
-        assert (directory / "address.json").exists()
+        assert [path.name for path in (directory / "run").iterdir()] == [f"all-{process.pid}.json"]
         assert oct((directory / "hub.sqlite").stat().st_mode & 0o777) == "0o600"
         process.signal(signal.SIGTERM)
         assert process.wait(timeout_s=WAIT_S) == 0
-        assert not (directory / "address.json").exists()
+        assert list((directory / "run").iterdir()) == []
         assert not accepts(mqtt_port)
         assert "Traceback" not in process.output()
 

@@ -9,7 +9,7 @@ from cloud.db import Database
 from cloud.devices.tables import DeviceStatus
 from cloud.ingest.orders import SEND_MAX_RECORDS
 from cloud.journal.service import append_order
-from cloud.journal.tables import LaneRow
+from cloud.journal.tables import CloseReason, LaneRow
 from shared.blobs import Blob
 from shared.ids import Lane, LaneId
 from shared.records import TaskOffered, parse_record
@@ -279,8 +279,10 @@ async def test_two_workers_do_not_send_the_same_batch(database: Database, clock:
         assert device.heard_nothing(Channel.DOWN_ORDERS)
 
 
-async def test_device_that_holds_other_orders_is_quarantined(database: Database, clock: ManualClock) -> None:
-    """P13: and what is ordered from then on goes into a new log."""
+async def test_device_that_holds_other_orders_gets_what_it_lacks_in_a_new_log(
+    database: Database, clock: ManualClock
+) -> None:
+    """P20: only the hub writes orders, so it was restored from a backup; the device is not to blame."""
     async with IngestHub(database, clock) as hub:
         device = await linked(hub)
         assert device.script.orders is not None
@@ -289,12 +291,13 @@ async def test_device_that_holds_other_orders_is_quarantined(database: Database,
         device.script.orders.append(offer(99))
         acknowledge(device)
         await hub.settle()
-        assert hub.device(NAME).status == DeviceStatus.QUARANTINED
-        assert lane_of(database).forked_at_seq == 1
+        assert hub.device(NAME).status == DeviceStatus.ACTIVE
+        assert lane_of(database).close_reason == CloseReason.HUB_RESTORED
         assert append(database, clock, 2) == [1]
         assert lane_of(database).epoch != epoch
-        await hub.settle()
-        assert device.heard_nothing(Channel.DOWN_ORDERS)
+        hub.worker.wake(NAME)
+        batch = await device.hears_orders()
+        assert (batch.first_seq, batch.epoch) == (1, lane_of(database).epoch)
 
 
 async def test_acknowledgement_of_a_lane_that_the_hub_does_not_write_is_refused(
@@ -312,7 +315,7 @@ async def test_acknowledgement_of_a_lane_that_the_hub_does_not_write_is_refused(
 async def test_replayed_hello_does_not_keep_orders_from_the_device(
     database: Database, clock: ManualClock
 ) -> None:
-    """P17: it leaves a session that the device never listens in; the repeat goes to the one that it uses."""
+    """P17, P20: what it says of the orders is old, so they wait for the device's next own word."""
     async with IngestHub(database, clock) as hub:
         device = hub.enrol(NAME)
         append(database, clock, 1)
@@ -325,7 +328,9 @@ async def test_replayed_hello_does_not_keep_orders_from_the_device(
         clock.advance(seconds=1)
         device.say(Channel.HELLO, hello)
         await hub.settle()
-        # In the session of the replayed hello, which says that the device has nothing: not for its ears.
+        assert device.heard_nothing(Channel.DOWN_ORDERS)
+        await device.append(started(2))
+        # Sent in the session of the replayed hello, which is not for its ears; the repeat goes to the one that it uses.
         await device.hears(Channel.DOWN_ORDERS)
         clock.advance(RESEND_AFTER)
         await device.hears_orders()

@@ -14,7 +14,7 @@ import pytest
 from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.agent import AgentRunner
 from edge.api.app import AGENT_MODEL, JOURNAL_PAGE_MAX, Api, build_app
-from edge.ports import Draft
+from edge.ports import Draft, Room
 from edge.recall import Recall
 from edge.settings import EdgeSettings
 from shared.errors import CapacityError, ConfigError, RefusedError, UnavailableError
@@ -35,6 +35,7 @@ from tests.support.clock import ManualClock
 from tests.support.device import signer_from
 from tests.support.hub import ScriptedHub
 from tests.support.model import Reply, ScriptedModel
+from tests.support.retention import OpenRoom
 from tests.support.store import PRINCIPAL, opened_journal, records
 from tests.support.waiting import eventually
 
@@ -65,18 +66,23 @@ async def serving(
     settings: Mapping[str, Any] | None = None,
     context_tokens: int = 2_048,
     token: str = TOKEN,
+    room: Room | None = None,
     faulty: Callable[[SqliteJournal], Any] = lambda journal: journal,
     **options: Any,
 ) -> AsyncIterator[World]:
     model, valve, clock = ScriptedModel(*script, context_tokens=context_tokens), Probe("valve"), ManualClock()
     links: list[bool] = []
+    room = room or OpenRoom()
 
     async def status() -> dict[str, Any]:
         return {"device": None}
 
+    async def metrics() -> str:
+        return ""
+
     async with opened_journal(tmp_path / "store.sqlite") as journal:
         journal_seen = faulty(journal)
-        runner = make_runner(journal_seen, model, valve, work=journal, clock=clock, **options)
+        runner = make_runner(journal_seen, model, valve, work=journal, clock=clock, room=room, **options)
         api = Api(
             settings=EdgeSettings(home=tmp_path, models_dir=tmp_path, **(settings or {})),
             token=token,
@@ -85,10 +91,12 @@ async def serving(
             journal=journal_seen,
             log=journal,
             work=journal,
+            room=room,
             recall=Recall(episodes=journal, embedder=None, index=None),
             clock=clock,
             new_id=lambda: "an-id",
             status=status,
+            metrics=metrics,
             set_link=links.append,
         )
         transport = httpx.ASGITransport(app=build_app(api), raise_app_exceptions=True)

@@ -58,7 +58,10 @@ def _template() -> bytes:
         for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
             if entry.name.endswith(".sql"):
                 db.executescript(entry.read_text())
-        db.execute("INSERT INTO lane VALUES (1, 'journal', ?, 0, zeroblob(32), 0, NULL)", (JOURNAL,))
+        db.execute(
+            "INSERT INTO lane (id, name, epoch, head_seq, head_hash) VALUES (1, 'journal', ?, 0, zeroblob(32))",
+            (JOURNAL,),
+        )
         db.execute(
             "INSERT INTO blob VALUES (?, ?, ?, 1, 1)", (CONTENT.ref().hash, CONTENT.salt, CONTENT.content)
         )

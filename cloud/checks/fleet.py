@@ -1,0 +1,150 @@
+"""Is anything of the fleet waiting for a person: forks, quarantine, dead letters, lost devices, ending certificates?
+
+Warnings only: the hub itself is well, and each has the command with which an operator goes on.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import String, cast, func
+from sqlmodel import Session, col, select
+
+from cloud.checks.subject import Subject
+from cloud.devices.presence import PresenceState
+from cloud.devices.presence_sql import presence_of, read_horizons
+from cloud.devices.tables import Device, DeviceStatus
+from cloud.journal.tables import DeadLetter, LaneRow
+from cloud.recovery.repository import forked
+from shared.findings import Finding, ok, warn
+
+FORKS: Final = "forks"
+QUARANTINE: Final = "quarantine"
+DEAD_LETTERS: Final = "dead letters"
+LOST: Final = "lost devices"
+CERTIFICATES: Final = "device certificates"
+CONDITIONS: Final = "device conditions"
+CERTIFICATE_LEFT_MIN: Final = timedelta(days=14)
+NAMES_SHOWN: Final = 5
+FOUND_MAX: Final = 10_000
+"""Rows of one kind that are read; a fleet with more of them has another problem."""
+
+
+def check(subject: Subject) -> Iterator[Finding]:
+    if subject.database is None or not subject.has_tables:
+        return
+    now = subject.clock.now()
+    with subject.database.read() as session:
+        split = list(
+            dict.fromkeys(device.principal for device, _ in forked(session, principal=None, limit=FOUND_MAX))
+        )
+        yield judge(
+            FORKS,
+            split,
+            "hold another history than the hub",
+            well="No device's history differs from the hub's.",
+            command=subject.command("device forks"),
+        )
+        shut_out = [name for name in _quarantined(session) if name not in split]
+        yield judge(
+            QUARANTINE,
+            shut_out,
+            "are quarantined, and refused at the gate",
+            well="No device is quarantined for another reason.",
+            command=_for_first(subject, "device show", shut_out),
+        )
+        waiting = _with_dead_letters(session)
+        yield judge(
+            DEAD_LETTERS,
+            waiting,
+            "sent records that could not be understood or applied",
+            well="Every record was understood and applied.",
+            command=_for_first(subject, "device deadletters", waiting),
+        )
+        yield judge(
+            LOST,
+            _lost(session, subject, now),
+            f"gave no sign of life for {_days(subject.settings.presence_lost_after_s)}",
+            well="No device is lost.",
+            command=subject.command("device list"),
+        )
+        yield judge(
+            CERTIFICATES,
+            _ending(session, now),
+            f"have a certificate that ends within {CERTIFICATE_LEFT_MIN.days} days or has ended: enrol them anew",
+            well=f"No device's certificate ends within {CERTIFICATE_LEFT_MIN.days} days.",
+            command=subject.command("token create --device NEW-NAME"),
+        )
+        troubled = _in_trouble(session)
+        yield judge(
+            CONDITIONS,
+            troubled,
+            "say that something is wrong with them (a full journal, a full disk)",
+            well="No device complains.",
+            command=_for_first(subject, "device show", troubled),
+        )
+
+
+def judge(name: str, principals: Sequence[str], what: str, *, well: str, command: str) -> Finding:
+    """`what` follows the devices' names, and their number if there are many."""
+    if not principals:
+        return ok(name, well)
+    shown = ", ".join(principals[:NAMES_SHOWN])
+    rest = len(principals) - NAMES_SHOWN
+    return warn(name, f"{shown}{f' and {rest} more' if rest > 0 else ''} {what}.", command)
+
+
+def _for_first(subject: Subject, arguments: str, principals: Sequence[str]) -> str:
+    return subject.command(f"{arguments} {principals[0] if principals else 'NAME'}")
+
+
+def _quarantined(session: Session) -> Sequence[str]:
+    query = select(Device.principal).where(Device.status == DeviceStatus.QUARANTINED.value)
+    return session.exec(query.order_by(col(Device.principal)).limit(FOUND_MAX)).all()
+
+
+def _with_dead_letters(session: Session) -> Sequence[str]:
+    return session.exec(
+        select(LaneRow.principal)
+        .join(DeadLetter, col(DeadLetter.lane_id) == col(LaneRow.id))
+        .where(col(DeadLetter.resolution).is_(None))
+        .group_by(col(LaneRow.principal))
+        .order_by(func.count().desc(), col(LaneRow.principal))
+        .limit(FOUND_MAX)
+    ).all()
+
+
+def _lost(session: Session, subject: Subject, now: datetime) -> Sequence[str]:
+    compared = read_horizons(session, subject.settings.presence_limits, now)
+    return session.exec(
+        select(Device.principal)
+        .where(Device.status == DeviceStatus.ACTIVE.value, presence_of(compared) == PresenceState.LOST.value)
+        .order_by(col(Device.principal))
+        .limit(FOUND_MAX)
+    ).all()
+
+
+def _ending(session: Session, now: datetime) -> Sequence[str]:
+    return session.exec(
+        select(Device.principal)
+        .where(
+            Device.status == DeviceStatus.ACTIVE.value,
+            col(Device.certificate_not_after) < now + CERTIFICATE_LEFT_MIN,
+        )
+        .order_by(col(Device.certificate_not_after))
+        .limit(FOUND_MAX)
+    ).all()
+
+
+def _in_trouble(session: Session) -> Sequence[str]:
+    return session.exec(
+        select(Device.principal)
+        .where(Device.status != DeviceStatus.REVOKED.value, cast(col(Device.conditions), String) != "{}")
+        .order_by(col(Device.principal))
+        .limit(FOUND_MAX)
+    ).all()
+
+
+def _days(seconds: int) -> str:
+    days = seconds / 86_400
+    return f"{days:.0f} days" if days >= 2 else f"{seconds / 3_600:.0f} hours"

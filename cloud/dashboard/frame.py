@@ -1,0 +1,50 @@
+"""What all pages have around their content: where one is, whether the page is live, and the way out."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from cloud.dashboard.door import HOME_PATH, SIGN_OUT_PATH
+from cloud.dashboard.elements import Button, LiveState, Tag, Text
+
+
+@contextmanager
+def frame(at_ms: int, on_pause: Callable[[bool], None]) -> Iterator[LiveState]:
+    """The page's head around the block, which makes its content. `on_pause`: a person stops the news, or wants them."""
+    Text("a", "Skip to the content", "skip", href="#main")
+    with Tag("header", "top"):
+        Text("a", "Covey", "brand", href=HOME_PATH)
+        with Tag("nav", aria_label="Pages"):
+            Text("a", "Fleet", href=HOME_PATH)
+        live = LiveState(at_ms)
+        _pause_button(live, on_pause)
+        with Tag("form", "sign-out", method="post", action=SIGN_OUT_PATH):
+            Text("button", "Sign out", "button", type="submit")
+    with Tag("main", id="main", tabindex="-1"):
+        yield live
+
+
+def _pause_button(live: LiveState, on_pause: Callable[[bool], None]) -> None:
+    is_paused = False
+
+    def turn() -> None:
+        nonlocal is_paused
+        is_paused = not is_paused
+        button.show("Go on" if is_paused else "Pause")
+        live.pause(is_paused=is_paused)
+        on_pause(is_paused)
+
+    button = Button("Pause", turn)
+
+
+def empty_state(title: str, text: str, *commands: str) -> None:
+    """Nothing is there: what to do about that."""
+    Text("h2", title)
+    Text("p", text)
+    for command in commands:
+        command_line(command)
+
+
+def command_line(command: str) -> None:
+    """A command to copy."""
+    with Tag("pre", "command"):
+        Text("code", command)

@@ -1,0 +1,1 @@
+"""Twins: desired settings in layers, ordered as one document a device; what devices report that they run."""

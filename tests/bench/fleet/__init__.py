@@ -1,0 +1,1 @@
+"""`./run bench fleet`: how far one hub goes; see `tests.bench.fleet.bench`."""

@@ -1,0 +1,139 @@
+"""What logs say of work, told record by record: how nodes ended, which calls were begun and finished. Pure.
+
+One reader of a device's own logs, and another one of the hub's copies: the hub keeps what it cannot place (it lost the
+offer, or the beginning) as a dead letter, and so does this.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from shared.ids import LaneId
+from shared.records import (
+    NodeMoved,
+    Poison,
+    QuestionAnswered,
+    QuestionAsked,
+    Record,
+    TaskCreated,
+    TaskOffered,
+    ToolIntent,
+    ToolResult,
+    parse_record,
+)
+from shared.tasks.states import TERMINAL, NodeState, Step, step
+from tests.chaos.evidence import Call, EffectFacts, Log, NodeFacts, Place, continuation
+
+Attempt = tuple[str, int, int]
+"""Task, node and attempt."""
+
+
+@dataclass(slots=True)
+class CallStory:
+    """What is said of one tool call, in order."""
+
+    is_idempotent: bool = True
+    intents: int = 0
+    results: int = 0
+    asked: int = 0
+    ok: bool | None = None
+    result: bytes | None = None
+    is_repeated: bool = False
+
+    def facts(self) -> EffectFacts:
+        return EffectFacts(self.intents, self.results, self.ok, self.result)
+
+
+@dataclass(slots=True)
+class Stories:
+    """Told by `tell`, orders first. `homeless`: records that speak of what this side does not know, by log."""
+
+    ends: Counter[Attempt] = field(default_factory=Counter)
+    nodes: dict[Place, NodeFacts] = field(default_factory=dict)
+    calls: dict[Call, CallStory] = field(default_factory=lambda: defaultdict(CallStory))
+    created: set[str] = field(default_factory=set)
+    offered: dict[Place, int] = field(default_factory=dict)
+    unasked: list[Call] = field(default_factory=list)
+    homeless: dict[LaneId, set[int]] = field(default_factory=lambda: defaultdict(set))
+    records: int = 0
+
+    def tell_orders(self, logs: Iterable[Log]) -> None:
+        for log in logs:
+            for _, record in _parsed(log):
+                if isinstance(record, TaskOffered):
+                    place = (record.task, record.node)
+                    if record.attempt > self.offered.get(place, 0):
+                        self.offered[place] = record.attempt
+                        self.nodes[place] = NodeFacts(record.attempt, NodeState.OFFERED, None)
+
+    def tell_journals(self, logs: Sequence[Log]) -> None:
+        """`homeless` gets what a reader that knows only these logs could not apply."""
+        for log in logs:
+            after = continuation(log, logs)
+            for seq, record in _parsed(log):
+                if after is not None and seq > after.before.seq:
+                    break  # told there
+                self.records += 1
+                if not self._tell(record):
+                    self.homeless[log.lane].add(seq)
+
+    def _tell(self, record: Record) -> bool:
+        """Whether the record has its place here."""
+        if isinstance(record, TaskCreated):
+            if (record.task, 0) in self.nodes:
+                return False
+            self.created.add(record.task)
+            self.nodes[record.task, 0] = NodeFacts(1, NodeState.OFFERED, None)
+            return True
+        if isinstance(record, NodeMoved):
+            return self._move(record)
+        if not isinstance(record, ToolIntent | ToolResult | QuestionAsked | QuestionAnswered):
+            return True
+        call = (record.task, record.node, record.call)
+        if (record.task, record.node) not in self.nodes:
+            return False
+        if not isinstance(record, ToolIntent) and call not in self.calls:
+            if isinstance(record, QuestionAnswered):
+                self.unasked.append(call)
+            return False
+        self._call(self.calls[call], call, record)
+        return True
+
+    def _call(
+        self,
+        story: CallStory,
+        call: Call,
+        record: ToolIntent | ToolResult | QuestionAsked | QuestionAnswered,
+    ) -> None:
+        match record:
+            case ToolIntent():
+                story.is_idempotent = record.idempotent
+                story.is_repeated |= story.results > 0
+                story.intents += 1
+            case ToolResult():
+                story.results += 1
+                story.ok, story.result = record.ok, record.result.hash
+            case QuestionAsked():
+                story.asked += 1
+            case QuestionAnswered():
+                if not story.asked:
+                    self.unasked.append(call)
+
+    def _move(self, record: NodeMoved) -> bool:
+        place = (record.task, record.node)
+        if record.state in TERMINAL:
+            self.ends[record.task, record.node, record.attempt] += 1
+        before = self.nodes.get(place)
+        if before is None or record.attempt > before.attempt:
+            return False
+        if before.attempt == record.attempt and step(before.state, record.state) is Step.APPLIED:
+            result = None if record.result is None else record.result.hash
+            self.nodes[place] = NodeFacts(record.attempt, record.state, result)
+        return True
+
+
+def _parsed(log: Log) -> Iterable[tuple[int, Record]]:
+    for entry in log.entries:
+        record = parse_record(entry.record)
+        if not isinstance(record, Poison):
+            yield entry.seq, record

@@ -1,0 +1,471 @@
+"""Logs that are not simply longer than the hub's: gaps, older copies, clones, branches; and what an operator does."""
+
+import pytest
+from sqlmodel import col, select
+
+from cloud.db import Database
+from cloud.devices.tables import DeviceStatus
+from cloud.journal.service import append_order, verify
+from cloud.journal.tables import CloseReason, LaneGap, LaneRow
+from cloud.recovery import service as recovery
+from cloud.tasks.tables import Node, Offer, Task
+from shared.errors import RefusedError
+from shared.ids import Lane, LaneId
+from shared.records import MetricsShed, NodeMoved, TaskCancelled, TaskCreated, TaskOffered, parse_record
+from shared.tasks.limits import Limits
+from shared.tasks.states import NodeState
+from shared.topics import Channel
+from tests.support.clock import ManualClock
+from tests.support.device import ScriptedLog, bytes_from, task_id_from
+from tests.support.ingest import IngestHub, RemoteDevice, blob_of, started
+
+NAME = "acme.fridge-1"
+GOAL = blob_of("Is the fridge cold?")
+HERE = task_id_from("asked here")
+THERE = task_id_from("asked by the hub")
+
+
+def lanes_of(database: Database, lane: Lane = Lane.JOURNAL) -> list[LaneRow]:
+    with database.read() as session:
+        query = select(LaneRow).where(LaneRow.principal == NAME, LaneRow.lane == lane.value)
+        return list(session.exec(query.order_by(col(LaneRow.id))).all())
+
+
+def gaps_of(database: Database) -> list[LaneGap]:
+    with database.read() as session:
+        return list(
+            session.exec(select(LaneGap).order_by(col(LaneGap.lane_id), col(LaneGap.first_seq))).all()
+        )
+
+
+def is_sound(database: Database) -> bool:
+    return all(report.problem is None for report in verify(database, NAME))
+
+
+def resolve(database: Database, clock: ManualClock) -> None:
+    with database.write() as session:
+        recovery.resolve(session, NAME, clock.now())
+
+
+def copy_of(log: ScriptedLog, *, upto: int) -> ScriptedLog:
+    """An older copy of a store."""
+    return ScriptedLog(log.lane, log.entries[:upto])
+
+
+def branch_of(log: ScriptedLog, epoch: str) -> ScriptedLog:
+    """The same records, under a new epoch."""
+    return ScriptedLog(LaneId(log.lane.principal, log.lane.lane, bytes_from(epoch)), list(log.entries))
+
+
+async def sends_from(device: RemoteDevice, log: ScriptedLog, first: int, *, missing_from: int) -> str:
+    batch = device.script.batch_of(log, first=first).model_copy(update={"missing_from": missing_from})
+    return (await device.send_batch(log, batch)).status
+
+
+async def shows(device: RemoteDevice, log: ScriptedLog, first: int) -> tuple[str, int]:
+    """As a device does whose hello was answered with another history than its own."""
+    ack = await device.send_batch(
+        log, device.script.batch_of(log, first=first).model_copy(update={"is_fork": True})
+    )
+    return ack.status, ack.upto
+
+
+# --- what never comes ----------------------------------------------------------------------------------------------
+
+
+async def test_what_the_device_no_longer_holds_is_recorded_as_lost_and_the_log_goes_on(
+    database: Database, clock: ManualClock
+) -> None:
+    """P19: a hub restored from a backup asks for what the device has trimmed since."""
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        await device.link()
+        await device.append(started(1), started(2))
+        log = device.script.journal
+        for at in range(3, 9):
+            log.append(started(at))
+        assert await sends_from(device, log, 6, missing_from=3) == "ok"
+        (gap,) = gaps_of(database)
+        assert (gap.first_seq, gap.last_seq, gap.reason, gap.after_hash) == (3, 5, "lost", log.hash_at(5))
+        (lane,) = lanes_of(database)
+        assert (lane.head_seq, lane.head_hash) == (8, log.head.hash)
+        assert hub.worker.counts["missing.lost"] == 3
+        assert (await device.append(started(9))).upto == 9
+    assert is_sound(database)
+    (report,) = verify(database, NAME)
+    assert (report.records, report.missing, report.sealed_upto) == (6, 3, 9)
+
+
+async def test_a_batch_without_records_says_that_everything_up_to_the_head_is_gone(
+    database: Database, clock: ManualClock
+) -> None:
+    """P19."""
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        await device.link()
+        log = device.script.journal
+        for at in range(1, 5):
+            log.append(started(at))
+        whole = device.script.batch_of(log)
+        last = device.script.batch_of(log, first=4)
+        empty = last.model_copy(
+            update={"first_seq": 5, "prev_hash": whole.head, "records": (), "missing_from": 1}
+        )
+        ack = await device.send_batch(log, empty)
+        assert (ack.status, ack.upto, ack.hash) == ("ok", 4, log.head.hash)
+        assert (await device.append(started(5))).upto == 5
+    assert [(gap.first_seq, gap.last_seq) for gap in gaps_of(database)] == [(1, 4)]
+    assert is_sound(database)
+
+
+async def test_shed_metrics_are_a_gap_with_that_reason(database: Database, clock: ManualClock) -> None:
+    """P19."""
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        await device.link()
+        log = device.script.metrics
+        for at in range(1, 6):
+            log.append(MetricsShed(at_ms=at, first=1, last=3, count=3))
+        assert await sends_from(device, log, 4, missing_from=1) == "ok"
+        assert hub.device(NAME).status == DeviceStatus.ACTIVE
+    assert [(gap.first_seq, gap.last_seq, gap.reason) for gap in gaps_of(database)] == [(1, 3, "shed")]
+    assert is_sound(database)
+
+
+async def test_a_gap_that_somebody_hides_in_the_database_is_found(
+    database: Database, clock: ManualClock
+) -> None:
+    """P19: never papered over."""
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        await device.link()
+        log = device.script.journal
+        for at in range(1, 6):
+            log.append(started(at))
+        await sends_from(device, log, 4, missing_from=1)
+    with database.write() as session:
+        session.delete(session.exec(select(LaneGap)).one())
+    assert not is_sound(database)
+
+
+# --- how far the device is ahead -----------------------------------------------------------------------------------
+
+
+async def test_the_hub_knows_what_still_waits_on_the_device(database: Database, clock: ManualClock) -> None:
+    """P9."""
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        await device.link()
+        log = device.script.journal
+        for at in range(1, 11):
+            log.append(started(at))
+        batch = device.script.batch_of(log, last=4).model_copy(update={"waiting_bytes": 1_000})
+        await device.send_batch(log, batch)
+        (lane,) = lanes_of(database)
+        assert (lane.head_seq, lane.writer_head, lane.last_at_ms) == (4, 10, 4)
+        assert lane.writer_bytes == 1_000 - sum(map(len, batch.records))
+        assert lane.writer_at == clock.now()
+        await device.send(log, first=5)
+        (lane,) = lanes_of(database)
+        assert (lane.head_seq, lane.writer_head, lane.writer_bytes) == (10, 10, 0)
+
+
+# --- older copies and clones ---------------------------------------------------------------------------------------
+
+
+async def test_a_device_that_runs_on_an_older_copy_is_seen_before_it_writes_anything_new(
+    database: Database, clock: ManualClock
+) -> None:
+    """P13: a hello could be an old one, so only its signed batch counts."""
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        await device.link()
+        await device.append(*(started(at) for at in range(1, 6)))
+        older = device.script.journal = copy_of(device.script.journal, upto=3)
+        ack = await device.link()
+        assert hub.device(NAME).status == DeviceStatus.ACTIVE
+        assert ack.cursors[0].upto == 5
+        assert await shows(device, older, 2) == ("fork", 3)
+        row = hub.device(NAME)
+        assert (row.status, row.status_reason) == (DeviceStatus.QUARANTINED, "restored")
+    with database.read() as session:
+        (fork,) = recovery.forks(session, principal=None, limit=10)
+    assert (fork.kind, fork.after_seq, fork.head_seq, fork.lost_by_device) == ("restored", 3, 5, 2)
+    assert fork.command == f"covey-hub device resolve {NAME}"
+
+
+async def test_the_last_common_record_is_found_however_far_back_it_is(
+    database: Database, clock: ManualClock
+) -> None:
+    """P13: batch by batch, each agreed to as far as it is the same."""
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        await device.link()
+        await device.append(*(started(at) for at in range(1, 10)))
+        older = copy_of(device.script.journal, upto=6)
+        older.append(started(77))
+        device.script.journal = older
+        await device.link()
+        first = device.script.batch_of(older, first=1, last=3).model_copy(update={"is_fork": True})
+        ack = await device.send_batch(older, first)
+        assert (ack.status, ack.upto, ack.hash) == ("ok", 3, older.hash_at(3))
+        assert await shows(device, older, 4) == ("fork", 6)
+    (lane,) = lanes_of(database)
+    assert (lane.forked_at_seq, lane.head_seq) == (6, 9)
+
+
+async def a_restored_device(hub: IngestHub) -> RemoteDevice:
+    """It had sent nine records, was restored to six, and wrote a seventh of its own."""
+    device = hub.enrol(NAME)
+    await device.link()
+    await device.append(*(started(at) for at in range(1, 10)))
+    device.script.journal = copy_of(device.script.journal, upto=6)
+    device.script.journal.append(started(77))
+    await device.link()
+    assert await shows(device, device.script.journal, 5) == ("fork", 6)
+    return device
+
+
+async def test_a_resolved_device_is_told_where_to_go_on_and_loses_nothing(
+    database: Database, clock: ManualClock
+) -> None:
+    """P21: the old log stays as it is; the new one begins after the last common record, bit for bit."""
+    async with IngestHub(database, clock) as hub:
+        device = await a_restored_device(hub)
+        old = device.script.journal
+        resolve(database, clock)
+        assert hub.device(NAME).status == DeviceStatus.ACTIVE
+        ack = await device.link()
+        assert [(c.epoch, c.upto, c.hash) for c in ack.closed] == [(old.lane.epoch, 6, old.hash_at(6))]
+        new = device.script.journal = branch_of(old, "branch")
+        await device.link()
+        assert await sends_from(device, new, 7, missing_from=1) == "ok"
+        assert (await device.append(started(8))).upto == 8
+    closed, lane = lanes_of(database)
+    assert (closed.close_reason, closed.head_seq, closed.forked_at_seq) == (CloseReason.BRANCHED, 9, 6)
+    assert (lane.head_seq, lane.head_hash, lane.closed_at) == (8, new.head.hash, None)
+    (gap,) = gaps_of(database)
+    assert (gap.first_seq, gap.last_seq, gap.reason, gap.branch_of) == (1, 6, "branch", closed.id)
+    assert is_sound(database)
+
+
+async def test_only_one_log_goes_on_from_a_resolved_fork(database: Database, clock: ManualClock) -> None:
+    """P21: the clone that caused it comes with a branch of its own."""
+    async with IngestHub(database, clock) as hub:
+        device = await a_restored_device(hub)
+        old = device.script.journal
+        resolve(database, clock)
+        device.script.journal = branch_of(old, "branch")
+        await device.link()
+        assert await sends_from(device, device.script.journal, 7, missing_from=1) == "ok"
+        device.script.journal = branch_of(old, "another branch")
+        await device.link()
+        assert await sends_from(device, device.script.journal, 7, missing_from=1) == "fork"
+        assert hub.device(NAME).status_reason == "clone"
+        # An operator stopped the other one and says so again.
+        clock.advance(seconds=1)
+        resolve(database, clock)
+        await device.link()
+        assert await sends_from(device, device.script.journal, 7, missing_from=1) == "ok"
+        assert hub.device(NAME).status == DeviceStatus.ACTIVE
+    assert is_sound(database)
+
+
+async def test_a_log_in_whose_place_another_came_takes_nothing_more(
+    database: Database, clock: ManualClock
+) -> None:
+    """P21: the old card was put into a second device."""
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        await device.link()
+        await device.append(started(1))
+        old = device.script.journal
+        device.script.journal = ScriptedLog(LaneId(NAME, Lane.JOURNAL, bytes_from("new store")))
+        await device.link()
+        await device.append(started(2))
+        assert lanes_of(database)[0].close_reason == CloseReason.STORE_LOST
+        device.script.journal = old
+        await device.link()
+        assert (await device.append(started(3))).status == "fork"
+        assert hub.device(NAME).status_reason == "clone"
+
+
+async def test_what_is_not_forked_cannot_be_resolved(database: Database, clock: ManualClock) -> None:
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        await device.link()
+        await device.append(started(1))
+    with database.write() as session, pytest.raises(RefusedError, match="device forks"):
+        recovery.resolve(session, NAME, clock.now())
+
+
+# --- orders and work -----------------------------------------------------------------------------------------------
+
+
+def offered(task: str = THERE) -> TaskOffered:
+    return TaskOffered(
+        at_ms=1,
+        task=task,
+        node=0,
+        attempt=1,
+        goal=GOAL.ref(),
+        limits=Limits(),
+        lease_s=60,
+        deadline_ms=10**13,
+    )
+
+
+def offers(database: Database, clock: ManualClock, *tasks: str) -> None:
+    """As `POST /v1/tasks` leaves it."""
+    with database.write() as session:
+        for task in tasks:
+            (seq,) = append_order(
+                session, principal=NAME, records=[(offered(task), (GOAL,))], now=clock.now()
+            )
+            lane = session.exec(
+                select(LaneRow).where(LaneRow.lane == "orders").order_by(col(LaneRow.id).desc())
+            ).first()
+            assert lane is not None
+            assert lane.id is not None
+            session.add(
+                Task(id=task, tenant="acme", origin="hub", goal_hash=GOAL.ref().hash, created_at=clock.now())
+            )
+            session.flush()
+            session.add(
+                Node(
+                    task_id=task, node=0, kind="agent", place="device:fridge-1", principal=NAME, state="queued",
+                    limits=Limits().model_dump(), lease_s=0, updated_at=clock.now(),
+                )
+            )  # fmt: skip
+            session.flush()
+            session.add(
+                Offer(
+                    task_id=task, node=0, attempt=1, principal=NAME, lane_id=lane.id, order_seq=seq,
+                    offered_at=clock.now(),
+                )
+            )  # fmt: skip
+
+
+def moved(task: str, state: NodeState) -> NodeMoved:
+    return NodeMoved(at_ms=5, task=task, node=0, attempt=1, state=state)
+
+
+def state_of(database: Database, task: str) -> str:
+    with database.read() as session:
+        node = session.get(Node, (task, 0))
+        assert node is not None
+        return node.state
+
+
+async def take_orders(hub: IngestHub, device: RemoteDevice) -> list[str]:
+    """The kinds of what is ordered next, acknowledged."""
+    hub.worker.wake(NAME)
+    await device.hears_orders()
+    device.say(Channel.DOWN_ORDERS_ACK, device.script.ack())
+    await hub.settle()
+    assert device.script.orders is not None
+
+    return [parse_record(entry.record).kind for entry in device.script.orders.entries]  # type: ignore[union-attr]  # sound
+
+
+async def test_a_device_with_fewer_orders_than_it_acknowledged_is_ordered_nothing_until_its_journal_goes_on(
+    database: Database, clock: ManualClock
+) -> None:
+    """P20: it would do a second time what it has forgotten that it did."""
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        await device.link()
+        offers(database, clock, THERE)
+        assert await take_orders(hub, device) == ["task.offered"]
+        await device.append(started(1), moved(THERE, NodeState.RUNNING), moved(THERE, NodeState.SUCCEEDED))
+        device.script.orders = None
+        older = device.script.journal = copy_of(device.script.journal, upto=1)
+        await device.link()
+        await hub.settle()
+        assert device.heard_nothing(Channel.DOWN_ORDERS)
+        assert await shows(device, older, 1) == ("fork", 1)
+        clock.advance(seconds=60)
+        await hub.settle()
+        assert device.heard_nothing(Channel.DOWN_ORDERS)
+    assert state_of(database, THERE) == "succeeded"
+
+
+async def test_a_device_that_only_lost_orders_gets_them_again(database: Database, clock: ManualClock) -> None:
+    """P20: its journal is the hub's, so it did nothing for them."""
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        await device.link()
+        await device.append(started(1))
+        offers(database, clock, THERE)
+        await take_orders(hub, device)
+        device.script.orders = None
+        await device.link()
+        assert (await device.hears_orders()).first_seq == 1
+
+
+async def test_what_a_resolved_device_does_not_know_to_be_done_is_not_done_again(
+    database: Database, clock: ManualClock
+) -> None:
+    """P21: it ended one task and took another on after the copy was made."""
+    later = task_id_from("offered later")
+    kept = task_id_from("still open on it")
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        await device.link()
+        offers(database, clock, THERE, kept)
+        await take_orders(hub, device)
+        orders = device.script.orders
+        assert orders is not None
+        await device.append(started(1), moved(THERE, NodeState.RUNNING))
+        offers(database, clock, later)
+        hub.worker.wake(NAME)
+        await device.hears_orders()
+        device.say(Channel.DOWN_ORDERS_ACK, device.script.ack())
+        goal = blob_of("asked on site")
+        device.script.journal.append(TaskCreated(at_ms=2, task=HERE, goal=goal.ref(), limits=Limits()), goal)
+        device.script.journal.append(moved(later, NodeState.RUNNING))
+        device.script.journal.append(moved(THERE, NodeState.SUCCEEDED))
+        await device.send(device.script.journal, first=3)
+        # The card is replaced by a copy of it, made before all that.
+        device.script.journal = copy_of(device.script.journal, upto=2)
+        device.script.orders = ScriptedLog(orders.lane, orders.entries[:2])
+        await device.link()
+        assert await shows(device, device.script.journal, 2) == ("fork", 2)
+        resolve(database, clock)
+        device.script.journal = branch_of(device.script.journal, "branch")
+        device.script.journal.append(started(9))
+        await device.link()
+        assert await sends_from(device, device.script.journal, 3, missing_from=1) == "ok"
+        await take_orders(hub, device)
+        told = [parse_record(entry.record) for entry in device.script.orders.entries]
+        assert {(order.task, order.reason) for order in told if isinstance(order, TaskCancelled)} == {
+            (THERE, "already_ended"),
+            (later, "store_lost"),
+            (HERE, "store_lost"),
+        }
+    states = {task: state_of(database, task) for task in (THERE, kept, later, HERE)}
+    assert states == {THERE: "succeeded", kept: "offered", later: "failed", HERE: "failed"}
+
+
+async def test_a_hub_restored_from_a_backup_orders_again_what_was_not_acknowledged(
+    database: Database, clock: ManualClock
+) -> None:
+    """P20: the device holds orders that this hub does not know; nothing that it may have done is ordered twice."""
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        await device.link()
+        script = device.script
+        offers(database, clock, THERE)
+        lane = lanes_of(database, Lane.ORDERS)[0]
+        script.orders = ScriptedLog(LaneId(NAME, Lane.ORDERS, lane.epoch))
+        script.orders.append(offered())
+        script.orders.append(offered(task_id_from("of before the backup was restored")))
+        clock.advance(seconds=1)
+        await device.link()
+        batch = await device.hears_orders()
+        assert (batch.epoch != lane.epoch, batch.first_seq, len(batch.records)) == (True, 1, 1)
+        device.say(Channel.DOWN_ORDERS_ACK, script.ack())
+        await hub.settle()
+        assert hub.device(NAME).status == DeviceStatus.ACTIVE
+    assert lanes_of(database, Lane.ORDERS)[0].close_reason == CloseReason.HUB_RESTORED
+    assert state_of(database, THERE) == "offered"
