@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from pydantic import ValidationError
 
-from cloud.cli import devices, doctor, hub, journal, recovery, tasks, tokens
+from cloud.cli import devices, doctor, hub, journal, metrics, recovery, tasks, tokens, twins
 from cloud.cli.client import Connection
 from cloud.cli.options import Common
 from cloud.errors import exit_code_of
@@ -48,9 +48,11 @@ app.command()(hub.serve)
 app.command()(doctor.doctor)
 app.add_typer(tokens.app, name="token")
 recovery.add_to(devices.app)
+metrics.add_to(devices.app)
 app.add_typer(devices.app, name="device")
 app.add_typer(tasks.app, name="task")
 app.add_typer(journal.app, name="journal")
+app.add_typer(twins.app, name="twin")
 
 
 @app.callback()

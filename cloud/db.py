@@ -4,7 +4,7 @@ Must not know any slice's tables. Services never commit; whoever opened the tran
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, Final, Protocol
@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.types import DateTime, TypeDecorator
 from sqlmodel import Session, SQLModel, create_engine
 
+from cloud.turnstile import Turnstile
 from shared.errors import UnavailableError
 
 CACHE_KIB: Final = 65_536
@@ -62,6 +63,14 @@ class Database:
     def __init__(self, url: str) -> None:
         self.engine = _open(url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
+        # SQLite polls for its write lock with growing pauses: beside a thread that writes all the time, as ingest does
+        # when a fleet comes back, requests would wait for it in vain.
+        self._writers = Turnstile()
+
+    @property
+    def writers_waiting(self) -> int:
+        """Threads of this process that wait until they may write; on SQLite only."""
+        return self._writers.waiting
 
     @contextmanager
     def write(self) -> Iterator[Session]:
@@ -70,7 +79,11 @@ class Database:
         Raises `UnavailableError` if the database is away or stays locked.
         """
         try:
-            with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            with (
+                self._writers.turn(BUSY_TIMEOUT_S) if self.is_sqlite else nullcontext(),
+                Session(self.engine, expire_on_commit=False) as session,
+                session.begin(),
+            ):
                 if self.is_sqlite:
                     # Take the write lock now: a read transaction that turns into a write can only fail.
                     session.connection().exec_driver_sql("BEGIN IMMEDIATE")

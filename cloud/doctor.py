@@ -13,15 +13,17 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from cloud.adapters.health_http import ask_version
 from cloud.checks import CHECKS, Check
-from cloud.checks.database import sqlite_path
+from cloud.checks.database import sqlite_path, words
 from cloud.checks.subject import Process, Subject
 from cloud.db import Database
 from cloud.identity import Identity, Paths, load_identity
 from cloud.private_files import announcements
+from cloud.roles import Role
 from cloud.schema import revisions
 from cloud.settings import HubSettings
 from shared.clock import Clock
@@ -31,7 +33,9 @@ from shared.findings import Finding, fail
 
 SETTINGS: Final = "settings"
 LISTENS_TIMEOUT_S: Final = 2.0
+CONNECT_TIMEOUT_S: Final = 5
 MQTTS_PORT: Final = 8883
+BROKER_CONFIGURATION: Final = "mosquitto.conf"
 EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what listens there is here
 
 logger = logging.getLogger(__name__)
@@ -69,7 +73,7 @@ def run_checks(subject: Subject, checks: Mapping[str, Check] = CHECKS) -> list[F
 def gathered(settings: HubSettings, *, clock: Clock, version: str) -> Iterator[Subject]:
     """The facts that several checks look at. What cannot be had is None."""
     told = _told(settings)
-    database, has_tables = _database(settings)
+    database, has_tables, silence = _database(settings)
     try:
         yield Subject(
             settings=settings,
@@ -77,10 +81,11 @@ def gathered(settings: HubSettings, *, clock: Clock, version: str) -> Iterator[S
             version=version,
             identity=_identity(settings),
             database=database,
+            database_silence=silence,
             has_tables=has_tables,
             processes=tuple(_process(facts, settings) for facts in told),
             broker=_broker(settings, told),
-            has_own_broker=not settings.mqtt_url,
+            has_own_broker=_has_own_broker(settings, told),
         )
     finally:
         if database is not None:
@@ -124,23 +129,41 @@ def _identity(settings: HubSettings) -> Identity | None:
         return None
 
 
-def _database(settings: HubSettings) -> tuple[Database | None, bool]:
-    """The database as it lies there, and whether it has this program's tables. SQLite's file is not made."""
+def _database(settings: HubSettings) -> tuple[Database | None, bool, str | None]:
+    """The database as it lies there, whether it has this program's tables, and why it cannot be opened.
+
+    SQLite's file is not made.
+    """
     try:
         path = sqlite_path(settings.database)
         if path is not None and not path.is_file():
-            return None, False
-        database = Database(settings.database)
+            return None, False, None
+        database = Database(_impatient(settings.database))
     except (ArgumentError, ImportError):
-        return None, False
+        return None, False, "database_url is no address that this program speaks to"
     try:
         with database.engine.connect() as connection:
             found = revisions(connection)
     except SQLAlchemyError as error:
-        logger.debug("the database: %s", type(error).__name__)
         database.close()
-        return None, False
-    return database, found.current == found.newest
+        return None, False, words(error)
+    return database, found.current == found.newest, None
+
+
+def _impatient(database_url: str) -> str:
+    """A server that does not answer is given up after some seconds, unless the address says otherwise."""
+    url = make_url(database_url)
+    if url.get_backend_name() != "postgresql" or "connect_timeout" in url.query:
+        return database_url
+    patient = url.update_query_dict({"connect_timeout": str(CONNECT_TIMEOUT_S)})
+    return patient.render_as_string(hide_password=False)
+
+
+def _has_own_broker(settings: HubSettings, told: Sequence[Mapping[str, Any]]) -> bool:
+    """`up` starts one, and leaves its configuration; `serve` uses another's, which may have been said to it alone."""
+    if settings.mqtt_url or any(facts.get("role") != Role.ALL.value for facts in told):
+        return False
+    return not told or (settings.broker_directory / BROKER_CONFIGURATION).exists()
 
 
 def _broker(settings: HubSettings, told: Sequence[Mapping[str, Any]]) -> BrokerAddress:

@@ -40,6 +40,7 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "goal_too_large": 413,
     "document_too_large": 413,
     "document_invalid": 422,
+    "range_invalid": 422,
 }
 """Codes whose status says more than their class does."""
 

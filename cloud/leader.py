@@ -52,7 +52,7 @@ class Job:
 
     name: str
     interval_s: float
-    work: Callable[[Transactions], None]
+    work: Callable[[Transactions], object]
 
 
 class Term:

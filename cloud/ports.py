@@ -5,8 +5,10 @@ same contract test. Implementations raise only `shared.errors`.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
+
+from shared.traces import Span
 
 Deliver = Callable[[str, bytes], None]
 """Takes one message: its topic and its bytes. Called on the event loop's thread; must not block."""
@@ -54,4 +56,17 @@ class Waker(Protocol):
 
     async def listen(self, hear: Callable[[Collection[str]], None]) -> None:
         """Call `hear`, on the loop, with what others tell, until cancelled. A database that is away is waited for."""
+        ...
+
+
+class Traces(Protocol):
+    """Where finished spans go. Never waits and never fails: what cannot be delivered is dropped and counted."""
+
+    def offer(self, spans: Sequence[Span]) -> None:
+        """Hand over. May be called from any thread."""
+        ...
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Spans `exported` and `dropped` since the start."""
         ...

@@ -28,6 +28,8 @@ from shared.errors import ConfigError, CoveyError, UnavailableError
 logger = logging.getLogger(__name__)
 
 POLL_S: Final = 0.05
+SOCKET_MESSAGE_MAX_BYTES: Final = 65_536
+"""What a browser may send in one message; what goes to it is not bounded by this."""
 FLUSH_S: Final = 0.2
 """For the last bytes of the last answers."""
 
@@ -57,11 +59,15 @@ class Listener:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Web:
-    """What answers HTTPS, and where. `feed` is closed before the open requests are waited for."""
+    """What answers HTTPS, and where. `feed` is closed before the open requests are waited for.
+
+    `has_sockets`: the application takes websockets.
+    """
 
     app: FastAPI
     listener: Listener
     feed: TaskFeed
+    has_sockets: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +75,8 @@ class Parts:
     """What runs. `background`: name and endless coroutine of each part beside HTTPS. `broker`: if it is our own.
 
     `connected` is set while ingest hears the devices, and None in a process without ingest. `renew` (blocking) makes
-    our certificates anew when it is time, and tells whether they are other ones than when it was last asked.
+    our certificates anew when it is time, and tells whether they are other ones than when it was last asked. `aside` is
+    a second, smaller door: metrics of a process without `web`.
     """
 
     web: Web | None
@@ -79,6 +86,7 @@ class Parts:
     broker_address: BrokerAddress
     renew: Callable[[], bool]
     renew_interval_s: float
+    aside: Web | None = None
 
 
 async def run(parts: Parts, on_ready: Callable[[], None]) -> None:
@@ -110,7 +118,7 @@ async def _run_with_https(parts: Parts, web: Web, on_ready: Callable[[], None]) 
             server.config.ssl.load_cert_chain(web.listener.certificate, web.listener.key)
 
     try:
-        async with _running_beside(parts, renewed):
+        async with _running_beside(parts, renewed), web.app.router.lifespan_context(web.app):
             with _on_signals(stop):
                 await server.serve(sockets=[sock])
     finally:
@@ -136,12 +144,33 @@ async def _tell_ready(parts: Parts, on_ready: Callable[[], None]) -> None:
 @asynccontextmanager
 async def _running_beside(parts: Parts, renewed: Callable[[], None]) -> AsyncIterator[None]:
     """Broker and background while the block runs; `renewed` is called when our certificates are new ones."""
+    aside = None if parts.aside is None else _Server(_configuration(parts.aside), lambda: None)
+
+    def all_renewed() -> None:
+        renewed()
+        if parts.aside is not None and aside is not None and aside.config.ssl is not None:
+            aside.config.ssl.load_cert_chain(parts.aside.listener.certificate, parts.aside.listener.key)
+
     async with _broker_running(parts.broker), asyncio.TaskGroup() as group:
         beside = [group.create_task(work(), name=name) for name, work in parts.background.items()]
-        beside.append(group.create_task(_renew(parts, renewed), name="certificates"))
+        beside.append(group.create_task(_renew(parts, all_renewed), name="certificates"))
+        if parts.aside is not None and aside is not None:
+            beside.append(group.create_task(_serve_aside(aside, parts.aside.listener), name="https-aside"))
         yield
         for task in beside:
             task.cancel()
+
+
+async def _serve_aside(server: "_Server", listener: Listener) -> None:
+    """Until cancelled; then in order: cut off as it stands, it would leave its connections open."""
+    sock = _listen(listener)
+    serving = asyncio.create_task(server.serve(sockets=[sock]), name="https-aside-server")
+    try:
+        await asyncio.shield(serving)
+    finally:
+        server.should_exit = True
+        await serving
+        sock.close()
 
 
 async def _renew(parts: Parts, renewed: Callable[[], None]) -> None:
@@ -185,9 +214,11 @@ def _configuration(web: Web) -> uvicorn.Config:
     config = uvicorn.Config(
         web.app,
         http="h11",  # one implementation everywhere, with bounds on header sizes
-        ws="none",
+        ws="websockets-sansio" if web.has_sockets else "none",
+        ws_max_size=SOCKET_MESSAGE_MAX_BYTES,
+        ws_per_message_deflate=False,
         loop="asyncio",
-        lifespan="off",
+        lifespan="off",  # `run` enters it: here it would not be left when the server is told to hurry
         log_config=None,
         access_log=False,
         server_header=False,

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -127,6 +127,32 @@ class HubSettings(BaseModel):
         le=60,
         description="How often a worker looks for orders that nobody told it of, and that are due again.",
     )
+    metrics_raw_keep_s: int = Field(
+        default=172_800,
+        ge=3_600,
+        le=31_536_000,
+        description="How long devices' metrics are kept as they were sent.",
+    )
+    metrics_hours_keep_days: int = Field(
+        default=90, ge=1, le=36_500, description="How long the hours are kept that they are rolled up to."
+    )
+    metrics_roll_up_interval_s: float = Field(
+        default=300.0, gt=0, le=3_600, description="How often metrics are rolled up, and old ones removed."
+    )
+    metrics_port: int = Field(
+        default=0,
+        ge=0,
+        le=65_535,
+        description="HTTPS port of `GET /metrics` in a process of role ingest, which has no other; 0 for none.",
+    )
+    otlp_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s/]+[^\s]*)?$",
+        description="Collector for OpenTelemetry traces of tasks (OTLP/HTTP), e.g. http://collector:4318.",
+    )
+    otlp_content: bool = Field(
+        default=False, description="Put goals, prompts, answers and tool results into the traces."
+    )
     body_max_bytes: int = Field(
         default=524_288, ge=16_384, le=16_777_216, description="Largest HTTP request body; beyond it 413."
     )
@@ -139,6 +165,15 @@ class HubSettings(BaseModel):
     page_max_rows: int = Field(default=500, ge=1, le=10_000, description="Most rows that one page returns.")
     event_streams_max: int = Field(
         default=200, ge=1, le=10_000, description="Most open `/events` streams at once; beyond it 429."
+    )
+    dashboard: Literal["on", "off"] = Field(
+        default="on", description="The fleet page at /dashboard; off saves 25 MB in each process with HTTPS."
+    )
+    dashboard_session_s: int = Field(
+        default=43_200,
+        ge=60,
+        le=2_592_000,
+        description="How long a browser stays signed in at the fleet page.",
     )
     shutdown_timeout_s: int = Field(
         default=10, ge=1, le=600, description="How long open requests may finish when the hub stops."

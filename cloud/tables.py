@@ -4,7 +4,7 @@ from cloud.devices.tables import Device, DeviceSession, EnrolmentToken, HubHeari
 from cloud.journal.tables import BlobRow, DeadLetter, LaneGap, LaneRow, RecordRow, SealRow
 from cloud.leader import Lease
 from cloud.tasks.tables import Effect, LateResult, Node, Offer, Task
-from cloud.telemetry.tables import DeviceMetrics, MetricHour
+from cloud.telemetry.tables import DeviceMetrics, MetricHour, MetricRollUp
 from cloud.twins.tables import DeviceTwin, TwinLayer
 
 TABLES = (
@@ -22,6 +22,7 @@ TABLES = (
     LateResult,
     Lease,
     MetricHour,
+    MetricRollUp,
     Node,
     Offer,
     RecordRow,

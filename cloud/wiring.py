@@ -10,22 +10,31 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from fastapi import APIRouter
 from sqlalchemy.exc import ArgumentError
 
 from cloud import server
 from cloud.app import create_app
-from cloud.db import Database
+from cloud.dashboard.attempts import Attempts
+from cloud.dashboard.door import DashboardDoor
+from cloud.dashboard.live import Live
+from cloud.dashboard.sessions import Sessions
+from cloud.dashboard.sign_in import sign_in_routes
+from cloud.db import Database, Transactions
 from cloud.devices.routes import device_routes, enrolment_routes
 from cloud.identity import Identity, open_identity
-from cloud.ingest.status import status_messages
+from cloud.ingest.presence import end_doubted
+from cloud.ingest.status import HubWord
 from cloud.ingest.worker import IngestLimits, IngestWorker, filters
 from cloud.leader import Candidate, Job, Leader
-from cloud.ports import Waker
+from cloud.ports import Traces, Waker
 from cloud.private_files import home_lock, in_turn, make_private_directory, read_private, write_private
 from cloud.roles import Role
 from cloud.schema import migrate
@@ -34,6 +43,10 @@ from cloud.tasks.feed import TaskFeed
 from cloud.tasks.orders import Changes
 from cloud.tasks.routes import task_routes
 from cloud.tasks.sweep import Sweeper
+from cloud.telemetry.roll_up import roll_up
+from cloud.telemetry.routes import metrics_routes
+from cloud.telemetry.scrape import IngestNumbers, Told, scrape_routes
+from cloud.telemetry.tracing import HubTracer
 from cloud.twins.delivery import salts_of
 from cloud.twins.fanout import Fanout
 from cloud.twins.routes import twin_routes
@@ -42,6 +55,9 @@ from shared.enrolment import BrokerAddress
 from shared.errors import ConfigError, UnavailableError
 from shared.ids import EPOCH_BYTES
 from shared.topics import HUB_STATUS
+
+if TYPE_CHECKING:
+    from cloud.adapters.traces_otlp import OtlpTraces
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +70,8 @@ RENEW_INTERVAL_S: Final = 43_200.0
 CLIENT_ID_RANDOM_BYTES: Final = 8
 HOLDER_RANDOM_BYTES: Final = 8
 LEADER: Final = "leader"
+PRESENCE_INTERVAL_S: Final = 1.0
+"""How often it is looked which deaths were not contradicted in time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +85,16 @@ class Ground:
     clock: Clock
     address: BrokerAddress
     reach: BrokerAddress
+    traces: Traces | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Dashboard:
+    """The fleet page: who is let in, how, and what keeps open pages up to date."""
+
+    door: DashboardDoor
+    sign_in: APIRouter
+    live: Live
 
 
 @contextmanager
@@ -86,13 +114,15 @@ def open_hub(settings: HubSettings, role: Role, has_own_broker: bool) -> Iterato
                 trust_domain=settings.trust_domain,
                 now=clock.now(),
             )
-            admin_token = open_admin_token(settings.admin_token_file) if role.has_https else None
+            has_door = role.has_https or bool(settings.metrics_port)
+            admin_token = open_admin_token(settings.admin_token_file) if has_door else None
             database = _open_database(settings)
             try:
                 migrate(database)
             except BaseException:
                 database.close()
                 raise
+        traces = _open_traces(settings)
         ground = Ground(
             settings=settings,
             role=role,
@@ -101,10 +131,13 @@ def open_hub(settings: HubSettings, role: Role, has_own_broker: bool) -> Iterato
             clock=clock,
             address=address,
             reach=reach,
+            traces=traces,
         )
         try:
             yield build_hub(ground, admin_token=admin_token, has_own_broker=has_own_broker)
         finally:
+            if traces is not None:
+                traces.close()
             database.close()
 
 
@@ -112,43 +145,80 @@ def build_hub(ground: Ground, *, admin_token: str | None, has_own_broker: bool) 
     """Pure assembly, but for the broker's configuration files. A process with HTTPS needs the admin token."""
     settings, database = ground.settings, ground.database
     feed = TaskFeed(streams_max=settings.event_streams_max)
-    worker = _ingest(ground, feed) if ground.role.has_ingest else None
+    tracer = _tracer(ground)
+    worker = _ingest(ground, feed, tracer) if ground.role.has_ingest else None
     waker = _waker(database)
     on_ordered = _telling(worker, waker)
 
     def on_changes(changes: Changes) -> None:
         on_ordered(changes.orders_for)
         feed.publish(changes.tasks)
+        if tracer is not None:
+            tracer.tasks_changed(changes.tasks)
 
-    sweeper = Sweeper(clock=ground.clock, on_changes=on_changes, max_attempts=settings.task_max_attempts)
+    sweeper = Sweeper(
+        clock=ground.clock,
+        on_changes=on_changes,
+        max_attempts=settings.task_max_attempts,
+        presence=settings.presence_limits,
+    )
     fanout = Fanout(
         database=database, salt_of=salts_of(ground.identity.signer), clock=ground.clock, on_ordered=on_ordered
     )
     jobs = [
         Job(name="sweep", interval_s=settings.sweep_interval_s, work=sweeper.sweep),
+        Job(
+            name="presence",
+            interval_s=PRESENCE_INTERVAL_S,
+            work=partial(
+                end_doubted,
+                clock=ground.clock,
+                signer=ground.identity.signer,
+                limits=settings.presence_limits,
+            ),
+        ),
+        Job(name="metrics", interval_s=settings.metrics_roll_up_interval_s, work=_rolling_up(ground)),
     ]
-    background = {"leader": _leader(ground, jobs).run, "twins": fanout.run}
+    leader = _leader(ground, jobs)
+    background = {"leader": leader.run, "twins": fanout.run}
+    if tracer is not None:
+        background["traces"] = tracer.run
+    scrape = scrape_routes(
+        database=database,
+        clock=ground.clock,
+        limits=settings.presence_limits,
+        told=_told(ground, worker, leader, tracer),
+    )
+    web_token = admin_token if ground.role.has_https else None
+    dashboard = None if web_token is None else _dashboard(ground, web_token)
+    if dashboard is not None:
+        background["dashboard"] = dashboard.live.run
     if worker is not None:
         background["ingest"] = worker.run
     if worker is not None and waker is not None:
-        hear = worker.wake_all
+        hear = worker.hear
         background["wake"] = lambda: waker.listen(hear)
     return server.Parts(
-        web=None if admin_token is None else _web(ground, admin_token, feed, on_changes, fanout),
+        web=None
+        if web_token is None
+        else _web(ground, web_token, feed, on_changes, fanout, dashboard, scrape),
         background=background,
         connected=None if worker is None else worker.connected,
         broker=_own_broker(settings, ground.identity) if has_own_broker else None,
         broker_address=ground.address,
         renew=_renewal(ground),
         renew_interval_s=RENEW_INTERVAL_S,
+        aside=_metrics_door(ground, admin_token, feed, scrape)
+        if admin_token is not None and web_token is None
+        else None,
     )
 
 
-def _ingest(ground: Ground, feed: TaskFeed) -> IngestWorker:
+def _ingest(ground: Ground, feed: TaskFeed, tracer: HubTracer | None) -> IngestWorker:
     from cloud.adapters.link_paho import BrokerAccess, PahoLink, Presence
 
     settings, identity = ground.settings, ground.identity
-    status = status_messages(epoch=secrets.token_bytes(EPOCH_BYTES), signer=identity.signer)
+    word = HubWord(epoch=secrets.token_bytes(EPOCH_BYTES), signer=identity.signer)
     link = PahoLink(
         broker=BrokerAccess(
             host=ground.reach.host,
@@ -159,16 +229,27 @@ def _ingest(ground: Ground, feed: TaskFeed) -> IngestWorker:
         ),
         client_id=f"hub-{secrets.token_hex(CLIENT_ID_RANDOM_BYTES)}",
         filters=filters(identity.signer),
-        presence=Presence(topic=HUB_STATUS, online=status.online, offline=status.offline),
+        presence=Presence(topic=HUB_STATUS, online=word.online, offline=word.offline),
         reconnect_max_s=settings.reconnect_max_s,
     )
     return IngestWorker(
         database=ground.database,
         link=link,
+        word=word,
         signer=identity.signer,
         clock=ground.clock,
         on_tasks_changed=feed.publish,
-        limits=IngestLimits(),
+        on_nodes_ended=(lambda _ended: None) if tracer is None else tracer.nodes_ended,
+        limits=IngestLimits(
+            queue_max_messages=settings.ingest_queue_max_messages,
+            queue_max_bytes=settings.ingest_queue_max_bytes,
+            device_max_messages=settings.ingest_device_max_messages,
+            group_max_messages=settings.ingest_group_max_messages,
+            group_max_bytes=settings.ingest_group_max_bytes,
+            poll_s=settings.ingest_poll_s,
+            hello_rate_max_per_s=settings.hello_rate_max_per_s,
+            presence=settings.presence_limits,
+        ),
     )
 
 
@@ -178,6 +259,8 @@ def _web(
     feed: TaskFeed,
     on_changes: Callable[[Changes], None],
     fanout: Fanout,
+    dashboard: _Dashboard | None,
+    scrape: APIRouter,
 ) -> server.Web:
     settings, database, identity, clock = ground.settings, ground.database, ground.identity, ground.clock
     app = create_app(
@@ -185,14 +268,22 @@ def _web(
         admin_token=admin_token,
         body_max_bytes=settings.body_max_bytes,
         open_routers=[
-            enrolment_routes(database=database, identity=identity, broker=ground.address, clock=clock)
+            enrolment_routes(database=database, identity=identity, broker=ground.address, clock=clock),
+            *(() if dashboard is None else (dashboard.sign_in,)),
         ],
         admin_routers=[
             device_routes(database=database, identity=identity, settings=settings, clock=clock),
             task_routes(database=database, clock=clock, settings=settings, feed=feed, on_changes=on_changes),
             twin_routes(database=database, settings=settings, clock=clock, on_written=fanout.wake),
+            metrics_routes(database=database, settings=settings, clock=clock),
+            scrape,
         ],
+        doors=[] if dashboard is None else [dashboard.door],
     )
+    if dashboard is not None:
+        from cloud.dashboard.mount import mount_dashboard  # NiceGUI, which other processes do without
+
+        mount_dashboard(app, database=database, live=dashboard.live, default_tenant=settings.tenant)
     listener = server.Listener(
         host=settings.host,
         port=settings.port,
@@ -200,7 +291,85 @@ def _web(
         key=identity.paths.server_key,
         shutdown_timeout_s=settings.shutdown_timeout_s,
     )
+    return server.Web(app=app, listener=listener, feed=feed, has_sockets=dashboard is not None)
+
+
+def _dashboard(ground: Ground, admin_token: str) -> _Dashboard | None:
+    if ground.settings.dashboard == "off":
+        return None
+    lifetime = timedelta(seconds=ground.settings.dashboard_session_s)
+    sessions = Sessions(clock=ground.clock, lifetime=lifetime)
+    attempts = Attempts(clock=ground.clock)
+    return _Dashboard(
+        door=DashboardDoor(sessions=sessions, clock=ground.clock),
+        sign_in=sign_in_routes(admin_token=admin_token, sessions=sessions, attempts=attempts),
+        live=Live(database=ground.database, clock=ground.clock, limits=ground.settings.presence_limits),
+    )
+
+
+def _metrics_door(ground: Ground, admin_token: str, feed: TaskFeed, scrape: APIRouter) -> server.Web:
+    """What a process without the API answers: its metrics, and whether it is there."""
+    settings = ground.settings
+    app = create_app(
+        version=program_version(),
+        admin_token=admin_token,
+        body_max_bytes=settings.body_max_bytes,
+        open_routers=[],
+        admin_routers=[scrape],
+    )
+    listener = server.Listener(
+        host=settings.host,
+        port=settings.metrics_port,
+        certificate=ground.identity.paths.server,
+        key=ground.identity.paths.server_key,
+        shutdown_timeout_s=settings.shutdown_timeout_s,
+    )
     return server.Web(app=app, listener=listener, feed=feed)
+
+
+def _told(ground: Ground, worker: IngestWorker | None, leader: Leader, tracer: HubTracer | None) -> Told:
+    """What this process tells about itself at `GET /metrics`."""
+
+    def ingest(of: IngestWorker) -> IngestNumbers:
+        return IngestNumbers(counts=of.counts, fill=of.inbox_fill)
+
+    return Told(
+        version=program_version(),
+        role=ground.role.value,
+        ingest=None if worker is None else partial(ingest, worker),
+        spans=None if tracer is None else lambda: tracer.counts,
+        leads=lambda: leader.generation is not None,
+    )
+
+
+def _rolling_up(ground: Ground) -> Callable[[Transactions], None]:
+    settings = ground.settings
+
+    def work(transactions: Transactions) -> None:
+        roll_up(
+            transactions,
+            ground.clock.now(),
+            raw_keep_s=settings.metrics_raw_keep_s,
+            hours_keep_days=settings.metrics_hours_keep_days,
+        )
+
+    return work
+
+
+def _open_traces(settings: HubSettings) -> "OtlpTraces | None":
+    if not settings.otlp_url:
+        return None
+    from cloud.adapters.traces_otlp import OtlpTraces
+
+    return OtlpTraces(url=settings.otlp_url, version=program_version())
+
+
+def _tracer(ground: Ground) -> HubTracer | None:
+    if ground.traces is None:
+        return None
+    return HubTracer(
+        database=ground.database, traces=ground.traces, with_content=ground.settings.otlp_content
+    )
 
 
 def _leader(ground: Ground, jobs: list[Job]) -> Leader:

@@ -43,6 +43,7 @@ from shared.blobs import BLOB_MAX_BYTES, Blob, BlobRef
 from shared.clock import Clock, to_ms
 from shared.errors import CapacityError, CoveyError, UnavailableError
 from shared.records import (
+    JOURNAL_FULL,
     ForeignCause,
     ModelCalled,
     NodeMoved,
@@ -62,8 +63,6 @@ RETRY_AFTER: Final = timedelta(seconds=30)
 """How long a node waits after the model or the store was unavailable."""
 STORE_RETRY_S: Final = 5.0
 CODE_MAX_CHARS: Final = 64
-JOURNAL_FULL: Final = "journal_full"
-"""Why a node that the hub offered is rejected while there is no room for new work: another device may have some."""
 PASSING_BOUNDS: Final = ("disk", "QUEUE_MAX", JOURNAL_BOUND)
 """Bounds that may be free again later; reaching any other ends the node."""
 

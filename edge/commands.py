@@ -130,6 +130,14 @@ def status(home: Home = None, as_json: Json = False) -> None:
 
 
 @app.command()
+def twin(home: Home = None, as_json: Json = False) -> None:
+    """The settings that the hub desires: what applies, and what was refused and why."""
+    from edge.console import show_twin
+
+    show_twin(load_settings(home=home)[0], as_json=as_json)
+
+
+@app.command()
 def check(home: Home = None, profile: Profile = None, as_json: Json = False) -> None:
     """The effective settings and where each comes from."""
     from edge.console import show_settings

@@ -242,8 +242,52 @@ def show_status(settings: EdgeSettings, *, as_json: bool) -> None:
     else:
         journal = status["journal"]
         rows.append(("journal", f"{journal['head']} records, {journal['waiting']} not yet at the hub"))
+    if "settings" in status:
+        rows.append(("settings", _settings_line(status["settings"])))
     rows += [("problem", f"{issue['part']}: {issue['message']}") for issue in status.get("issues", [])]
     _table(rows)
+
+
+def _settings_line(revisions: dict[str, Any]) -> str:
+    if revisions["desired"] is None:
+        return "its own; the hub has ordered none"
+    refused = f", {len(revisions['refused'])} refused (`covey-edge twin`)" if revisions["refused"] else ""
+    return f"revision {revisions['applied']} of {revisions['desired']}{refused}"
+
+
+def show_twin(settings: EdgeSettings, *, as_json: bool) -> None:
+    """What the hub desires, what of it applies, and what was refused and why."""
+    if daemon_address(settings) is not None:
+        twin = request(settings, "GET", "/twin")
+    else:
+        twin = _stored_twin(settings)
+    if as_json:
+        print(json.dumps(twin))
+        return
+    desired, applied, refused = twin["desired"], twin["applied"], twin["refused"]
+    print("desired: nothing yet" if desired is None else f"desired: revision {desired['revision']}")
+    print("applied: its own" if applied is None else f"applied: revision {applied['revision']}")
+    wanted = {} if desired is None else desired["document"]
+    runs = {} if applied is None else applied["document"]
+    rows = [("setting", "desired", "applied", "")]
+    for name in sorted({*wanted, *runs}):
+        cells = [
+            json.dumps(side[name], ensure_ascii=False) if name in side else "" for side in (wanted, runs)
+        ]
+        rows.append((name, *cells, refused.get(name, "")))
+    _table(rows)
+
+
+def _stored_twin(settings: EdgeSettings) -> dict[str, Any]:
+    """As the store of a device that does not run has it."""
+    from edge.adapters.store_sqlite.inspection import MEASURED_SINCE_VERSION
+    from edge.adapters.store_sqlite.twin import read_settings
+    from edge.desired import describe
+
+    with _open_read_only(settings) as db:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        desired, reported = read_settings(db) if version >= MEASURED_SINCE_VERSION else (None, None)
+    return describe(desired, None, reported)
 
 
 def show_settings(settings: EdgeSettings, origins: dict[str, str], *, as_json: bool) -> None:
@@ -332,6 +376,8 @@ def verify_journal(settings: EdgeSettings, *, as_json: bool) -> None:
         print(json.dumps({"lanes": lanes}))
     else:
         for (name, records, fault), tail in zip(report, tails, strict=True):
+            if records == 0 and fault is None:
+                continue
             held = "" if tail == 1 else f" from {tail} on, what was before is no longer held"
             print(f"{name}: {records} records, {f'sound{held}' if fault is None else fault}")
     if faults:
@@ -356,9 +402,10 @@ def _open_read_only(settings: EdgeSettings) -> Iterator[sqlite3.Connection]:
 
 
 def _stored_status(settings: EdgeSettings) -> dict[str, Any]:
-    from edge.adapters.store_sqlite.inspection import BYTES_SINCE_VERSION
+    from edge.adapters.store_sqlite.inspection import MEASURED_SINCE_VERSION
     from edge.adapters.store_sqlite.projection import read_conditions
     from edge.adapters.store_sqlite.retention import read_usage
+    from edge.desired import summarize
     from edge.identity import load_identity
 
     identity = load_identity(settings.identity_dir)
@@ -372,9 +419,10 @@ def _stored_status(settings: EdgeSettings) -> dict[str, Any]:
             ).fetchone()
             head, acked = row or (0, 0)
             (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version >= BYTES_SINCE_VERSION:
+            if version >= MEASURED_SINCE_VERSION:
                 stored = describe_store(read_usage(db, datetime.now(tz=UTC)), settings)
                 conditions = read_conditions(db)
+        stored["settings"] = summarize(_stored_twin(settings))
     return {
         "running": False,
         "device": None if identity is None else str(identity.principal),

@@ -23,6 +23,7 @@ from edge.adapters.store_sqlite.database import Database
 from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.agent import AgentRunner
 from edge.api.app import AGENT_MODEL, Api, build_app
+from edge.desired import Desired, summarize
 from edge.identity import Identity
 from edge.ports import Draft, Journal, LanguageModel
 from edge.recall import Recall
@@ -60,6 +61,7 @@ class Daemon:
         self,
         *,
         settings: EdgeSettings,
+        desired: Desired,
         database: Database,
         journal: SqliteJournal,
         observed: Journal,
@@ -78,6 +80,7 @@ class Daemon:
     ) -> None:
         self.runner = runner
         self._settings = settings
+        self.desired = desired
         self._database = database
         self._journal = journal
         self._observed = observed
@@ -120,6 +123,7 @@ class Daemon:
         parts = [
             asyncio.create_task(self._keep("agent", self.runner.run), name="agent"),
             asyncio.create_task(self._serve(listener), name="api"),
+            asyncio.create_task(self._keep("settings", self.desired.run), name="settings"),
             asyncio.create_task(self._keep("retention", self.retention.run), name="retention"),
             asyncio.create_task(self._keep("telemetry", self.telemetry.run), name="telemetry"),
         ]
@@ -161,6 +165,7 @@ class Daemon:
                 clock=self._clock,
                 new_id=self._new_id,
                 status=self.status,
+                twin=self.desired.twin,
                 metrics=self.metrics,
                 set_link=self._set_link,
             )
@@ -202,7 +207,8 @@ class Daemon:
             "rss_mb": _rss_mb(),
             "link": link,
             "journal": {"head": head, "acknowledged": acked, "waiting": head - acked},
-            **describe_store(await self.retention.usage(), self._settings),
+            **describe_store(await self.retention.usage(), self.desired.settings),
+            "settings": summarize(await self.desired.twin()),
             "tasks": {"open": len(nodes), "current": self.runner.current_task},
             "model": {
                 "name": self._model.name,
@@ -305,6 +311,7 @@ class Daemon:
         try:
             await self._database.write(_spend_flags, durable=True)
             await self._journal.append(Draft(record), durable=False)
+            await self.desired.take_up()
         except (CapacityError, UnavailableError) as error:
             # A device whose disk is full still answers, syncs, and says what is wrong.
             self._issues["store"] = str(error)

@@ -8,7 +8,6 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -29,13 +28,7 @@ RETRY_S: Final = 30.0
 """How long to wait when the store could not take the report."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """What is desired, what of it runs, and what was refused. `desired` None: the hub ordered nothing yet."""
-
-    desired: DesiredSettings | None
-    running: Running
-    reported: ReportedSettings | None
+SIDES: Final = ("desired", "applied", "reported")
 
 
 class Desired:
@@ -104,12 +97,10 @@ class Desired:
             if self._reports:
                 await self._report(self._running(desired, taken), reported)
 
-    async def standing(self) -> Standing:
-        """What is desired, runs and was reported, as of now."""
+    async def twin(self) -> dict[str, Any]:
+        """What is desired, what of it applies, and what was reported, as of now."""
         desired, reported = await self._store.settings()
-        return Standing(
-            desired=desired, running=self._running(desired, self._taken(desired)), reported=reported
-        )
+        return describe(desired, self._running(desired, self._taken(desired)), reported)
 
     async def _try(self) -> bool:
         try:
@@ -177,19 +168,34 @@ def document_of(settings: EdgeSettings) -> Document:
     return document
 
 
-def describe(standing: Standing) -> dict[str, Any]:
-    """For the local API and the commands."""
-    desired, running, reported = standing.desired, standing.running, standing.reported
+def describe(
+    desired: DesiredSettings | None, running: Running | None, reported: ReportedSettings | None
+) -> dict[str, Any]:
+    """For the local API and the commands. Without a running device, what it reported last is what it ran."""
+    applied: dict[str, Any] | None = None
+    refused: dict[str, str] = {}
+    if running is not None:
+        applied = {"revision": running.revision, "document": running.document}
+        refused = dict(running.refused)
+    elif reported is not None:
+        applied = {"revision": reported.revision, "document": reported.document}
+        refused = dict(reported.refused)
     return {
         "desired": None
         if desired is None
         else {"revision": desired.revision, "at": desired.at.isoformat(), "document": desired.document},
-        "applied": {"revision": running.revision, "document": running.document},
-        "refused": dict(running.refused),
+        "applied": applied,
+        "refused": refused,
         "reported": None
         if reported is None
         else {"revision": reported.revision, "at": reported.at.isoformat()},
     }
+
+
+def summarize(twin: dict[str, Any]) -> dict[str, Any]:
+    """For the status: the revisions of what `describe` tells, and what was refused."""
+    sides = {side: None if twin[side] is None else twin[side]["revision"] for side in SIDES}
+    return {**sides, "refused": twin["refused"]}
 
 
 def _combined(local: EdgeSettings, values: Any) -> EdgeSettings | None:

@@ -14,13 +14,12 @@ from edge.core.retention import ClockWatch, RetentionLimits, is_journal_full, ne
 from edge.ports import JOURNAL_BOUND, Ballast, Draft, Journal, RetentionStore, StoreUsage
 from shared.clock import Clock, to_ms
 from shared.errors import CapacityError, UnavailableError
-from shared.records import DeviceCondition
+from shared.records import JOURNAL_FULL, DeviceCondition
 
 logger = logging.getLogger(__name__)
 
-JOURNAL_FULL: Final = "journal_full"
-"""Condition, and the reason why an offered node is rejected."""
 DISK_FULL: Final = "disk_full"
+"""Condition: the ballast is not there although it should be."""
 REST_S: Final = 0.02
 """Between two steps: several times what a step takes."""
 
@@ -72,6 +71,11 @@ class Retention:
         self._room_listeners.append(listener)
 
     # --- what others may ask and tell ---
+
+    def reconfigure(self, limits: RetentionLimits) -> None:
+        """Other limits from now on."""
+        self._limits = limits
+        self._wake.set()
 
     @property
     def is_full(self) -> bool:

@@ -4,18 +4,14 @@ The full command line understands the same options, shows them, and judges what 
 """
 
 import asyncio
-import contextlib
 import json
-import logging
-import logging.handlers
 import os
-import queue
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from edge.settings import EdgeSettings, load_settings
+from edge.logs import logging_to_stderr
+from edge.settings import EdgeSettings, fixed_locally, load_settings
 from edge.slim import slim_down
 
 OPTIONS: Final = ("--home", "--profile", "--model", "--api-port", "--models-dir")
@@ -32,14 +28,14 @@ def run(
     as_json: bool = False,
 ) -> None:
     """Run the device until it is told to stop."""
-    settings, _ = load_settings(
+    settings, origins = load_settings(
         home=home, profile=profile, overrides={"model": model, "api_port": api_port, "models_dir": models_dir}
     )
     slim_down()
-    with _logging(settings.log_level):
+    with logging_to_stderr(settings.log_level):
         if settings.cpu_nice:
             os.nice(settings.cpu_nice)
-        asyncio.run(_run(settings, as_json=as_json))
+        asyncio.run(_run(settings, fixed_locally(origins), as_json=as_json))
 
 
 def run_plainly(arguments: Sequence[str]) -> bool:
@@ -78,7 +74,7 @@ def plain_options(arguments: Sequence[str]) -> dict[str, str] | None:
     return values if values.get("--api-port", "0").isdecimal() else None
 
 
-async def _run(settings: EdgeSettings, *, as_json: bool) -> None:
+async def _run(settings: EdgeSettings, fixed: frozenset[str], *, as_json: bool) -> None:
     from edge.wiring import build_daemon, open_ports
 
     def on_ready(url: str) -> None:
@@ -88,23 +84,4 @@ async def _run(settings: EdgeSettings, *, as_json: bool) -> None:
             print(f"covey-edge: ready {url} (token in {settings.api_token_path})", flush=True)
 
     async with open_ports(settings) as ports:
-        await build_daemon(settings, ports).run(on_ready=on_ready)
-
-
-@contextlib.contextmanager
-def _logging(level: str) -> Iterator[None]:
-    """Log to stderr through a queue, so that a slow disk or terminal cannot stall the loop."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
-    listener = logging.handlers.QueueListener(lines, handler)
-    root = logging.getLogger()
-    root.setLevel(level.upper())
-    root.addHandler(logging.handlers.QueueHandler(lines))
-    for noisy in ("httpx", "httpcore", "uvicorn.error", "asyncio"):
-        logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
-    listener.start()
-    try:
-        yield
-    finally:
-        listener.stop()
+        await build_daemon(settings, ports, fixed=fixed).run(on_ready=on_ready)

@@ -141,7 +141,7 @@ class EdgeSettings(BaseModel):
 
     @property
     def ballast_path(self) -> Path:
-        return self.home / "ballast"
+        return self.home / "store.ballast"
 
     @property
     def store_path(self) -> Path:

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, TypeVar, assert_never
@@ -414,6 +414,8 @@ class Sync:
             else:
                 own = await self._outbox.hash_at(name, cursor.upto)
                 event = Linked(upto=cursor.upto, hash=cursor.hash, own_hash=own, credit=ack.credit)
+            # What the store could not note of an earlier acknowledgement (a full disk) is noted now.
+            self._senders[name] = replace(self._senders[name], acked=lane.acked)
             await self._feed(name, Trimmed(lane.tail))
             await self._feed(name, Appended(lane.head.seq))
             await self._feed(name, event)

@@ -23,8 +23,10 @@ from edge.adapters.store_sqlite.retention import SqliteRetention
 from edge.agent import AgentRunner
 from edge.core.retention import RetentionLimits
 from edge.daemon import Daemon
+from edge.desired import Desired
 from edge.dispatch import Dispatcher
 from edge.identity import Identity, load_identity
+from edge.logs import set_level
 from edge.models.installed import InstalledEmbedder, InstalledLlama
 from edge.models.native import share_processors
 from edge.observed import ObservedJournal
@@ -127,8 +129,8 @@ async def open_ports(settings: EdgeSettings, *, with_link: bool = True) -> Async
         database.close()
 
 
-def build_daemon(settings: EdgeSettings, ports: Ports) -> Daemon:
-    """Pure assembly."""
+def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] = frozenset()) -> Daemon:
+    """Pure assembly. `fixed`: settings that stand against the hub's (`edge.settings.fixed_locally`)."""
     telemetry = build_telemetry(settings, ports)
     tracer = build_tracer(settings, ports)
     observed = ObservedJournal(
@@ -145,12 +147,7 @@ def build_daemon(settings: EdgeSettings, ports: Ports) -> Daemon:
         room=retention,
         clock=ports.clock,
         new_id=new_id,
-        limits=Limits(
-            turns=settings.task_turns,
-            tool_calls=settings.task_tool_calls,
-            output_tokens=settings.task_output_tokens,
-            wall_s=settings.task_wall_s,
-        ),
+        limits=_task_limits(settings),
         answer_max_tokens=settings.answer_max_tokens,
         tasks_max_open=settings.tasks_max_open,
     )
@@ -158,8 +155,21 @@ def build_daemon(settings: EdgeSettings, ports: Ports) -> Daemon:
     ports.journal.on_change(retention.changed)
     ports.journal.on_acknowledged(retention.acknowledged)
     retention.on_room(runner.changed)
+    desired = Desired(
+        store=ports.journal,
+        journal=observed,
+        clock=ports.clock,
+        settings=settings,
+        fixed=fixed,
+        reports=ports.identity is not None,
+    )
     sync: Sync | None = None
     if ports.link is not None and ports.identity is not None:
+
+        def on_orders() -> None:
+            runner.changed()
+            desired.changed()
+
         sync = Sync(
             principal=str(ports.identity.principal),
             signer=ports.identity.signer,
@@ -170,12 +180,16 @@ def build_daemon(settings: EdgeSettings, ports: Ports) -> Daemon:
             version=software_version(),
             hello_timeout_s=settings.hello_timeout_s,
             hello_interval_s=settings.hello_interval_s,
-            on_orders=runner.changed,
+            on_orders=on_orders,
         )
         ports.journal.on_change(sync.appended)
         retention.on_trimmed(sync.appended)
+    desired.on_change(
+        partial(_adopt, ports=ports, runner=runner, sync=sync, retention=retention, telemetry=telemetry)
+    )
     return Daemon(
         settings=settings,
+        desired=desired,
         database=ports.database,
         journal=ports.journal,
         observed=observed,
@@ -194,6 +208,57 @@ def build_daemon(settings: EdgeSettings, ports: Ports) -> Daemon:
     )
 
 
+def _adopt(
+    settings: EdgeSettings,
+    *,
+    ports: Ports,
+    runner: AgentRunner,
+    sync: Sync | None,
+    retention: Retention,
+    telemetry: Telemetry,
+) -> None:
+    """Hand the parts the settings that are in effect now (`edge.settings.RUN_TIME_SETTINGS`)."""
+    set_level(settings.log_level)
+    runner.reconfigure(
+        limits=_task_limits(settings),
+        answer_max_tokens=settings.answer_max_tokens,
+        tasks_max_open=settings.tasks_max_open,
+    )
+    if sync is not None:
+        sync.reconfigure(hello_timeout_s=settings.hello_timeout_s, hello_interval_s=settings.hello_interval_s)
+    if isinstance(ports.model, InstalledLlama):
+        ports.model.unload_after(settings.model_idle_unload_s)
+    ports.journal.gauge.hard_max_bytes = settings.journal_max_bytes + settings.journal_reserve_bytes
+    retention.reconfigure(_retention_limits(settings))
+    telemetry.reconfigure(
+        is_on=settings.telemetry == "on",
+        sample_s=settings.telemetry_sample_s,
+        window_s=settings.telemetry_window_s,
+        heartbeat_s=settings.telemetry_interval_s,
+    )
+
+
+def _task_limits(settings: EdgeSettings) -> Limits:
+    return Limits(
+        turns=settings.task_turns,
+        tool_calls=settings.task_tool_calls,
+        output_tokens=settings.task_output_tokens,
+        wall_s=settings.task_wall_s,
+    )
+
+
+def _retention_limits(settings: EdgeSettings) -> RetentionLimits:
+    return RetentionLimits(
+        journal_bytes=settings.journal_max_bytes,
+        reserve_bytes=settings.journal_reserve_bytes,
+        history_bytes=min(settings.journal_keep_bytes, settings.journal_max_bytes),
+        history_age=timedelta(seconds=settings.journal_keep_s),
+        episodes=settings.episodes_keep,
+        metrics_bytes=settings.metrics_max_bytes,
+        metrics_age=timedelta(seconds=settings.metrics_keep_s),
+    )
+
+
 def build_retention(settings: EdgeSettings, ports: Ports) -> Retention:
     """The store's limits, and who keeps them. From here on the journal takes nothing beyond its reserve."""
     return Retention(
@@ -207,15 +272,7 @@ def build_retention(settings: EdgeSettings, ports: Ports) -> Retention:
         ballast=ports.ballast,
         clock=ports.clock,
         monotonic=monotonic,
-        limits=RetentionLimits(
-            journal_bytes=settings.journal_max_bytes,
-            reserve_bytes=settings.journal_reserve_bytes,
-            history_bytes=min(settings.journal_keep_bytes, settings.journal_max_bytes),
-            history_age=timedelta(seconds=settings.journal_keep_s),
-            episodes=settings.episodes_keep,
-            metrics_bytes=settings.metrics_max_bytes,
-            metrics_age=timedelta(seconds=settings.metrics_keep_s),
-        ),
+        limits=_retention_limits(settings),
         pace=Pace(interval_s=settings.retention_interval_s),
         conditions=ports.database.read_blocking(read_conditions),
     )

@@ -30,6 +30,8 @@ MAX_SERIES: Final = 96
 """Of a window: at its longest names they fit a record."""
 MAX_REFUSED: Final = 32
 MAX_SEQ: Final = 2**63 - 1
+JOURNAL_FULL: Final = "journal_full"
+"""A device's condition, and why it rejects what it is offered: it has no room for new work; another one may have."""
 
 Seq = Annotated[int, Field(ge=1, le=MAX_SEQ)]
 AtMs = Annotated[int, Field(ge=0, le=MAX_MS)]

@@ -56,10 +56,10 @@ class BrokerAccess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presence:
-    """The retained birth and will of this worker."""
+    """The retained birth and will of this worker. `online` is asked at each birth, from any thread."""
 
     topic: str
-    online: bytes
+    online: Callable[[], bytes]
     offline: bytes
 
 
@@ -150,7 +150,7 @@ class PahoLink:
 
     async def announce(self) -> None:
         if self._connection is not None:
-            self._connection.client.publish(self._presence.topic, self._presence.online, qos=1, retain=True)
+            self._connection.client.publish(self._presence.topic, self._presence.online(), qos=1, retain=True)
 
     async def _serve(self, connection: _Connection) -> None:
         """Until the connection ends. Messages may be published from the moment the subscriptions stand."""
@@ -209,7 +209,7 @@ class PahoLink:
             if any(code.is_failure for code in codes):
                 hand_over(connection.end, "the broker refused a subscription; check its ACL")
                 return
-            client.publish(presence.topic, presence.online, qos=1, retain=True)
+            client.publish(presence.topic, presence.online(), qos=1, retain=True)
             hand_over(connection.up.set)
 
         def on_message(_client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:

@@ -19,7 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from shared.errors import RefusedError, UnavailableError
+from shared.errors import ConfigError, RefusedError, UnavailableError
 
 CONNECT_TIMEOUT_S: Final = 10.0
 ANSWER_TIMEOUT_S: Final = 5.0
@@ -32,6 +32,7 @@ HEARD_MAX: Final = 1_000
 UNREACHABLE: Final = "broker_unreachable"
 NO_TLS: Final = "broker_tls"
 NOT_LET_IN: Final = "broker_not_let_in"
+NO_FILES: Final = "broker_files"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +86,13 @@ class Probe:
     def __enter__(self) -> Self:
         """Connect.
 
-        Raises `UnavailableError` (code `broker_unreachable`) if nothing answers, `RefusedError` if it is not the broker
-        of this authority (`broker_tls`) or does not let us in (`broker_not_let_in`).
+        Raises `ConfigError` if the files are no certificates, `UnavailableError` (code `broker_unreachable`) if nothing
+        answers, `RefusedError` if it is not the broker of this authority (`broker_tls`) or does not let us in
+        (`broker_not_let_in`).
         """
         at = f"{self._broker.host}:{self._broker.port}"
+        self._client.tls_set_context(self._context())
         try:
-            self._client.tls_set_context(self._context())
             self._client.connect(
                 self._broker.host, self._broker.port, keepalive=KEEPALIVE_S, clean_start=True
             )
@@ -142,10 +144,15 @@ class Probe:
             return None
 
     def _context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=str(self._broker.ca))
-        if self._broker.shown is not None:
-            context.load_cert_chain(self._broker.shown.certificate, self._broker.shown.key)
-        return context
+        try:
+            context = ssl.create_default_context(cafile=str(self._broker.ca))
+            if self._broker.shown is not None:
+                context.load_cert_chain(self._broker.shown.certificate, self._broker.shown.key)
+            return context
+        except OSError as error:  # also what OpenSSL says of a file
+            raise ConfigError(
+                f"The certificates for the broker cannot be used ({_words(error)}).", code=NO_FILES
+            ) from error
 
     def _answer(self, mid: int | None) -> Answer:
         if mid is None or self._end():

@@ -1,4 +1,4 @@
-"""The hub's `Waker` over PostgreSQL's LISTEN and NOTIFY: a word reaches the other processes within a millisecond or two.
+"""The hub's `Waker` over PostgreSQL's LISTEN and NOTIFY.
 
 PostgreSQL keeps nothing for those who do not listen just then; the workers' poll finds what they missed.
 """
@@ -9,7 +9,7 @@ import logging
 import random
 import secrets
 from collections.abc import Callable, Collection, Iterator
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 from sqlalchemy import text
@@ -23,7 +23,7 @@ CHANNEL: Final = "covey_orders"
 NAMES_MAX: Final = 100
 """Names of at most 64 characters in one notification, whose payload PostgreSQL bounds at 8,000 bytes."""
 RECONNECT_MAX_S: Final = 30.0
-KEEPALIVE: Final = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+KEEPALIVE: Final[dict[str, Any]] = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 """A connection on which nothing is sent must still notice, within a minute, that the server has gone."""
 SENDER_BYTES: Final = 8
 

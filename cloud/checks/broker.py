@@ -34,7 +34,7 @@ STRANGERS: Final = "broker strangers"
 ACL: Final = "acl"
 STRANGER_RANDOM_BYTES: Final = 8
 STRANGER_LIFE: Final = timedelta(minutes=10)
-HEAR_TIMEOUT_S: Final = 2.0
+HEAR_TIMEOUT_S: Final = 1.0
 ACL_HINT: Final = "give it the ACL of deploy/mosquitto and have it read that again"
 
 
@@ -57,23 +57,26 @@ def check(subject: Subject) -> Iterator[Finding]:
     paths = subject.identity.paths
     broker = _broker(subject, Shown(paths.client, paths.client_key))
     try:
-        took_s = _round_trip(broker)
+        yield judge_round_trip(broker, _round_trip(broker))
     except CoveyError as error:
         yield _not_connected(subject, error)
         return
-    if took_s is None:
-        yield fail(
-            BROKER, "The broker lets the hub in, but brings it none of its own messages.", subject.start
-        )
-    else:
-        at = f"{broker.host}:{broker.port}"
-        yield ok(
-            BROKER,
-            f"The broker at {at} lets the hub in, by mutual TLS; there and back {took_s * 1_000:.0f} ms.",
-        )
     yield judge_stranger(_stranger_gets_in(_broker(subject, None)))
     with _throw_away(subject.identity, subject.settings.tenant, now=subject.clock.now()) as (name, shown):
         yield judge_fence(_try_fence(_broker(subject, shown), name))
+
+
+def judge_round_trip(broker: ProbedBroker, trip: Answer | float | None) -> Finding:
+    """`trip`: seconds there and back, None if nothing came back, or the broker's no."""
+    if isinstance(trip, Answer):
+        return fail(BROKER, f"The broker refuses the hub its own topics ({trip.reason}): {ACL_HINT}.")
+    if trip is None:
+        return fail(BROKER, f"The broker brings the hub none of its own messages: {ACL_HINT}.")
+    return ok(
+        BROKER,
+        f"The broker at {broker.host}:{broker.port} lets the hub in, by mutual TLS; there and back"
+        f" {trip * 1_000:.0f} ms.",
+    )
 
 
 def judge_stranger(gets_in: bool) -> Finding:
@@ -96,14 +99,14 @@ def judge_fence(tried: Tried) -> Finding:
     return ok(ACL, f"The broker refuses a device other topics than its own ({reasons}).")
 
 
-def _round_trip(broker: ProbedBroker) -> float | None:
-    """Seconds from publishing as the hub to hearing it; None if it never came."""
+def _round_trip(broker: ProbedBroker) -> Answer | float | None:
+    """From publishing as the hub to hearing it (`judge_round_trip`)."""
     with Probe(broker) as probe:
         probe.subscribe(HUB_PROBE)
         begun = monotonic()
         answer = probe.publish(HUB_PROBE)
         if answer.is_refused:
-            raise RefusedError(f"The broker refuses the hub its own topics ({answer.reason}).")
+            return answer
         heard = probe.hear(timeout_s=HEAR_TIMEOUT_S)
         return None if heard is None else monotonic() - begun
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
-from sqlalchemy import Connection, text
+from sqlalchemy import URL, Connection, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from cloud.checks.subject import Subject, quoted
 from cloud.db import Database
@@ -45,7 +45,7 @@ def check(subject: Subject) -> Iterator[Finding]:
             else:
                 yield judge_postgres(*_postgres_facts(connection))
     except SQLAlchemyError as error:
-        yield fail(NAME, f"The database cannot be read ({_words(error)}).", _look_at(subject))
+        yield fail(NAME, f"The database cannot be read ({words(error)}).", _look_at(subject))
         return
     if subject.has_tables:
         yield _write_and_undo(database)
@@ -97,26 +97,44 @@ def judge_damage(subject: Subject, path: Path, said: str | None) -> Finding:
     return ok(NAME, f"{path.name} is sound in its structure.")
 
 
+def words(error: SQLAlchemyError) -> str:
+    """The driver's own first line: SQLAlchemy's has the statement in it too. No driver puts a password there."""
+    cause = getattr(error, "orig", None) or error
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+
+
 def _not_open(subject: Subject) -> Finding:
     path = sqlite_path(subject.settings.database)
+    why = subject.database_silence or "it does not answer"
     if path is not None and not path.exists():
         return fail(NAME, f"There is no database at {path} yet; the first start makes it.", subject.start)
     if path is not None:
-        return fail(NAME, f"{path} cannot be opened as a database.", f"ls -l {quoted(path)}")
-    return fail(NAME, "The database does not answer, or database_url is wrong.", _look_at(subject))
+        return fail(NAME, f"{path} cannot be opened as a database ({why}).", f"ls -l {quoted(path)}")
+    return fail(
+        NAME, f"The database cannot be reached ({why}): start it, or correct database_url.", _look_at(subject)
+    )
 
 
 def _look_at(subject: Subject) -> str:
     """How a person reaches the same database; a password stays hidden."""
-    url = make_url(subject.settings.database)
+    try:
+        url = make_url(subject.settings.database)
+    except ArgumentError:
+        return subject.command("doctor --database-url postgresql+psycopg://USER@HOST/NAME")
     if url.get_backend_name() == "sqlite":
         return f"ls -l {url.database}"
-    return f"psql {url.set(drivername='postgresql', password=None).render_as_string()} -c 'SELECT 1'"
+    plain = URL.create(
+        "postgresql", username=url.username, host=url.host, port=url.port, database=url.database
+    )
+    return f"psql {plain.render_as_string()} -c 'SELECT 1'"
 
 
 def sqlite_path(database_url: str) -> Path | None:
     """Where SQLite's file is; None for another database."""
-    url = make_url(database_url)
+    try:
+        url = make_url(database_url)
+    except ArgumentError:
+        return None
     return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
@@ -166,15 +184,9 @@ def _write_and_undo(database: Database) -> Finding:
         return ok(WRITING, "A row was written and taken back.")
     except UnavailableError as error:
         reason = error.__cause__
-        words = _words(reason) if isinstance(reason, SQLAlchemyError) else str(error)
+        said = words(reason) if isinstance(reason, SQLAlchemyError) else str(error)
     except SQLAlchemyError as error:
-        words = _words(error)
+        said = words(error)
     return fail(
-        WRITING, f"The database cannot be written to ({words}): see its rights, its disk, and who holds it."
+        WRITING, f"The database cannot be written to ({said}): see its rights, its disk, and who holds it."
     )
-
-
-def _words(error: SQLAlchemyError) -> str:
-    """The driver's own first line: SQLAlchemy's has the statement in it too."""
-    cause = getattr(error, "orig", None) or error
-    return (str(cause).strip().splitlines() or [type(cause).__name__])[0]

@@ -26,8 +26,9 @@ class Subject:
     """One hub.
 
     `identity` is None if it is missing or damaged: the check of the certificates says so. `database` is open as it lies
-    there, None if it cannot be opened; `has_tables` if it has this program's tables. `processes` are those that run on
-    this home. `broker` is where this machine reaches the broker; `has_own_broker` if the hub starts it.
+    there, None if it cannot be opened, for which `database_silence` is the reason; `has_tables` if it has this
+    program's tables. `processes` are those that run on this home. `broker` is where this machine reaches the broker;
+    `has_own_broker` if the hub starts it.
     """
 
     settings: HubSettings
@@ -35,6 +36,7 @@ class Subject:
     version: str
     identity: Identity | None
     database: Database | None
+    database_silence: str | None = None
     has_tables: bool
     processes: tuple[Process, ...]
     broker: BrokerAddress

@@ -84,6 +84,12 @@ class HubClient:
         headers = {"Content-Type": "application/json"}
         return self._parsed(model, self._request("POST", path, content=content, headers=headers))
 
+    def put(self, model: type[M], path: str, body: BaseModel) -> M:
+        """With the nulls of the body, which may mean something."""
+        headers = {"Content-Type": "application/json"}
+        content = body.model_dump_json()
+        return self._parsed(model, self._request("PUT", path, content=content, headers=headers))
+
     def events(self, model: type[M], path: str, event: str) -> Iterator[M]:
         """The stream's events of one kind, until the hub ends it."""
         with (

@@ -9,6 +9,7 @@ import typer
 from cloud.cli import show
 from cloud.cli.client import HubClient
 from cloud.cli.options import AsJson, connection
+from cloud.devices.presence import PresenceState
 from cloud.devices.schemas import DevicePage, DeviceSummary, DeviceView
 
 app = typer.Typer(help="Enrolled devices.", no_args_is_help=True)
@@ -16,11 +17,15 @@ app = typer.Typer(help="Enrolled devices.", no_args_is_help=True)
 PAGE_ROWS = 500
 
 
-def every_device(hub: HubClient, tenant: str | None) -> Iterator[DeviceSummary]:
-    """All devices, page by page."""
+def every_device(
+    hub: HubClient, tenant: str | None, presence: PresenceState | None = None
+) -> Iterator[DeviceSummary]:
+    """All devices, or those in one state of presence, page by page."""
+    wanted = {"tenant": tenant, "presence": presence}
     after: str | None = ""
     while after is not None:
-        params = {"after": after, "limit": PAGE_ROWS, **({} if tenant is None else {"tenant": tenant})}
+        params = {"after": after, "limit": PAGE_ROWS}
+        params |= {name: value for name, value in wanted.items() if value is not None}
         page = hub.get(DevicePage, "/v1/devices", params)
         yield from page.devices
         after = page.next
@@ -34,11 +39,12 @@ def device_path(name: str) -> str:
 def list_(
     context: typer.Context,
     tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
+    presence: Annotated[PresenceState | None, typer.Option(help="Only those in this state.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show all devices."""
     with HubClient(connection(context)) as hub:
-        found = list(every_device(hub, tenant))
+        found = list(every_device(hub, tenant, presence))
     if as_json:
         show.as_json(found)
     else:

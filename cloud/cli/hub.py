@@ -62,6 +62,9 @@ def serve(
         typer.Option(help="all, or api (HTTPS only) or ingest (no HTTPS): several of each share the work."),
     ] = Role.ALL,
     port: Port = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Port of GET /metrics with role ingest (none).")
+    ] = None,
     host: Host = None,
     public_host: PublicHost = None,
     database_url: DatabaseUrl = None,
@@ -71,6 +74,7 @@ def serve(
     flags = {
         "mqtt_url": mqtt_url,
         "port": port,
+        "metrics_port": metrics_port,
         "host": host,
         "public_host": public_host,
         "database_url": database_url,

@@ -14,6 +14,9 @@ from cloud.devices.schemas import DeviceSummary, DeviceView, JournalPage, TokenV
 from cloud.tasks.schemas import NodeView, TaskSummary, TaskView
 
 STATE_STYLES = {
+    "online": "green",
+    "stale": "yellow",
+    "lost": "red",
     "succeeded": "green",
     "active": "green",
     "failed": "red",
@@ -67,15 +70,15 @@ def tokens(rows: Iterable[TokenView]) -> Table:
 
 def devices(rows: Iterable[DeviceSummary]) -> Table:
     table = _table(
-        "device", "status", "broker", "last hello", "last record", "orders waiting", "version", "labels"
+        "device", "presence", "status", "last hello", "last record", "orders waiting", "version", "labels"
     )
     for row in rows:
         presence = row.presence
         _row(
             table,
             row.principal,
+            state(presence.state.value),
             state(row.status),
-            "connected" if presence.broker_online else "away",
             _when(presence.last_hello_at),
             _when(presence.last_record_at),
             str(row.orders_waiting),
@@ -90,6 +93,7 @@ def device(view: DeviceView) -> RenderableType:
     facts = Table(box=None, show_header=False, pad_edge=False)
     reason = f" ({view.status_reason})" if view.status_reason else ""
     at_broker = "connected" if presence.broker_online else "away"
+    doubt = f"; said to have ended at {_when(presence.died_at)}" if presence.died_at else ""
     for name, value in (
         ("device", view.principal),
         ("status", view.status + reason),
@@ -98,7 +102,8 @@ def device(view: DeviceView) -> RenderableType:
         ("enrolled", _when(view.enrolled_at)),
         ("certificate until", _when(view.certificate_not_after)),
         ("signing key", view.signing_kid),
-        ("broker", f"{at_broker} since {_when(presence.broker_at) or 'never seen'}"),
+        ("presence", f"{presence.state.value} as of {_when(presence.as_of)}"),
+        ("broker", f"{at_broker} since {_when(presence.broker_at) or 'never seen'}{doubt}"),
         ("last hello", _when(presence.last_hello_at) or "never"),
         ("last acknowledgement", _when(presence.last_ack_at) or "never"),
         ("last record", _when(presence.last_record_at) or "never"),

@@ -1,11 +1,12 @@
 """Facts in the words of the page: pure."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
 from cloud.dashboard.door import PREFIX
 from cloud.dashboard.facts import BrokerSession, DeviceRow
-from cloud.dashboard.shown import shown
+from cloud.dashboard.shown import shown, shown_json
 from cloud.twins.schemas import TwinState
 
 BROKER_WORDS: Final = {
@@ -16,6 +17,7 @@ BROKER_WORDS: Final = {
 }
 CONDITIONS_SHOWN: Final = 4
 NAME_MAX_CHARS: Final = 64
+HASH_CHARS: Final = 8
 
 _BYTES: Final = 1_000
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
@@ -62,7 +64,12 @@ def settings_word(state: str, desired: int, reported: int | None) -> str:
         case TwinState.PENDING:
             return f"wants {desired}, runs {reported}"
         case _:
-            return f"wants {desired}, runs ?" if desired else "none desired"
+            return f"wants {desired}, none reported" if desired else "none desired"
+
+
+def said(fields: Mapping[str, Any]) -> str:
+    """A record's fields on one line. Content is beside the log: of it the hash's beginning and the size are told."""
+    return shown(" ".join(f"{name}={_value(value)}" for name, value in fields.items()))
 
 
 def device_path(principal: str) -> str:
@@ -84,3 +91,13 @@ def size(count: int) -> str:
     while value >= _BYTES and unit < len(_UNITS) - 1:
         value, unit = value / _BYTES, unit + 1
     return f"{value:.1f} {_UNITS[unit]}" if unit and value < 10 else f"{value:.0f} {_UNITS[unit]}"
+
+
+def _value(value: object) -> str:
+    match value:
+        case {"hash": bytes() as digest, "size": int() as count}:
+            return f"<{digest.hex()[:HASH_CHARS]} {size(count)}>"
+        case str():
+            return value
+        case _:
+            return shown_json(value)

@@ -1,4 +1,4 @@
-"""Measurements as small charts, one a series, drawn by ECharts on canvas: labels and tooltips are painted, never HTML."""
+"""Measurements as small charts, one a series: ECharts on canvas, so labels and tooltips are painted and never HTML."""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -18,7 +18,7 @@ _HOUR_MS: Final = int(timedelta(hours=1).total_seconds() * 1_000)
 
 
 def _color(variable: str) -> dict[str, str]:
-    """A colour of the page's style, which follows the system's scheme. NiceGUI evaluates keys that begin with a colon."""
+    """A colour of the page's style, which follows the system's scheme. NiceGUI evaluates keys with a colon in front."""
     return {":color": f"getComputedStyle(document.body).getPropertyValue('--{variable}').trim()"}
 
 
@@ -73,9 +73,8 @@ class _Chart:
             self._chart.props["role"] = "img"
 
     def show(self, series: SeriesFacts, span: MetricsSpan, now_ms: int) -> None:
-        at_ms, value = series.points[-1]
-        self._value.show(f"{_number(value)}{self._unit}")
-        self._age.show(at_ms)
+        self._value.show(f"{_number(series.value)}{self._unit}")
+        self._age.show(series.at_ms)
         options = self._chart.options
         options["series"][0]["data"] = [list(point) for point in series.points]
         options["xAxis"]["min"], options["xAxis"]["max"] = now_ms - span.ms, now_ms

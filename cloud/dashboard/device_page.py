@@ -1,17 +1,18 @@
-"""One device: what needs a look, who it is, its presence, logs, settings, measurements and last records. Kept up to date
-while it is open (`Live`): a section is built anew when what it shows has changed, and only then.
+"""One device: what needs a look, who it is, its presence, logs, settings, measurements and last records.
+
+Kept up to date while it is open (`Live`): a section is built anew when what it shows has changed, and only then.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 from nicegui import ui
 
-from cloud.dashboard.cells import BROKER_WORDS, amount, device_name, settings_word, size
+from cloud.dashboard.cells import BROKER_WORDS, amount, device_name, said, settings_word, size
 from cloud.dashboard.charts import Charts
 from cloud.dashboard.elements import Age, Tag, Text
-from cloud.dashboard.facts import BrokerSession, DevicePage, GapFacts, LaneFacts
+from cloud.dashboard.facts import BrokerSession, DevicePage, GapFacts, LaneFacts, MetricsFacts
 from cloud.dashboard.frame import command_line, frame
 from cloud.dashboard.live import Answer, DeviceAnswer, Live
 from cloud.dashboard.query import DeviceQuery, MetricsSpan
@@ -21,6 +22,7 @@ from cloud.devices.tables import DeviceStatus
 from shared.clock import from_ms
 from shared.errors import UnavailableError
 
+SETTINGS_SHOWN: Final = 100
 STATE_MARKS: Final = {"online": "●", "stale": "◐", "offline": "○", "lost": "✕"}
 REASON_WORDS: Final = {
     "shed": "metrics that made room",
@@ -36,7 +38,14 @@ class DeviceView:
     """One open page. A `cloud.dashboard.live.Watcher`; made within NiceGUI's page function."""
 
     def __init__(
-        self, live: Live, query: DeviceQuery, page: DevicePage, at_ms: int, *, default_tenant: str
+        self,
+        live: Live,
+        query: DeviceQuery,
+        page: DevicePage,
+        metrics: MetricsFacts,
+        at_ms: int,
+        *,
+        default_tenant: str,
     ) -> None:
         self._live = live
         self._query = query
@@ -60,7 +69,7 @@ class DeviceView:
             ]
             self._news = Text("div", "", "unseen", role="status", aria_live="polite")
         self._presence = page.row.presence
-        self._show(page)
+        self._show(page, metrics)
 
     # --- a watcher
 
@@ -72,13 +81,13 @@ class DeviceView:
         assert isinstance(answer, DeviceAnswer)
         self._now_ms = at_ms
         self._state.beat(at_ms)
-        if answer.page is None:
+        if answer.page is None or answer.metrics is None:
             self._state.fail("This device is no longer enrolled.")
             return
         if answer.page.row.presence != self._presence:
             self._presence = answer.page.row.presence
             self._news.show(f"The device is {self._presence}")
-        self._show(answer.page)
+        self._show(answer.page, answer.metrics)
 
     def fail(self, problem: str) -> None:
         self._state.fail(problem)
@@ -100,10 +109,10 @@ class DeviceView:
 
     # --- what is shown
 
-    def _show(self, page: DevicePage) -> None:
+    def _show(self, page: DevicePage, metrics: MetricsFacts) -> None:
         for section in self._sections:
             section.show(page)
-        self._charts.show(page.metrics, self._query.span, self._now_ms)
+        self._charts.show(metrics, self._query.span, self._now_ms)
 
     def _build_head(self, page: DevicePage) -> None:
         with Tag("div", "title"):
@@ -227,8 +236,11 @@ def _build_logs(page: DevicePage) -> None:
     if not page.lanes:
         Text("p", "The device has not sent a record yet, and nothing was ordered of it.", "quiet")
         return
-    waiting = "1 order waits" if page.orders_waiting == 1 else f"{amount(page.orders_waiting)} orders wait"
-    Text("p", f"{waiting} for the device.", "quiet" if not page.orders_waiting else "")
+    if page.orders_waiting:
+        waiting = (
+            "1 order waits" if page.orders_waiting == 1 else f"{amount(page.orders_waiting)} orders wait"
+        )
+        Text("p", f"{waiting} for the device.")
     heads = ("Log", "Epoch", "First held", "Head", "Behind", "Last record", "State", "Gaps")
     with _table("Logs of this device", heads):
         for lane in page.lanes:
@@ -237,9 +249,9 @@ def _build_logs(page: DevicePage) -> None:
             ):
                 Text("th", lane.lane, scope="row")
                 _cell("Epoch", lane.epoch, "code")
-                _cell("First held", amount(lane.tail_seq), "number")
-                _cell("Head", amount(lane.head_seq), "number")
-                _cell("Behind", _behind(lane), "number")
+                _cell("First held", amount(lane.tail_seq), "tight")
+                _cell("Head", amount(lane.head_seq), "tight")
+                _cell("Behind", _behind(lane), "tight")
                 with Tag("td", data_label="Last record"):
                     Age(lane.last_at_ms)
                 _cell("State", _lane_state(lane))
@@ -331,7 +343,7 @@ def _build_letters(page: DevicePage) -> None:
             for letter in page.dead_letters:
                 with Tag("tr"):
                     Text("th", f"{letter.lane} {letter.epoch}", scope="row")
-                    _cell("Record", amount(letter.seq), "number")
+                    _cell("Record", amount(letter.seq), "tight")
                     _cell("Reason", shown(letter.reason), "device-text")
                     with Tag("td", data_label="Since"):
                         Age(letter.at_ms)
@@ -342,7 +354,7 @@ def _build_letters(page: DevicePage) -> None:
             for refusal in page.refusals:
                 with Tag("tr"):
                     Text("th", shown(refusal.reason), scope="row")
-                    _cell("Messages", amount(refusal.count), "number")
+                    _cell("Messages", amount(refusal.count), "tight")
                     with Tag("td", data_label="Last"):
                         Age(refusal.last_at_ms)
 
@@ -357,22 +369,15 @@ def _build_records(page: DevicePage) -> None:
     with _table("Last journal records", ("Record", "Made", "Kind", "Says")):
         for record in page.records:
             with Tag("tr"):
-                Text("th", amount(record.seq), "number", scope="row")
-                with Tag("td", data_label="Made"):
+                Text("th", amount(record.seq), "tight", scope="row")
+                with Tag("td", "tight", data_label="Made"):
                     Age(record.at_ms)
-                _cell("Kind", shown(record.kind), "code device-text")
-                says = "not understood" if record.fields is None else _fields(record.fields)
+                _cell("Kind", shown(record.kind), "code tight device-text")
+                says = "not understood" if record.fields is None else said(record.fields)
                 with Tag("td", "code device-text", data_label="Says"):
                     Text("span", says)
                     if record.dead_letter:
                         Text("span", shown(f"dead letter: {record.dead_letter}"), "badge warn")
-
-
-SETTINGS_SHOWN: Final = 100
-
-
-def _fields(fields: Any) -> str:
-    return shown(" ".join(f"{name}={shown_json(value)}" for name, value in fields.items()))
 
 
 def _reason(code: str) -> str:

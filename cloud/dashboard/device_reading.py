@@ -1,10 +1,9 @@
 """One device out of the database, with its logs, settings and last records. Functions block; none commits.
 
-What can be long is cut: the newest are read, and how many there are is counted.
+What can be long is cut: the newest are read, and how many there are is counted. Measurements are `metrics_reading`'s.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Final
 
 from sqlalchemy import func, select
@@ -21,8 +20,6 @@ from cloud.dashboard.facts import (
     TwinFacts,
 )
 from cloud.dashboard.fleet_reading import read_rows
-from cloud.dashboard.metrics_reading import read_series
-from cloud.dashboard.query import MetricsSpan
 from cloud.dashboard.twin_lines import setting_lines
 from cloud.devices import repository as devices
 from cloud.devices.presence import Horizons
@@ -46,10 +43,8 @@ EPOCH_CHARS: Final = 8
 """How much of an epoch tells a device's logs apart, as `covey-hub device show` prints it."""
 
 
-def read_device(
-    session: Session, principal: str, span: MetricsSpan, compared: Horizons, now: datetime
-) -> DevicePage | None:
-    """All that the device's page shows; None if there is no such device."""
+def read_device(session: Session, principal: str, compared: Horizons) -> DevicePage | None:
+    """All that the device's page shows but its measurements; None if there is no such device."""
     device = session.get(Device, principal)
     rows = read_rows(session, [principal], compared)
     if device is None or not rows:
@@ -85,7 +80,6 @@ def read_device(
             for row in devices.refusals_of(session, principal)
         ),
         twin=_twin(session, principal),
-        metrics=read_series(session, principal, span, now),
         records=_records(session, lanes, principal),
     )
 

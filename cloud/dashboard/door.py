@@ -7,6 +7,7 @@ what it may not do.
 """
 
 import asyncio
+import logging
 import secrets
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -20,6 +21,8 @@ from cloud.dashboard.sessions import Session, Sessions
 from cloud.errors import Problem
 from cloud.http_gate import CLOSE_POLICY
 from shared.clock import Clock
+
+logger = logging.getLogger(__name__)
 
 PREFIX: Final = "/dashboard"
 HOME_PATH: Final = f"{PREFIX}/"
@@ -96,7 +99,14 @@ class DashboardDoor:
             answer = _sign_in_first(scope, headers)
         else:
             answer = onward
-        await answer(scope, receive, _with_headers(send, path, nonce))
+        client = _Client(receive)
+        try:
+            await answer(scope, client.receive, _with_headers(send, path, nonce))
+        except RuntimeError:
+            # NiceGUI's middlewares take a browser that went away meanwhile for a mistake of the application.
+            if not client.has_gone:
+                raise
+            logger.debug("a browser went away before it was answered")
 
     async def _socket(
         self,
@@ -107,7 +117,7 @@ class DashboardDoor:
         send: Send,
         onward: ASGIApp,
     ) -> None:
-        is_ours = headers.get("origin") is not None and is_from_here(headers)
+        is_ours = scope["path"] != FRONT_PATH and "origin" in headers and is_from_here(headers)
         if session is None or not is_ours or self._sockets >= self._sockets_max:
             await receive()
             await send({"type": "websocket.close", "code": CLOSE_POLICY})
@@ -118,6 +128,19 @@ class DashboardDoor:
             await onward(scope, socket.receive, socket.send)
         finally:
             self._sockets -= 1
+
+
+class _Client:
+    """What comes from a browser, and whether it is still there."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.has_gone = False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self.has_gone = message["type"] == "http.disconnect"
+        return message
 
 
 class _SessionSocket:

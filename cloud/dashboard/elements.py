@@ -1,7 +1,7 @@
 """Building blocks of the pages beyond NiceGUI's own: plain HTML elements with text, and three small Vue components.
 
-Text reaches the browser as text: as a child of an element (Vue makes a text node of it) or in a prop. Nothing here, nor in
-the pages, uses `ui.html`, `ui.markdown`, slots with templates, or a prop's string form with text in it.
+Text reaches the browser as text: as a child of an element (Vue makes a text node of it) or in a prop. Nothing here,
+nor in the pages, uses `ui.html`, `ui.markdown`, slots with templates, or a prop's string form with text in it.
 
 Attributes are named as in Python: `aria_label` is `aria-label`, `for_` is `for`; None takes one away.
 """

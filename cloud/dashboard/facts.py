@@ -194,10 +194,12 @@ class RecordFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesFacts:
-    """One measured quantity: points of time (ms) and mean value, oldest first, at least one."""
+    """One measured quantity: the newest `value`, and points of time (ms) and mean value, oldest first."""
 
     name: str
     unit: str
+    value: float
+    at_ms: int
     points: tuple[tuple[int, float], ...]
 
 
@@ -212,7 +214,10 @@ class MetricsFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DevicePage:
-    """All that the page of one device shows. `lane_count`, `dead_letter_count`: also of those that are not shown."""
+    """What the page of one device shows beside its measurements.
+
+    `lane_count`, `dead_letter_count`: also of those that are not shown.
+    """
 
     row: DeviceRow
     deaf_since_ms: int | None
@@ -229,5 +234,4 @@ class DevicePage:
     dead_letters: tuple[DeadLetterFacts, ...]
     refusals: tuple[RefusalFacts, ...]
     twin: TwinFacts
-    metrics: MetricsFacts
     records: tuple[RecordFacts, ...]

@@ -27,7 +27,7 @@ COLUMNS: Final[tuple[tuple[str, Sort | None], ...]] = (
     ("Presence", None),
     ("Broker session", None),
     ("Last hello", None),
-    ("Last acknowledgement", None),
+    ("Last ack", None),
     ("Last record", Sort.LAST_RECORD),
     ("Journal lag", Sort.LAG),
     ("Waiting", None),

@@ -10,8 +10,9 @@ from cloud.dashboard.elements import Button, LiveState, Tag, Text
 @contextmanager
 def frame(at_ms: int, on_pause: Callable[[bool], None]) -> Iterator[LiveState]:
     """The page's head around the block, which makes its content. `on_pause`: a person stops the news, or wants them."""
-    Text("a", "Skip to the content", "skip", href="#main")
-    with Tag("header", "top"):
+    Text("a", "Skip to the content", "skip", href="#content")
+    # NiceGUI's page is a `main` element, and what is in one is no banner by itself.
+    with Tag("header", "top", role="banner"):
         Text("a", "Covey", "brand", href=HOME_PATH)
         with Tag("nav", aria_label="Pages"):
             Text("a", "Fleet", href=HOME_PATH)
@@ -19,7 +20,7 @@ def frame(at_ms: int, on_pause: Callable[[bool], None]) -> Iterator[LiveState]:
         _pause_button(live, on_pause)
         with Tag("form", "sign-out", method="post", action=SIGN_OUT_PATH):
             Text("button", "Sign out", "button", type="submit")
-    with Tag("main", id="main", tabindex="-1"):
+    with Tag("div", "content", id="content", tabindex="-1"):
         yield live
 
 

@@ -12,11 +12,15 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Protocol
 
+from sqlmodel import Session
+
 from cloud.dashboard.device_reading import read_device
-from cloud.dashboard.facts import DevicePage, FleetPage, FleetSummary
+from cloud.dashboard.facts import DevicePage, FleetPage, FleetSummary, MetricsFacts
 from cloud.dashboard.fleet_reading import read_page, read_summary
+from cloud.dashboard.metrics_reading import Version, read_metrics, read_version
 from cloud.dashboard.query import DeviceQuery, FleetQuery
 from cloud.db import Database
 from cloud.devices.presence import PresenceLimits
@@ -30,6 +34,9 @@ POLL_S: Final = 1.0
 REST_FACTOR: Final = 4
 """A poll that took a second is followed by four seconds' rest."""
 
+METRICS_KEPT: Final = 20
+"""Devices whose measurements are remembered between polls."""
+
 Question = FleetQuery | DeviceQuery
 
 
@@ -41,9 +48,10 @@ class FleetAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceAnswer:
-    """`page` None: there is no such device."""
+    """None: there is no such device."""
 
     page: DevicePage | None
+    metrics: MetricsFacts | None
 
 
 Answer = FleetAnswer | DeviceAnswer
@@ -75,6 +83,7 @@ class Live:
         self._clock = clock
         self._poll_s = poll_s
         self._watchers: list[Watcher] = []
+        self._metrics: dict[DeviceQuery, tuple[Version, MetricsFacts]] = {}
         self._is_watched = asyncio.Event()
 
     def watch(self, watcher: Watcher) -> None:
@@ -136,9 +145,23 @@ class Live:
                         page = read_page(session, question, compared)
                         answers[question] = FleetAnswer(page=page, summary=summary)
                     case DeviceQuery():
-                        device = read_device(session, question.principal, question.span, compared, now)
-                        answers[question] = DeviceAnswer(page=device)
+                        device = read_device(session, question.principal, compared)
+                        metrics = None if device is None else self._read_metrics(session, question, now)
+                        answers[question] = DeviceAnswer(page=device, metrics=metrics)
         return answers, to_ms(now)
+
+    def _read_metrics(self, session: Session, question: DeviceQuery, now: datetime) -> MetricsFacts:
+        """Anew only when there is more to tell: hundreds of windows are parsed for them."""
+        version = read_version(session, question.principal, now)
+        known = self._metrics.get(question)
+        if known is not None and known[0] == version:
+            return known[1]
+        while len(self._metrics) >= METRICS_KEPT:
+            # Two threads may read at once: `ask` and the poll.
+            self._metrics.pop(next(iter(self._metrics), question), None)
+        metrics = read_metrics(session, question.principal, question.span, now)
+        self._metrics[question] = (version, metrics)
+        return metrics
 
     def _hand(self, watcher: Watcher, answer: Answer, at_ms: int) -> None:
         try:

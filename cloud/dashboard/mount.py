@@ -84,14 +84,14 @@ def _add_pages(database: Database, live: Live, default_tenant: str) -> None:
         query = DeviceQuery(principal=principal)
         answer, at_ms = await live.ask(query)
         assert isinstance(answer, DeviceAnswer)
-        if answer.page is None:
+        if answer.page is None or answer.metrics is None:
             client.status_code = 404
             with frame(at_ms, lambda _: None):
                 Text("h1", "There is no such device")
                 empty_state(shown(principal), "These are enrolled:", "covey-hub device list")
                 Text("a", "All devices", "button", href=HOME_PATH)
             return
-        view = DeviceView(live, query, answer.page, at_ms, default_tenant=default_tenant)
+        view = DeviceView(live, query, answer.page, answer.metrics, at_ms, default_tenant=default_tenant)
         _watch(live, client, view)
 
 
@@ -111,8 +111,10 @@ def _add_style() -> None:
 
 
 def _add_nonces(environment: Environment) -> None:
-    """The request's nonce on each script of NiceGUI's template, in its source: so a script that got into a page in any other
-    way has none, and does not run."""
+    """The request's nonce on each script of NiceGUI's template, in its source.
+
+    A script that gets into a page in any other way has none, and does not run.
+    """
     loader = environment.loader
     assert loader is not None
     environment.loader = _NonceLoader(loader)

@@ -119,12 +119,14 @@ def horizons(now: datetime, hearing: Hearing | None, limits: PresenceLimits) -> 
         hearing = Hearing(since=datetime.min.replace(tzinfo=now.tzinfo), gone_at=None, heard_at=now)
     is_deaf = abs(now - hearing.heard_at) > DEAF_AFTER
     as_of = hearing.heard_at if is_deaf else now
+    # What is heard before the hub has noted that it listens again is news, not of a clock that was wrong.
+    until = max(as_of, now) + DEAF_AFTER
     return Horizons(
         as_of=as_of,
         is_deaf=is_deaf,
-        fresh=_window(as_of, hearing, limits.stale_after),
-        remembered=_window(as_of, hearing, limits.lost_after),
-        doubtful=_window(as_of, hearing, limits.will_grace),
+        fresh=_window(as_of, until, hearing, limits.stale_after),
+        remembered=_window(as_of, until, hearing, limits.lost_after),
+        doubtful=_window(as_of, until, hearing, limits.will_grace),
     )
 
 
@@ -137,12 +139,12 @@ def presence(facts: Facts, compared: Horizons) -> PresenceState:
     return PresenceState.ONLINE if _any_in(compared.fresh, signs) else PresenceState.STALE
 
 
-def _window(as_of: datetime, hearing: Hearing, wait: timedelta) -> Window:
-    """Instants since which the hub has listened for less than `wait`, until `as_of`."""
+def _window(as_of: datetime, until: datetime, hearing: Hearing, wait: timedelta) -> Window:
+    """Instants since which the hub has listened for less than `wait`. What is later than `until` lies in the future."""
     listened = as_of - hearing.since
     if listened >= wait:
         # What lies in the future counts as of `since`, which is too long ago as well.
-        return Window(after=as_of - wait, until=as_of + DEAF_AFTER)
+        return Window(after=as_of - wait, until=until)
     return Window(after=(hearing.gone_at or hearing.since) - (wait - listened), until=None)
 
 

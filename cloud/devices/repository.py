@@ -6,6 +6,8 @@ from datetime import datetime
 from sqlalchemy import CursorResult, func, update
 from sqlmodel import Session, col, select
 
+from cloud.devices.presence import Horizons, PresenceState
+from cloud.devices.presence_sql import presence_of
 from cloud.devices.tables import Device, EnrolmentToken, Refusal
 from cloud.journal.tables import DeadLetter, LaneRow
 from shared.errors import RefusedError
@@ -27,12 +29,33 @@ def lock_device(session: Session, principal: str) -> Device:
     return session.exec(select(Device).where(Device.principal == principal).with_for_update()).one()
 
 
-def page(session: Session, *, tenant: str | None, after: str, limit: int) -> Sequence[Device]:
-    """Devices in the order of their principals, from behind `after`."""
+def page(
+    session: Session,
+    *,
+    tenant: str | None,
+    presence: PresenceState | None,
+    compared: Horizons,
+    after: str,
+    limit: int,
+) -> Sequence[Device]:
+    """Devices in the order of their principals, from behind `after`; only those in one state of presence, if one is
+    named."""
     query = select(Device).where(Device.principal > after).order_by(col(Device.principal)).limit(limit)
     if tenant is not None:
         query = query.where(Device.tenant == tenant)
+    if presence is not None:
+        query = query.where(presence_of(compared) == presence.value)
     return session.exec(query).all()
+
+
+def presence_counts(session: Session, *, tenant: str | None, compared: Horizons) -> dict[PresenceState, int]:
+    """How many devices are in each state; none is left out."""
+    state = presence_of(compared)
+    query = select(state, func.count()).select_from(Device).group_by(state)
+    if tenant is not None:
+        query = query.where(Device.tenant == tenant)
+    found = dict(session.exec(query).all())
+    return {each: found.get(each.value, 0) for each in PresenceState}
 
 
 def lanes_of(session: Session, principals: Sequence[str]) -> Sequence[LaneRow]:

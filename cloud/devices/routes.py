@@ -7,6 +7,8 @@ from fastapi import APIRouter, Path, Query, Response
 
 from cloud.db import Database
 from cloud.devices import enrolment, repository, service, tokens
+from cloud.devices.presence import PresenceState
+from cloud.devices.presence_sql import read_horizons
 from cloud.devices.schemas import (
     CreatedToken,
     CreateToken,
@@ -14,6 +16,7 @@ from cloud.devices.schemas import (
     DeviceReference,
     DeviceView,
     JournalPage,
+    PresenceCounts,
     TokenView,
     Verification,
 )
@@ -100,20 +103,34 @@ def device_routes(
     @router.get("/devices")
     def list_devices(
         tenant: Annotated[str | None, Query(max_length=24)] = None,
+        presence: PresenceState | None = None,
         after: Annotated[str, Query(max_length=64)] = "",
         limit: Annotated[int, Query(ge=1)] = PAGE_DEFAULT_ROWS,
     ) -> DevicePage:
-        """Devices in the order of their names."""
+        """Devices in the order of their names; all, or those in one state of presence."""
         with database.read() as session:
             return service.list_devices(
-                session, tenant=tenant, after=after, limit=min(limit, settings.page_max_rows)
+                session,
+                tenant=tenant,
+                presence=presence,
+                compared=read_horizons(session, settings.presence_limits, clock.now()),
+                after=after,
+                limit=min(limit, settings.page_max_rows),
             )
+
+    @router.get("/presence")
+    def count_presence(tenant: Annotated[str | None, Query(max_length=24)] = None) -> PresenceCounts:
+        """How many devices are online, stale, offline and lost, and whether the hub listens to them."""
+        with database.read() as session:
+            compared = read_horizons(session, settings.presence_limits, clock.now())
+            return service.count_presence(session, tenant=tenant, compared=compared)
 
     @router.get("/devices/{name}")
     def show_device(name: Name) -> DeviceView:
         """Status, four facts of presence, logs, refusals and dead letters."""
         with database.read() as session:
-            return service.show_device(session, service.resolve(name, settings.tenant))
+            compared = read_horizons(session, settings.presence_limits, clock.now())
+            return service.show_device(session, service.resolve(name, settings.tenant), compared)
 
     @router.get("/devices/{name}/journal")
     def read_journal(

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cloud.devices.presence import PresenceState
 from shared.enrolment import DeviceName, TenantName
 
 LABELS_MAX = 32
@@ -58,10 +59,17 @@ class TokenView(ApiModel):
 
 
 class Presence(ApiModel):
-    """Four different facts. Online at the broker does not mean in sync; a record that arrived does not mean online."""
+    """Four different facts, and the state that is derived from them (`cloud.devices.presence`) as of `as_of`.
 
+    That lies in the past while the hub does not listen to its devices. `died_at`: the broker has said that the
+    connection ended, and that is not believed yet.
+    """
+
+    state: PresenceState
+    as_of: datetime
     broker_online: bool
     broker_at: datetime | None
+    died_at: datetime | None
     last_hello_at: datetime | None
     last_ack_at: datetime | None
     last_record_at: datetime | None
@@ -126,6 +134,17 @@ class DeviceView(DeviceSummary):
     dead_letters: list[DeadLetterView]
 
 
+class PresenceCounts(ApiModel):
+    """Devices by state as of `as_of`. `is_deaf`: the hub does not listen to its devices just now."""
+
+    as_of: datetime
+    is_deaf: bool
+    online: int
+    stale: int
+    offline: int
+    lost: int
+
+
 class DevicePage(ApiModel):
     """`next`: the value of `after` for the following page, null on the last."""
 
@@ -154,7 +173,8 @@ class JournalPage(ApiModel):
 
 
 class LaneVerification(ApiModel):
-    """`problem` null: each record follows from the one before, and the device's own seals vouch up to `sealed_upto`."""
+    """`problem` null: each record follows from the one before, and the device's own seals vouch up to
+    `sealed_upto`."""
 
     lane: str
     epoch: str

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from sqlmodel import Session
 
 from cloud.devices import repository
+from cloud.devices.presence import Horizons, PresenceState
+from cloud.devices.presence import presence as presence_now
 from cloud.devices.schemas import (
     DeadLetterView,
     DevicePage,
@@ -14,6 +16,7 @@ from cloud.devices.schemas import (
     LaneVerification,
     LaneView,
     Presence,
+    PresenceCounts,
     RecordLine,
     RefusalView,
     TokenView,
@@ -33,27 +36,46 @@ def resolve(name: str, default_tenant: str) -> str:
     return str(Principal.parse(name if "." in name else f"{default_tenant}.{name}"))
 
 
-def list_devices(session: Session, *, tenant: str | None, after: str, limit: int) -> DevicePage:
-    found = repository.page(session, tenant=tenant, after=after, limit=limit + 1)
+def list_devices(
+    session: Session,
+    *,
+    tenant: str | None,
+    presence: PresenceState | None,
+    compared: Horizons,
+    after: str,
+    limit: int,
+) -> DevicePage:
+    found = repository.page(
+        session, tenant=tenant, presence=presence, compared=compared, after=after, limit=limit + 1
+    )
     shown = found[:limit]
     waiting: dict[str, int] = {}
     for lane in repository.lanes_of(session, [device.principal for device in shown]):
         if lane.lane == Lane.ORDERS:
             waiting[lane.principal] = lane.head_seq - lane.acked
     return DevicePage(
-        devices=[_summary(device, waiting.get(device.principal, 0)) for device in shown],
+        devices=[_summary(device, compared, waiting.get(device.principal, 0)) for device in shown],
         next=shown[-1].principal if len(found) > limit else None,
     )
 
 
-def show_device(session: Session, principal: str) -> DeviceView:
+def count_presence(session: Session, *, tenant: str | None, compared: Horizons) -> PresenceCounts:
+    counts = repository.presence_counts(session, tenant=tenant, compared=compared)
+    return PresenceCounts(
+        as_of=compared.as_of,
+        is_deaf=compared.is_deaf,
+        **{state.value: count for state, count in counts.items()},
+    )
+
+
+def show_device(session: Session, principal: str, compared: Horizons) -> DeviceView:
     """Raises `RefusedError` (code `device_unknown`)."""
     device = repository.find_device(session, principal)
     lanes = repository.lanes_of(session, [principal])
     by_id = {lane.id: lane for lane in lanes if lane.id is not None}
     count, letters = repository.dead_letters_of(session, list(by_id), DEAD_LETTERS_SHOWN)
     waiting = [lane.head_seq - lane.acked for lane in lanes if lane.lane == Lane.ORDERS]
-    summary = _summary(device, waiting[-1] if waiting else 0)
+    summary = _summary(device, compared, waiting[-1] if waiting else 0)
     return DeviceView(
         **summary.model_dump(),
         signing_kid=device.signing_kid.hex(),
@@ -123,7 +145,7 @@ def token_view(row: EnrolmentToken) -> TokenView:
     )
 
 
-def _summary(device: Device, orders_waiting: int) -> DeviceSummary:
+def _summary(device: Device, compared: Horizons, orders_waiting: int) -> DeviceSummary:
     return DeviceSummary(
         principal=device.principal,
         status=device.status,
@@ -133,8 +155,11 @@ def _summary(device: Device, orders_waiting: int) -> DeviceSummary:
         enrolled_at=device.enrolled_at,
         certificate_not_after=device.certificate_not_after,
         presence=Presence(
+            state=presence_now(device, compared),
+            as_of=compared.as_of,
             broker_online=device.broker_online,
             broker_at=device.broker_at,
+            died_at=device.died_at,
             last_hello_at=device.last_hello_at,
             last_ack_at=device.last_ack_at,
             last_record_at=device.last_record_at,

@@ -28,12 +28,21 @@ from shared.records import Record
 Row = TypeVar("Row", bound=SQLModel)
 
 
+@dataclass(frozen=True, slots=True)
+class EndedNode:
+    """The record of a device's log with which a node came to its end."""
+
+    principal: str
+    lane_id: int
+    seq: int
+
+
 @dataclass(slots=True, kw_only=True)
 class Applied:
     """The record's place (`seq` in `lane` of `principal`), the time, and what the handlers leave behind.
 
     `touched_tasks`: ids of tasks whose watchers are to be told after the commit. `orders_for`: principals whose
-    orders lane got something in this transaction.
+    orders lane got something in this transaction. `ended`: sequences of the records that ended a node.
     """
 
     principal: str
@@ -45,6 +54,7 @@ class Applied:
     seq: int = 0
     touched_tasks: set[str] = field(default_factory=set)
     orders_for: set[str] = field(default_factory=set)
+    ended: set[int] = field(default_factory=set)
     drafts: Drafts = field(default_factory=Drafts)
 
     def find(self, session: Session, model: type[Row], key: object) -> Row | None:

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from cloud.devices.tables import Device, DeviceSession
 from cloud.ingest import histories, orders
-from cloud.ingest.applied import Applied
+from cloud.ingest.applied import Applied, EndedNode
 from cloud.ingest.projections import project
 from cloud.ingest.turn import FORK_REASON, RESTORED_REASON, Turn
 from cloud.journal import repository
@@ -53,9 +53,9 @@ def take(turn: Turn, device: Device, via: DeviceSession, *, lane: Lane, batch: B
         case Gap(wanted):
             logger.info("%s: the %s batch begins beyond what is held; %d is wanted", principal, lane, wanted)
             turn.counts["gaps"] += 1
-            _acknowledge(turn, via, lane_id, ours, status="gap")
+            _acknowledge(turn, via, lane_id, ours, status="gap", latest=batch.latest)
         case Agreed(upto):
-            _acknowledge(turn, via, lane_id, upto)
+            _acknowledge(turn, via, lane_id, upto, latest=batch.latest)
         case Fork(seq, is_behind):
             reason = RESTORED_REASON if is_behind else FORK_REASON
             row = histories.stop(turn, device, row, lane_id, seq, reason)
@@ -65,7 +65,7 @@ def take(turn: Turn, device: Device, via: DeviceSession, *, lane: Lane, batch: B
             if row is not None:
                 _note_writer(turn, row, batch, taken=0)
             orders.on_history_sound(turn, device, lane)
-            _acknowledge(turn, via, lane_id, ours)
+            _acknowledge(turn, via, lane_id, ours, latest=batch.latest)
         case Extend() as new:
             grown = histories.grow(turn, device, epochs, row, lane_id, batch, new.missing)
             if grown.forked_at_seq is not None:
@@ -75,7 +75,7 @@ def take(turn: Turn, device: Device, via: DeviceSession, *, lane: Lane, batch: B
             repository.insert_seal(turn.session, row=grown, seq=last.seq, kid=key.kid, seal=batch.seal)
             _note_writer(turn, grown, batch, taken=taken)
             orders.on_history_sound(turn, device, lane)
-            _acknowledge(turn, via, lane_id, repository.head_of(grown))
+            _acknowledge(turn, via, lane_id, repository.head_of(grown), latest=batch.latest)
 
 
 def _hash_at(turn: Turn, row: LaneRow | None, ours: Head, seq: int) -> bytes | None:
@@ -122,6 +122,7 @@ def _append(turn: Turn, device: Device, row: LaneRow, new: Extend, blobs: Sequen
         orders_for=turn.orders_for,
     )
     dead = project(turn.session, applied, parsed, first_seq=first)
+    turn.ended += [EndedNode(device.principal, key, seq) for seq in sorted(applied.ended - dead.keys())]
     if dead:
         logger.warning("%s: %d records of %s went to the dead letters", device.principal, len(dead), row.lane)
         turn.counts["dead_letters"] += len(dead)
@@ -142,18 +143,19 @@ def _store_named(
 def _acknowledge_fork(turn: Turn, via: DeviceSession, row: LaneRow, seq: int) -> None:
     held = repository.hash_at(turn.session, row, seq)
     head = repository.head_of(row) if held is None else Head(seq, held)
-    _acknowledge(turn, via, repository.lane_id(row), head, status="fork")
+    _acknowledge(turn, via, repository.lane_id(row), head, status="fork", latest=head.seq)
 
 
 def _acknowledge(
-    turn: Turn, via: DeviceSession, lane: LaneId, head: Head, *, status: AckStatus = "ok"
+    turn: Turn, via: DeviceSession, lane: LaneId, head: Head, *, latest: int, status: AckStatus = "ok"
 ) -> None:
+    """`latest`: how far the device said that its log goes."""
     ack = Ack(
         lane=lane.lane.value,
         epoch=lane.epoch,
         upto=head.seq,
         hash=head.hash,
-        credit=turn.credit,
+        credit=turn.credit_for(max(0, latest - head.seq)),
         status=status,
     )
     turn.send(via, ack_channel(lane.lane), ack)

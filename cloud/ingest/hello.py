@@ -6,7 +6,7 @@ from typing import Final
 
 from cloud.devices.tables import Device, DeviceSession
 from cloud.ingest import orders
-from cloud.ingest.presence import note_connection
+from cloud.ingest.presence import note_hello
 from cloud.ingest.turn import Turn
 from cloud.journal import repository
 from cloud.journal.tables import CloseReason, LaneRow
@@ -21,8 +21,7 @@ PENDING_MAX: Final = 2
 
 def answer(turn: Turn, device: Device, hello: Hello) -> None:
     """Offer a session, answer, and begin to send the orders that the device lacks."""
-    note_connection(turn, device, hello.connection)
-    device.last_hello_at = turn.now
+    note_hello(turn, device, hello.connection)
     via = _offer(turn, device)
     lanes = turn.lanes[device.principal]
     own = _newest(lanes, Lane.ORDERS)
@@ -30,7 +29,7 @@ def answer(turn: Turn, device: Device, hello: Hello) -> None:
         nonce=hello.nonce,
         session=via.id,
         at_ms=to_ms(turn.now),
-        credit=turn.credit,
+        credit=turn.credit_for(_behind(lanes, hello)),
         heads=() if own is None else (_head(own),),
         cursors=tuple(_cursor(row) for row in _held(lanes, hello)),
         closed=tuple(_common(turn, row) for row in _resolved(lanes, hello)),
@@ -110,6 +109,12 @@ def _note_writer(turn: Turn, lanes: Sequence[LaneRow], hello: Hello) -> None:
         if row is not None:
             row.writer_head, row.writer_at = max(head.head, row.head_seq), turn.now
             row.writer_bytes = head.waiting_bytes if head.head > row.head_seq else 0
+
+
+def _behind(lanes: Sequence[LaneRow], hello: Hello) -> int:
+    """How many records the device says to have that we do not, of all its logs."""
+    held = {(row.lane, row.epoch): row.head_seq for row in lanes}
+    return sum(max(0, head.head - held.get((head.lane, head.epoch), 0)) for head in hello.heads)
 
 
 def _newest(lanes: Sequence[LaneRow], lane: Lane) -> LaneRow | None:

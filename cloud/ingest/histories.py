@@ -9,7 +9,7 @@ from typing import Final
 
 from cloud.devices.tables import Device
 from cloud.ingest import orders
-from cloud.ingest.turn import CLONE_REASON, Turn
+from cloud.ingest.turn import CLONE_REASON, FORK_REASON, RESTORED_REASON, Turn
 from cloud.journal import repository
 from cloud.journal.tables import CloseReason, LaneRow
 from shared.ids import Lane, LaneId
@@ -29,8 +29,13 @@ def stop(turn: Turn, device: Device, row: LaneRow | None, lane: LaneId, seq: int
     if row is None:
         row = turn.begin_lane(lane)
     row.forked_at_seq = seq
-    turn.quarantine(device, reason)
     turn.counts["forks"] += 1
+    if lane.lane is Lane.METRICS and reason in (FORK_REASON, RESTORED_REASON):
+        # The journal tells whether there is something to decide: each start of a daemon writes to it. Metrics that part
+        # from ours go on in a log of their own.
+        row.closed_at, row.close_reason = turn.now, CloseReason.BRANCHED.value
+        return row
+    turn.quarantine(device, reason)
     return row
 
 

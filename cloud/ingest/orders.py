@@ -111,7 +111,7 @@ def on_history_sound(turn: Turn, device: Device, of: Lane) -> None:
     """The device's journal goes on from ours: orders that waited for that may go out."""
     if of is not Lane.JOURNAL:
         return
-    newest = repository.newest_lane(turn.session, device.principal, Lane.ORDERS)
+    newest = next((row for row in reversed(turn.lanes[device.principal]) if row.lane == Lane.ORDERS), None)
     if newest is None or newest.phase != Phase.UNLINKED.value or newest.reader_seq >= newest.acked:
         return
     _link(turn, device, repository.lock_lane(turn.session, repository.key_of(newest)), None)
@@ -204,6 +204,24 @@ def on_gone(turn: Turn, device: Device) -> None:
     newest = repository.newest_lane(turn.session, device.principal, Lane.ORDERS)
     if newest is not None:
         _feed(turn, device, repository.lock_lane(turn.session, repository.key_of(newest)), Unlinked(), None)
+
+
+def probe(turn: Turn, device: Device) -> bool:
+    """Send the last order that the device has acknowledged once more: if it is there, it acknowledges again (rule P12).
+
+    False if there is none, or something is in flight that it will acknowledge anyway.
+    """
+    newest = repository.newest_lane(turn.session, device.principal, Lane.ORDERS)
+    if newest is None or newest.forked_at_seq is not None or newest.closed_at is not None:
+        return False
+    lane = repository.lock_lane(turn.session, repository.key_of(newest))
+    state = _load(lane)
+    via = _session_for(turn, device, state)
+    if via is None or state.phase is not Phase.IDLE or state.acked < lane.tail_seq:
+        return False
+    _send(turn, lane, Send(state.acked, 1), via)
+    turn.counts["orders.probes"] += 1
+    return True
 
 
 def push(turn: Turn, device: Device) -> None:

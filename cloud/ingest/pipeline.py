@@ -14,14 +14,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from sqlalchemy import func
+from sqlmodel import col, select
+
 from cloud.db import Database
-from cloud.devices.tables import DeviceStatus
+from cloud.devices.presence import PresenceLimits
+from cloud.devices.tables import Device, DeviceStatus
 from cloud.devices.trust import KeyCache
 from cloud.ingest import batches, hello, orders, presence
 from cloud.ingest.admission import Admitted, admit_on, topic_of
-from cloud.ingest.credit import credit_for
+from cloud.ingest.applied import EndedNode
 from cloud.ingest.inbox import Arrival
-from cloud.ingest.status import says_offline
+from cloud.ingest.status import word_of
 from cloud.ingest.turn import Outgoing, Turn
 from cloud.twins.delivery import order_due, salts_of
 from shared.clock import Clock
@@ -38,12 +42,13 @@ PUSH_CHUNK: Final = 32
 
 @dataclass(slots=True)
 class Outcome:
-    """What committed transactions leave to be done. `must_announce`: a worker's will says that the hub is away."""
+    """What committed transactions leave to be done. `hub_word`: what a worker said last of whether the hub is there."""
 
     outgoing: list[Outgoing] = field(default_factory=list)
     touched_tasks: set[str] = field(default_factory=set)
+    ended: list[EndedNode] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    must_announce: bool = False
+    hub_word: bool | None = None
 
 
 class Pipeline:
@@ -56,12 +61,15 @@ class Pipeline:
         self._keys = KeyCache()
         self._salt_of = salts_of(signer)
 
-    def handle(self, arrivals: Sequence[Arrival], *, fill: float) -> Outcome:
-        """Handle a group; `fill` of the inbox sets the credit. Raises `UnavailableError` if the database is away."""
+    def handle(self, arrivals: Sequence[Arrival], *, fill: float, live_fill: float = 0.0) -> Outcome:
+        """Handle a group. `fill` and `live_fill` of the queues of bulk and of live messages set the credit.
+
+        Raises `UnavailableError` if the database is away.
+        """
         outcome = Outcome()
         try:
             with _collector_paused():
-                self._handle_together(arrivals, fill, outcome)
+                self._handle_together(arrivals, fill, live_fill, outcome)
         except UnavailableError:
             raise
         except Exception:
@@ -72,21 +80,25 @@ class Pipeline:
             logger.warning("a group of %d messages failed; each is tried alone", len(arrivals))
             outcome = Outcome()
             for arrival in arrivals:
-                alone = self.handle([arrival], fill=fill)
+                alone = self.handle([arrival], fill=fill, live_fill=live_fill)
                 outcome.outgoing += alone.outgoing
                 outcome.touched_tasks |= alone.touched_tasks
+                outcome.ended += alone.ended
                 outcome.counts += alone.counts
-                outcome.must_announce |= alone.must_announce
+                outcome.hub_word = outcome.hub_word if alone.hub_word is None else alone.hub_word
         return outcome
 
-    def push(self, principals: Iterable[str]) -> Outcome:
-        """Move the orders of these devices on. Raises `UnavailableError` if the database is away."""
+    def push(self, principals: Iterable[str], *, skip_locked: bool = False) -> Outcome:
+        """Move the orders of these devices on. Raises `UnavailableError` if the database is away.
+
+        With `skip_locked` those that another worker is busy with are left to it: for what all workers set out to do.
+        """
         outcome = Outcome()
         names = sorted(principals)
         for begin in range(0, len(names), PUSH_CHUNK):
             part = names[begin : begin + PUSH_CHUNK]
-            with self._turn(0.0, outcome) as turn:
-                turn.lock(part)
+            with self._turn(outcome) as turn:
+                turn.lock(part, skip_locked=skip_locked)
                 turn.orders_for.update(part)
         return outcome
 
@@ -94,25 +106,45 @@ class Pipeline:
         """Move on all orders whose time has come, also those that other processes appended."""
         with self._database.read() as session:
             names = orders.due(session, self._clock.now())
-        return self.push(names)
+        return self.push(names, skip_locked=True)
 
-    def _handle_together(self, arrivals: Sequence[Arrival], fill: float, outcome: Outcome) -> None:
+    def note_listening(self, limits: PresenceLimits) -> Outcome:
+        """The devices can be heard now."""
+        with self._database.write() as session:
+            presence.note_listening(session, self._clock.now(), limits)
+        return Outcome()
+
+    def count_active(self, limits: PresenceLimits) -> int:
+        """Devices that may answer when the hub says that it is there: active, and heard of not too long ago."""
+        since = self._clock.now() - limits.lost_after
+        with self._database.read() as session:
+            return session.exec(
+                select(func.count())
+                .select_from(Device)
+                .where(Device.status == DeviceStatus.ACTIVE.value, col(Device.last_hello_at) >= since)
+            ).one()
+
+    def _handle_together(
+        self, arrivals: Sequence[Arrival], fill: float, live_fill: float, outcome: Outcome
+    ) -> None:
         topics = [topic_of(arrival.topic) for arrival in arrivals]
-        with self._turn(fill, outcome) as turn:
+        with self._turn(outcome, fill, live_fill) as turn:
             turn.lock(str(topic.principal) for topic in topics if topic is not None)
             for arrival, topic in zip(arrivals, topics, strict=True):
                 turn.counts["messages"] += 1
+                turn.arrived_at = arrival.at or turn.now
                 if topic is not None:
                     admitted = admit_on(turn, topic, arrival.message)
                     if admitted is not None:
                         _act(turn, admitted)
                 elif arrival.topic == HUB_STATUS:
-                    outcome.must_announce |= says_offline(arrival.message, self._signer)
+                    word = word_of(arrival.message, self._signer)
+                    outcome.hub_word = outcome.hub_word if word is None else word
                 else:
                     turn.refuse(None, "unknown_topic")
 
     @contextmanager
-    def _turn(self, fill: float, outcome: Outcome) -> Iterator[Turn]:
+    def _turn(self, outcome: Outcome, fill: float = 0.0, live_fill: float = 0.0) -> Iterator[Turn]:
         """A transaction whose results join `outcome` once it has committed."""
         # Everything is flushed once, at the end, but for what says otherwise: half the cost of small messages.
         with self._database.write() as session, session.no_autoflush:
@@ -120,8 +152,9 @@ class Pipeline:
                 session=session,
                 now=self._clock.now(),
                 signer=self._signer,
-                credit=credit_for(fill),
                 keys=self._keys,
+                fill=fill,
+                live_fill=live_fill,
             )
             yield turn
             turn.orders_for |= order_due(
@@ -130,6 +163,7 @@ class Pipeline:
             _push_orders(turn)
         outcome.outgoing += turn.outgoing
         outcome.touched_tasks |= turn.touched_tasks
+        outcome.ended += turn.ended
         outcome.counts += turn.counts
 
 
@@ -150,6 +184,8 @@ def _collector_paused() -> Iterator[None]:
 
 def _act(turn: Turn, admitted: Admitted) -> None:
     device, via = admitted.device, admitted.via
+    if via is not None:
+        presence.note_sign(turn, device)
     match admitted.message:
         case DeviceState() as state:
             presence.note_state(turn, device, state)

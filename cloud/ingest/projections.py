@@ -14,13 +14,19 @@ from sqlmodel import Session
 from cloud.devices import apply as devices
 from cloud.ingest.applied import Applied, Handlers, Prefetch
 from cloud.tasks import apply as tasks
+from cloud.telemetry import apply as telemetry
 from cloud.twins import apply as twins
 from shared.errors import CoveyError, UnavailableError
 from shared.records import Poison, Record
 
 logger = logging.getLogger(__name__)
 
-HANDLERS: Final[Handlers] = {**devices.HANDLERS, **tasks.HANDLERS, **twins.HANDLERS}
+HANDLERS: Final[Handlers] = {
+    **devices.HANDLERS,
+    **tasks.HANDLERS,
+    **telemetry.HANDLERS,
+    **twins.HANDLERS,
+}
 PREFETCH: Final[tuple[Prefetch, ...]] = (tasks.PREFETCH,)
 
 Placed = tuple[int, Record]

@@ -13,6 +13,8 @@ from sqlmodel import Session, col, select
 
 from cloud.devices.tables import Device, DeviceSession, DeviceStatus, Refusal
 from cloud.devices.trust import DeviceTrust, KeyCache
+from cloud.ingest.applied import EndedNode
+from cloud.ingest.credit import credit_for
 from cloud.journal import repository
 from cloud.journal.tables import LaneRow
 from shared.gate import close, message_id
@@ -40,29 +42,40 @@ class Outgoing:
 class Turn:
     """Devices are locked in the order of their names, so two workers cannot wait for each other's.
 
-    Under a device's lock nobody else begins a lane of it or appends to those that it writes. `settings_for`: devices
-    whose desired settings may have to be ordered now (`cloud.twins.delivery`).
+    Under a device's lock nobody else begins a lane of it or appends to those that it writes. `fill` and `live_fill`: of
+    the queues of bulk and of live messages, from 0 to 1. `arrived_at`: when the message that is being handled arrived.
+    `settings_for`: devices whose desired settings may have to be ordered now (`cloud.twins.delivery`).
     """
 
     session: Session
     now: datetime
     signer: Signer
-    credit: int
     keys: KeyCache
+    fill: float = 0.0
+    live_fill: float = 0.0
+    arrived_at: datetime = field(init=False)
     devices: dict[str, Device] = field(default_factory=dict)
     sessions: dict[str, list[DeviceSession]] = field(default_factory=dict)
     lanes: dict[str, list[LaneRow]] = field(default_factory=dict)
     outgoing: list[Outgoing] = field(default_factory=list)
     touched_tasks: set[str] = field(default_factory=set)
+    ended: list[EndedNode] = field(default_factory=list)
     orders_for: set[str] = field(default_factory=set)
     settings_for: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
 
-    def lock(self, principals: Iterable[str]) -> None:
-        """Read and lock the devices of this turn; read their sessions, and their lanes from old to new."""
+    def __post_init__(self) -> None:
+        self.arrived_at = self.now
+
+    def lock(self, principals: Iterable[str], *, skip_locked: bool = False) -> None:
+        """Read and lock the devices of this turn; read their sessions, and their lanes from old to new.
+
+        With `skip_locked`, those that another transaction holds are left out. (SQLite has one writer at a time.)
+        """
         names = sorted(set(principals))
         devices = select(Device).where(col(Device.principal).in_(names)).order_by(col(Device.principal))
-        self.devices = {row.principal: row for row in self.session.exec(devices.with_for_update()).all()}
+        locked = self.session.exec(devices.with_for_update(skip_locked=skip_locked)).all()
+        self.devices = {row.principal: row for row in locked}
         sessions = select(DeviceSession).where(col(DeviceSession.principal).in_(list(self.devices)))
         self.sessions = {name: [] for name in self.devices}
         for row in self.session.exec(sessions).all():
@@ -73,6 +86,10 @@ class Turn:
         self.lanes = {name: [] for name in self.devices}
         for lane in self.session.exec(lanes).all():
             self.lanes[lane.principal].append(lane)
+
+    def credit_for(self, behind: int) -> int:
+        """What a device may send next that has `behind` records more than we have."""
+        return credit_for(self.fill, self.live_fill, behind=behind)
 
     def begin_lane(self, lane: LaneId) -> LaneRow:
         """A new, empty log of a device of this turn."""

@@ -6,16 +6,30 @@ one process or in many, share the devices' messages through the broker (`$share`
 
 import asyncio
 import hashlib
+import itertools
 import logging
+import random
 from collections import Counter
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, TypeVar
 
 from cloud.db import Database
-from cloud.ingest.inbox import QUEUE_MAX_BYTES, QUEUE_MAX_MESSAGES, Arrival, Inbox
+from cloud.devices.presence import PresenceLimits
+from cloud.ingest.applied import EndedNode
+from cloud.ingest.inbox import (
+    DEVICE_MAX_MESSAGES,
+    QUEUE_MAX_BYTES,
+    QUEUE_MAX_MESSAGES,
+    Arrival,
+    Inbox,
+    Kind,
+)
 from cloud.ingest.pipeline import Outcome, Pipeline
+from cloud.ingest.status import HubWord, spread_for
 from cloud.ports import Link
 from shared.clock import Clock
 from shared.errors import UnavailableError
@@ -26,6 +40,9 @@ logger = logging.getLogger(__name__)
 
 SHARE_CONTEXT: Final = b"covey ingest share 1"
 SHARE_CHARS: Final = 32
+BEAT_S: Final = 5.0
+"""How often a worker notes that it hears the devices; far below `cloud.devices.presence.DEAF_AFTER`."""
+SPREAD_EVERY_BEATS: Final = 12
 
 
 T = TypeVar("T")
@@ -34,8 +51,8 @@ T = TypeVar("T")
 def filters(signer: Signer) -> tuple[str, ...]:
     """What a worker's link subscribes to; the same for all workers with the hub's key.
 
-    The share's name is a secret: a broker that checks rights only when it delivers (Mosquitto before 2.1) lets anybody
-    join a share whose name they know, and what it then picks them for reaches nobody.
+    The share's name is a secret: a broker that checks rights only when it delivers (Mosquitto before 2.1) lets
+    anybody join a share whose name they know, and what it then picks them for reaches nobody.
     """
     # An Ed25519 signature is the same each time, and nobody else can make it (RFC 8032).
     share = f"hub-{hashlib.sha256(signer.sign(SHARE_CONTEXT)).hexdigest()[:SHARE_CHARS]}"
@@ -50,15 +67,23 @@ def filters(signer: Signer) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestLimits:
-    """The worker's bounds. A group is what shares one commit."""
+    """The worker's bounds: the settings `ingest_…`, `hello_rate_max_per_s` and `presence_…`.
+
+    A group is what shares one commit. `contradict_within_s`: within this one of the workers that live contradicts
+    the will of one that died.
+    """
 
     queue_max_messages: int = QUEUE_MAX_MESSAGES
     queue_max_bytes: int = QUEUE_MAX_BYTES
+    device_max_messages: int = DEVICE_MAX_MESSAGES
     group_max_messages: int = 64
     group_max_bytes: int = 262_144
     poll_s: float = 1.0
     database_tries: int = 5
     database_retry_s: float = 1.0
+    hello_rate_max_per_s: int = 300
+    contradict_within_s: float = 0.5
+    presence: PresenceLimits = field(default_factory=PresenceLimits)
 
 
 class IngestWorker:
@@ -69,29 +94,43 @@ class IngestWorker:
         *,
         database: Database,
         link: Link,
+        word: HubWord,
         signer: Signer,
         clock: Clock,
         on_tasks_changed: Callable[[set[str]], None],
         limits: IngestLimits,
+        on_nodes_ended: Callable[[list[EndedNode]], None] = lambda _ended: None,
     ) -> None:
         self._link = link
+        self._word = word
         self._limits = limits
         self._on_tasks_changed = on_tasks_changed
+        self._on_nodes_ended = on_nodes_ended
         self._pipeline = Pipeline(database=database, signer=signer, clock=clock)
-        self._inbox = Inbox(max_messages=limits.queue_max_messages, max_bytes=limits.queue_max_bytes)
+        self._inbox = Inbox(
+            clock=clock,
+            max_messages=limits.queue_max_messages,
+            max_bytes=limits.queue_max_bytes,
+            device_max_messages=limits.device_max_messages,
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken: set[str] = set()
+        self._heard: set[str] = set()
         self._is_woken = asyncio.Event()
+        self._must_contradict = asyncio.Event()
         self._counts: Counter[str] = Counter()
 
     async def run(self) -> None:
         """Work until cancelled. Raises `ConfigError` if the link cannot be set up."""
         self._loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, thread_name_prefix="ingest") as executor:
+            await self._spread(executor)  # before we say that we are there
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._link.run(self._inbox.put), name="ingest-link")
                 group.create_task(self._consume(executor), name="ingest-consume")
                 group.create_task(self._push(executor), name="ingest-push")
+                group.create_task(self._listen(executor), name="ingest-listen")
+                group.create_task(self._contradict(), name="ingest-contradict")
 
     def wake(self, principal: str) -> None:
         """Orders were appended for this device: send them. May be called from any thread."""
@@ -100,7 +139,11 @@ class IngestWorker:
     def wake_all(self, principals: Collection[str]) -> None:
         """As `wake`, for many at once."""
         if principals and self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._wake, frozenset(principals))
+            self._loop.call_soon_threadsafe(self._wake, self._woken, frozenset(principals))
+
+    def hear(self, principals: Collection[str]) -> None:
+        """As `wake_all`, for what all workers are told alike: they share it. In the loop only."""
+        self._wake(self._heard, frozenset(principals))
 
     @property
     def connected(self) -> asyncio.Event:
@@ -110,10 +153,15 @@ class IngestWorker:
     @property
     def counts(self) -> dict[str, int]:
         """Counters by name: `messages`, `records`, `refused.<reason>`, `dropped`, `unpublished`, `failed`, more."""
-        return {**self._counts, "dropped": self._inbox.dropped}
+        return {**self._counts, "dropped": self._inbox.dropped, "hellos_replaced": self._inbox.replaced}
 
-    def _wake(self, principals: frozenset[str]) -> None:
-        self._woken |= principals
+    @property
+    def inbox_fill(self) -> dict[str, float]:
+        """How full the queues of the inbox are, from 0 to 1, by kind of message."""
+        return {kind.name.lower(): self._inbox.fill(kind) for kind in Kind}
+
+    def _wake(self, woken: set[str], principals: frozenset[str]) -> None:
+        woken |= principals
         self._is_woken.set()
 
     async def _consume(self, executor: ThreadPoolExecutor) -> None:
@@ -124,19 +172,61 @@ class IngestWorker:
             await self._finish(await self._try(executor, self._handle, arrivals))
 
     def _handle(self, arrivals: list[Arrival]) -> Outcome:
-        return self._pipeline.handle(arrivals, fill=self._inbox.fill)
+        return self._pipeline.handle(
+            arrivals, fill=self._inbox.fill(Kind.BULK), live_fill=self._inbox.fill(Kind.LIVE)
+        )
 
     async def _push(self, executor: ThreadPoolExecutor) -> None:
+        """Send what we are told of at once, and look for the rest each `poll_s`, however much we are told."""
+        assert self._loop is not None
+        due_at = self._loop.time() + self._limits.poll_s
         while True:
-            try:
-                async with asyncio.timeout(self._limits.poll_s):
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(due_at):
                     await self._is_woken.wait()
-            except TimeoutError:
+            if self._loop.time() >= due_at:
+                due_at = self._loop.time() + self._limits.poll_s
                 await self._finish(await self._try(executor, lambda _: self._pipeline.push_due(), None))
-                continue
             self._is_woken.clear()
-            woken, self._woken = self._woken, set()
-            await self._finish(await self._try(executor, self._pipeline.push, woken))
+            # Emptied in place: whoever wakes us holds on to the sets.
+            woken, heard = set(self._woken), self._heard - self._woken
+            self._woken.clear()
+            self._heard.clear()
+            if woken:
+                await self._finish(await self._try(executor, self._pipeline.push, woken))
+            if heard:
+                share = partial(self._pipeline.push, skip_locked=True)
+                await self._finish(await self._try(executor, share, heard))
+
+    async def _listen(self, executor: ThreadPoolExecutor) -> None:
+        """Tell whoever derives presence that the devices can be heard, and keep our own word up to date."""
+        limits = self._limits.presence
+        for beat in itertools.count():
+            await self._link.connected.wait()
+            await self._try(executor, self._pipeline.note_listening, limits)
+            if beat % SPREAD_EVERY_BEATS == 0:
+                await self._spread(executor)
+            await asyncio.sleep(BEAT_S)
+
+    async def _spread(self, executor: ThreadPoolExecutor) -> None:
+        assert self._loop is not None
+        try:
+            devices = await self._loop.run_in_executor(
+                executor, self._pipeline.count_active, self._limits.presence
+            )
+        except UnavailableError as error:
+            logger.warning("the devices could not be counted: %s", error)
+            return
+        self._word.spread(spread_for(devices, rate_max_per_s=self._limits.hello_rate_max_per_s))
+
+    async def _contradict(self) -> None:
+        """Say that the hub is there when a worker's will says that it is not, unless another worker is quicker."""
+        while True:
+            await self._must_contradict.wait()
+            await asyncio.sleep(random.uniform(0.0, self._limits.contradict_within_s))
+            if self._must_contradict.is_set():
+                self._must_contradict.clear()
+                await self._link.announce()
 
     async def _try(self, executor: ThreadPoolExecutor, work: Callable[[T], Outcome], argument: T) -> Outcome:
         """Run on the worker's thread; while the database is away, again a few times."""
@@ -159,10 +249,14 @@ class IngestWorker:
         for outgoing in outcome.outgoing:
             if not await self._link.publish(outgoing.topic, outgoing.message):
                 self._counts["unpublished"] += 1
-        if outcome.must_announce:
-            await self._link.announce()
+        if outcome.hub_word is not None:
+            if outcome.hub_word:
+                self._must_contradict.clear()
+            else:
+                self._must_contradict.set()
         if outcome.touched_tasks:
             try:
                 self._on_tasks_changed(outcome.touched_tasks)
+                self._on_nodes_ended(outcome.ended)
             except Exception:  # a watcher's trouble is not ingest's; watchers poll as well
                 logger.exception("the watchers of %d tasks could not be told", len(outcome.touched_tasks))

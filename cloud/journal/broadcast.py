@@ -67,11 +67,9 @@ def append_to_each(
             values.append((key, head.seq, head.hash, record.kind, record.at_ms, data))
             places[principal] = Place(epoch, head.seq)
     _move_heads(session, {key: heads[key][1] for key, *_ in values})
-    session.add_all(begun)
-    session.flush()  # the new logs have their keys now
+    keys = _insert_lanes(session, begun)
     for row in begun:
-        record = records[row.principal]
-        key = repository.key_of(row)
+        record, key = records[row.principal], keys[row.epoch]
         values.append((key, row.head_seq, row.head_hash, record.kind, record.at_ms, data_of[row.principal]))
     repository.insert_records(session, values)
     repository.insert_blobs(session, blobs_of, blobs)
@@ -85,7 +83,6 @@ def _locked_heads(session: Session, keys: Sequence[int]) -> dict[int, tuple[byte
         query = (
             columns(*(_LANE.c[name] for name in ("id", "epoch", "head_seq", "head_hash")))
             .where(_LANE.c.id.in_(keys[begin : begin + IN_CHUNK]))
-            .order_by(_LANE.c.principal)
             .with_for_update(skip_locked=True)
         )
         for key, epoch, seq, hash_ in session.execute(query):
@@ -105,6 +102,22 @@ def _begin(principal: str, data: bytes, now: datetime) -> LaneRow:
         head_hash=head.hash,
         created_at=now,
     )
+
+
+def _insert_lanes(session: Session, rows: Sequence[LaneRow]) -> dict[bytes, int]:
+    """Keys of new logs, by epoch."""
+    if rows:
+        session.execute(_LANE.insert(), [row.model_dump(exclude={"id"}) for row in rows])
+    keys: dict[bytes, int] = {}
+    for begin in range(0, len(rows), IN_CHUNK):
+        part = rows[begin : begin + IN_CHUNK]
+        query = columns(_LANE.c.epoch, _LANE.c.id).where(
+            # By principal, of which there is an index.
+            _LANE.c.principal.in_([row.principal for row in part]),
+            _LANE.c.epoch.in_([row.epoch for row in part]),
+        )
+        keys |= {row.epoch: row.id for row in session.execute(query)}
+    return keys
 
 
 def _move_heads(session: Session, heads: Mapping[int, Head]) -> None:

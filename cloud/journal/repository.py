@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
 from cloud.db import insert_rows
-from cloud.journal.tables import BlobRow, DeadLetter, LaneGap, LaneRow, RecordRow, SealRow
+from cloud.journal.tables import BlobRow, DeadLetter, LaneGap, LaneRow, SealRow
 from shared.blobs import Blob
 from shared.ids import Lane, LaneId
 from shared.log import Entry, Head, start
@@ -24,6 +24,7 @@ READ_CHUNK: Final = 1_000
 IN_CHUNK: Final = 500
 """Parameters of one `IN (…)`: below the smallest limit among the databases."""
 
+_HASH_AT: Final = text("SELECT hash FROM record WHERE lane_id = :lane AND seq = :seq")
 _RECORD_COLUMNS: Final = ("lane_id", "seq", "hash", "kind", "at_ms", "data")
 
 
@@ -60,6 +61,9 @@ def lanes_of(session: Session, principal: str) -> Sequence[LaneRow]:
 
 def lock_lane(session: Session, key: int) -> LaneRow:
     """The row as it stands now, locked until the transaction ends (on SQLite the whole database is)."""
+    if session.get_bind().dialect.name == "sqlite":
+        # Nobody else writes while this transaction does: as it has read the row, so the row stands.
+        return session.get_one(LaneRow, key)
     session.flush()  # what this transaction changed must not be overwritten by reading anew
     query = (
         select(LaneRow).where(LaneRow.id == key).with_for_update().execution_options(populate_existing=True)
@@ -91,9 +95,10 @@ def hash_at(session: Session, row: LaneRow, seq: int) -> bytes | None:
         return row.tail_hash
     if not 0 < seq < row.head_seq:
         return None
-    found = session.get(RecordRow, (key_of(row), seq))
+    # Not by the ORM, which would make an object of the whole record: this is asked for most messages.
+    found = session.execute(_HASH_AT, {"lane": key_of(row), "seq": seq}).scalar()
     if found is not None:
-        return found.hash
+        return bytes(found)
     query = select(LaneGap.after_hash).where(LaneGap.lane_id == key_of(row), LaneGap.last_seq == seq)
     return session.exec(query).first()
 

@@ -60,7 +60,7 @@ def resolve(session: Session, principal: str, now: datetime) -> Resolved:
     found = repository.forked(session, principal=principal, limit=LIMIT_OF_ONE)
     if not found or device.status_reason not in RESOLVABLE:
         raise RefusedError(
-            f"No log of {principal} is forked so that it can be resolved; `covey-hub device forks` shows those that are.",
+            f"No log of {principal} is forked so that it can be resolved; `covey-hub device forks` shows all.",
             code="not_forked",
         )
     views = [_fork(device, lane) for _, lane in found]
@@ -135,7 +135,7 @@ def settle(
             wanted.discard(letter.seq)
     if wanted:
         raise RefusedError(
-            f"Record {min(wanted)} of {principal} waits for no decision; `covey-hub device deadletters` shows what does.",
+            f"Record {min(wanted)} waits for no decision; `covey-hub device deadletters {principal}` shows what does.",
             code="letter_unknown",
         )
     if request.action == "dismiss":

@@ -15,10 +15,12 @@ from sqlmodel import Session
 
 from cloud.ingest.applied import Applied, Handler
 from cloud.tasks import repository, tree
+from cloud.tasks.orders import withdraw
 from cloud.tasks.tables import Effect, LateResult, Node, Task
 from shared.errors import ProtocolError
 from shared.ids import HUB, Principal
 from shared.records import (
+    JOURNAL_FULL,
     ModelCalled,
     NodeBody,
     NodeMoved,
@@ -126,11 +128,17 @@ def on_node_moved(session: Session, applied: Applied, record: NodeMoved) -> None
         assert row is not None
         assert task_row is not None
         task, node = task_row, row
+    if outcome is Step.APPLIED and _goes_elsewhere(node, record):
+        _hand_back(session, applied, node, record)
+        _touch(applied, task)
+        return
     moved = tree.move(
         session, node, record.state, now=applied.now, reason=record.reason, result_hash=result_hash
     )
     if moved is Step.APPLIED:
         node.attempt = record.attempt
+        if record.state in TERMINAL:
+            applied.ended.add(applied.seq)
     _renew(applied, task, node)
 
 
@@ -237,6 +245,21 @@ def _is_late(outcome: Step, node: Node, state: NodeState, result_hash: bytes | N
     if outcome is Step.REPEATED:  # the same end with another result is news that changes nothing
         return state in TERMINAL and result_hash not in (None, node.result_hash)
     return outcome is Step.LATE
+
+
+def _goes_elsewhere(node: Node, record: NodeMoved) -> bool:
+    """A device that has no room says nothing about the work: if any device may do it, another one shall."""
+    is_full = record.state is NodeState.REJECTED and record.reason == JOURNAL_FULL
+    return is_full and node.place.startswith(repository.ANY)
+
+
+def _hand_back(session: Session, applied: Applied, node: Node, record: NodeMoved) -> None:
+    """Nobody holds the node now; the sweep offers it to a device that has room."""
+    withdraw(session, node, applied.now)
+    tree.move(session, node, NodeState.QUEUED, now=applied.now, reason=record.reason)
+    node.attempt = record.attempt + 1
+    node.principal = None
+    node.lease_until = None
 
 
 def _effect(session: Session, applied: Applied, task_id: str, node: int, call: int) -> Effect | None:

@@ -8,11 +8,14 @@ from typing import Final, TypeVar
 from sqlalchemy import ColumnElement, func, or_, tuple_
 from sqlmodel import Session, and_, col, select
 
+from cloud.devices.presence import Horizons, PresenceState
+from cloud.devices.presence_sql import presence_of
 from cloud.devices.tables import Device, DeviceStatus
 from cloud.journal.repository import newest_lane
 from cloud.journal.tables import BlobRow
 from cloud.tasks.tables import Effect, LateResult, Node, Offer, Task
 from shared.ids import Lane
+from shared.records import JOURNAL_FULL
 from shared.tasks.states import TERMINAL, NodeState
 
 Value = TypeVar("Value")
@@ -153,13 +156,16 @@ def unacknowledged_offers(session: Session, principal: str, lane_id: int, upto: 
     ).all()
 
 
-def candidates(session: Session, tenant: str) -> list[Candidate]:
-    """Every active device of the tenant whose connection the broker knows, with how much it has to do."""
+def candidates(session: Session, tenant: str, compared: Horizons) -> list[Candidate]:
+    """Every active device of the tenant that is online, with how much it has to do.
+
+    Not those that say that their journal is full: they would reject what they are offered.
+    """
     online = session.exec(
-        select(Device.principal, Device.labels).where(
+        select(Device.principal, Device.labels, Device.conditions).where(
             Device.tenant == tenant,
             Device.status == DeviceStatus.ACTIVE.value,
-            col(Device.broker_online).is_(True),
+            presence_of(compared) == PresenceState.ONLINE.value,
         )
     ).all()
     load: dict[str | None, int] = dict(
@@ -169,7 +175,11 @@ def candidates(session: Session, tenant: str) -> list[Candidate]:
             .group_by(col(Node.principal))
         ).all()
     )
-    return [Candidate(principal, dict(labels), load.get(principal, 0)) for principal, labels in online]
+    return [
+        Candidate(principal, dict(labels), load.get(principal, 0))
+        for principal, labels, conditions in online
+        if JOURNAL_FULL not in conditions
+    ]
 
 
 def overdue(session: Session, now: datetime) -> list[Overdue]:

@@ -67,7 +67,7 @@ def task_routes(
         )
         changes = Changes()
         with database.write() as session:
-            service.create(session, new, now=clock.now(), changes=changes)
+            service.create(session, new, presence=settings.presence_limits, now=clock.now(), changes=changes)
         on_changes(changes)
         return _view(new.id)
 

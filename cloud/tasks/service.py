@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 
 from sqlmodel import Session
 
+from cloud.devices.presence import PresenceLimits
+from cloud.devices.presence_sql import read_horizons
 from cloud.devices.repository import find_device
 from cloud.devices.tables import DeviceStatus
 from cloud.journal.service import append_order, read_blob, store_blob
@@ -43,7 +45,9 @@ class NewTask:
     deadline_s: int
 
 
-def create(session: Session, new: NewTask, *, now: datetime, changes: Changes) -> Task:
+def create(
+    session: Session, new: NewTask, *, presence: PresenceLimits, now: datetime, changes: Changes
+) -> Task:
     """One named device: one agent node. Several: a map at the hub over one agent node each. None: an `any` node.
 
     Raises `RefusedError` if a device is unknown or not active.
@@ -66,7 +70,8 @@ def create(session: Session, new: NewTask, *, now: datetime, changes: Changes) -
         node = _agent_node(new, number=ROOT, parent=None, place=_any_place(new.labels), now=now)
         session.add(node)
         session.flush()
-        _assign(session, node, new.goal, repository.candidates(session, new.tenant), now=now, changes=changes)
+        fleet = repository.candidates(session, new.tenant, read_horizons(session, presence, now))
+        _assign(session, node, new.goal, fleet, now=now, changes=changes)
         return task
     if len(new.principals) == 1:
         agents = [(ROOT, new.principals[0])]

@@ -7,6 +7,8 @@ done.
 from collections.abc import Callable
 
 from cloud.db import Transactions
+from cloud.devices.presence import PresenceLimits
+from cloud.devices.presence_sql import read_horizons
 from cloud.tasks import repository, service
 from cloud.tasks.orders import Changes
 from cloud.tasks.repository import Candidate
@@ -16,10 +18,18 @@ from shared.clock import Clock
 class Sweeper:
     """`on_changes` is called after each commit, in the thread that sweeps."""
 
-    def __init__(self, *, clock: Clock, on_changes: Callable[[Changes], None], max_attempts: int) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        on_changes: Callable[[Changes], None],
+        max_attempts: int,
+        presence: PresenceLimits,
+    ) -> None:
         self._clock = clock
         self._on_changes = on_changes
         self._max_attempts = max_attempts
+        self._presence = presence
 
     def sweep(self, transactions: Transactions) -> None:
         """One round over all tasks. Blocking. Raises what the transactions raise."""
@@ -27,8 +37,9 @@ class Sweeper:
         with transactions.read() as session:
             overdue = repository.overdue(session, now)
             tenants = {item.tenant for item in overdue}
+            compared = read_horizons(session, self._presence, now)
             fleets: dict[str, list[Candidate]] = {
-                tenant: repository.candidates(session, tenant) for tenant in tenants
+                tenant: repository.candidates(session, tenant, compared) for tenant in tenants
             }
         for task_id, tenant in dict.fromkeys((item.task_id, item.tenant) for item in overdue):
             changes = Changes()

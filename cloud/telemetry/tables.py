@@ -3,16 +3,17 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column
+from sqlalchemy import JSON, BigInteger, Column, ForeignKey
 from sqlmodel import Field, SQLModel
 
 from cloud.db import UtcDateTime
 
 
 class DeviceMetrics(SQLModel, table=True):
-    """The newest value of each series of a device, and how far its windows were rolled up (`rolled_seq` of `rolled_lane`).
+    """The newest value of each series of a device.
 
-    `latest`: by series, `{"value", "unit", "at_ms"}`. `shed_count`: windows that the device had to shed, by its tombstones.
+    `latest`: by series, `{"value", "unit", "at_ms"}`. `shed_count`: windows that the device had to shed before they got
+    here, by its tombstones.
     """
 
     __tablename__ = "device_metrics"
@@ -21,8 +22,6 @@ class DeviceMetrics(SQLModel, table=True):
     at_ms: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     latest: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     shed_count: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
-    rolled_lane: int | None = Field(default=None, sa_column=Column(BigInteger))
-    rolled_seq: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
 
 
 class MetricHour(SQLModel, table=True):
@@ -33,3 +32,14 @@ class MetricHour(SQLModel, table=True):
     principal: str = Field(primary_key=True, max_length=64)
     hour: datetime = Field(primary_key=True, sa_type=UtcDateTime)
     series: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+
+
+class MetricRollUp(SQLModel, table=True):
+    """How far the windows of a metrics lane are in the hours. It moves in the transaction that writes them."""
+
+    __tablename__ = "metric_roll_up"
+
+    lane_id: int = Field(
+        sa_column=Column(BigInteger, ForeignKey("lane.id"), primary_key=True, autoincrement=False)
+    )
+    rolled_seq: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))

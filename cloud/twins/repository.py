@@ -7,7 +7,7 @@ from functools import reduce
 from operator import add
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, Select, String, Table, and_, cast, false, func, not_, or_, tuple_
+from sqlalchemy import Row, Select, String, Table, and_, bindparam, cast, false, func, not_, or_, tuple_
 from sqlalchemy import select as columns
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
@@ -116,20 +116,14 @@ def last_change(session: Session) -> datetime | None:
 
 def due_principals(session: Session, limit: int) -> list[str]:
     """Devices that are there and lack an order, in the order of their names. Looks at the whole fleet."""
-    query = _due(columns(_DEVICE.c.principal)).order_by(_DEVICE.c.principal).limit(limit)
-    return list(session.execute(query).scalars())
+    return list(session.execute(_DUE_PRINCIPALS, {"most": limit}).scalars())
 
 
 def due_among(session: Session, principals: Sequence[str]) -> list[Due]:
     """Those of these devices that are there and lack an order, in the order of their names."""
     found: list[Due] = []
-    wanted = columns(
-        *(_DEVICE.c[name] for name in ("principal", "tenant", "name", "site", "group")),
-        _ORDERS.c.id,
-        _IS_OPEN.label("is_open"),
-    )
     for begin in range(0, len(principals), IN_CHUNK):
-        query = _due(wanted).where(_DEVICE.c.principal.in_(principals[begin : begin + IN_CHUNK]))
+        part = {"principals": principals[begin : begin + IN_CHUNK]}
         found += [
             Due(
                 principal=row.principal,
@@ -139,7 +133,7 @@ def due_among(session: Session, principals: Sequence[str]) -> list[Due]:
                 group=row.group,
                 lane_id=row.id if row.is_open else None,
             )
-            for row in session.execute(query.order_by(_DEVICE.c.principal))
+            for row in session.execute(_DUE_AMONG, part)
         ]
     return found
 
@@ -162,14 +156,10 @@ def note_ordered(session: Session, rows: Sequence[dict[str, Any]]) -> None:
 
 def standings(session: Session, principals: Sequence[str]) -> Sequence[Row[Any]]:
     """`principal`, `desired` (revision), and the twin's `ordered_revision`, `reported_revision`, `refused`."""
-    query = _joined(
-        columns(
-            _DEVICE.c.principal,
-            _DESIRED.label("desired"),
-            *(_TWIN.c[name] for name in ("ordered_revision", "reported_revision", "refused")),
-        )
-    )
-    return session.execute(query.where(_DEVICE.c.principal.in_(principals))).all()
+    found: list[Row[Any]] = []
+    for begin in range(0, len(principals), IN_CHUNK):
+        found += session.execute(_STANDINGS, {"principals": principals[begin : begin + IN_CHUNK]}).all()
+    return found
 
 
 def unsettled() -> Select[tuple[str]]:
@@ -228,3 +218,26 @@ def _due(query: Select[Any]) -> Select[Any]:
 def _insert(session: Session, table: Table) -> Any:
     insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
     return insert(table)
+
+
+# Made once: ingest asks `_DUE_AMONG` in every turn, and putting it together costs more than answering it.
+_IS_AMONG = _DEVICE.c.principal.in_(bindparam("principals", expanding=True))
+_DUE_PRINCIPALS = _due(columns(_DEVICE.c.principal)).order_by(_DEVICE.c.principal).limit(bindparam("most"))
+_DUE_AMONG = (
+    _due(
+        columns(
+            *(_DEVICE.c[name] for name in ("principal", "tenant", "name", "site", "group")),
+            _ORDERS.c.id,
+            _IS_OPEN.label("is_open"),
+        )
+    )
+    .where(_IS_AMONG)
+    .order_by(_DEVICE.c.principal)
+)
+_STANDINGS = _joined(
+    columns(
+        _DEVICE.c.principal,
+        _DESIRED.label("desired"),
+        *(_TWIN.c[name] for name in ("ordered_revision", "reported_revision", "refused")),
+    )
+).where(_IS_AMONG)

@@ -96,6 +96,7 @@ class Api:
     clock: Clock
     new_id: Callable[[], str]
     status: Callable[[], Awaitable[dict[str, Any]]]
+    twin: Callable[[], Awaitable[dict[str, Any]]]
     metrics: Callable[[], Awaitable[str]]
     set_link: Callable[[bool], None]
 
@@ -106,6 +107,7 @@ def build_app(api: Api) -> Starlette:
         ("/v1/models", "GET", _models),
         ("/v1/chat/completions", "POST", _chat),
         ("/status", "GET", _status),
+        ("/twin", "GET", _twin),
         ("/metrics", "GET", _metrics),
         ("/tasks", "POST", _create_task),
         ("/tasks/{task}", "GET", _show_task),
@@ -553,3 +555,7 @@ async def _metrics(api: Api, _request: Request) -> Response:
 
 async def _status(api: Api, _request: Request) -> Response:
     return JSONResponse(await api.status())
+
+
+async def _twin(api: Api, _request: Request) -> Response:
+    return JSONResponse(await api.twin())

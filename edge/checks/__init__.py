@@ -7,7 +7,7 @@ judgement to a function of values, so that each thing it claims to see can be te
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from edge.checks import broker, certificates, clock, daemon, files, model, store, versions
+from edge.checks import broker, certificates, clock, daemon, disk, files, journal, model, store, versions
 from edge.checks.subject import Subject
 from shared.findings import Finding
 
@@ -16,9 +16,11 @@ Check = Callable[[Subject], Iterable[Finding]]
 CHECKS: Final[dict[str, Check]] = {
     versions.NAME: versions.check,
     files.NAME: files.check,
+    disk.NAME: disk.check,
     clock.NAME: clock.check,
     certificates.NAME: certificates.check,
     store.NAME: store.check,
+    journal.JOURNAL: journal.check,
     model.NAME: model.check,
     daemon.NAME: daemon.check,
     broker.BROKER: broker.check,

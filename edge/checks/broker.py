@@ -24,7 +24,7 @@ BROKER: Final = "broker"
 ACL: Final = "acl"
 HUB_NAME: Final = "hub"
 STRANGER_RANDOM_BYTES: Final = 8
-HEAR_TIMEOUT_S: Final = 2.0
+HEAR_TIMEOUT_S: Final = 1.0
 LOOK_AT_THE_HUB: Final = "covey-hub doctor  # at the hub"
 
 

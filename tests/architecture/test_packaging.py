@@ -24,7 +24,16 @@ from tests.architecture.tree import PACKAGES, ROOT, relative, repository_files
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # What the idle daemon and the hub do without, until somebody uses it (60 MB resident).
-HEAVY = ("llama_cpp", "numpy", "gguf", "safetensors", "chromadb", "onnxruntime")
+HEAVY = (
+    "llama_cpp",
+    "numpy",
+    "gguf",
+    "safetensors",
+    "chromadb",
+    "onnxruntime",
+    "opentelemetry.sdk",
+    "prometheus_client",
+)
 
 
 @pytest.mark.parametrize("name", PACKAGES)

@@ -1,4 +1,7 @@
-"""`python -m tests.bench NAME [--records N] [--runs N]`. Exit code 0 if every demand is met, 1 if one is missed."""
+"""`python -m tests.bench NAME [--records N] [--runs N]`, `python -m tests.bench fleet [--devices N,N,…]`.
+
+Exit code 0 if every demand is met, 1 if one is missed.
+"""
 
 import argparse
 import sys
@@ -13,6 +16,8 @@ from rich.console import Console
 
 from shared.errors import CoveyError
 from tests.bench import agent, sync
+from tests.bench.fleet import bench as fleet
+from tests.bench.fleet import report as fleet_report
 from tests.bench.report import Outcome, show
 from tests.support.process import ProcessFailedError
 
@@ -50,22 +55,36 @@ BENCHES: Final = {
 }
 
 
+FLEET: Final = "fleet"
+FLEET_TELLS: Final = (
+    "how far one hub goes: what so many simulated devices cost hub and broker, how fast they link, drain and hear of a"
+    " change, how long a restart of the broker is felt, and how all of it grows"
+)
+
+
 def main(arguments: list[str]) -> int:
     given = _parser().parse_args(arguments)
-    bench = BENCHES[given.name]
     try:
         with ExitStack() as open_:
             directory = open_.enter_context(tempfile.TemporaryDirectory(prefix="covey-bench-"))
-            outcome = bench.run(
-                Path(directory), open_, given.records or bench.records, given.runs or bench.runs
-            )
+            show_it = _run(given, Path(directory), open_)
     except (CoveyError, ProcessFailedError) as error:
         Console(stderr=True, markup=False, highlight=False).print(f"bench {given.name}: {error}")
         return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     # Only now: a process that had to be killed is told about on the way out, and the JSON line comes last.
-    return show(given.name, outcome)
+    return show_it()
+
+
+def _run(given: argparse.Namespace, directory: Path, open_: ExitStack) -> Callable[[], int]:
+    """Carry the bench out; what shows it and tells the exit code."""
+    if given.name == FLEET:
+        runs = fleet.run(directory, fleet.Plan(devices=given.devices))
+        return lambda: fleet_report.show(runs)
+    bench = BENCHES[given.name]
+    outcome = bench.run(directory, open_, given.records or bench.records, given.runs or bench.runs)
+    return lambda: show(given.name, outcome)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -79,7 +98,19 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument(
             "--runs", type=_positive, metavar="N", help=f"runs to take the median of ({bench.runs})"
         )
+    each = names.add_parser(FLEET, help=FLEET_TELLS, description=FLEET_TELLS)
+    each.add_argument(
+        "--devices",
+        type=_sizes,
+        default=fleet.DEVICES,
+        metavar="N,N,…",
+        help=f"sizes of the fleet, one after the other ({','.join(map(str, fleet.DEVICES))})",
+    )
     return parser
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(sorted({_positive(part) for part in text.split(",")}))
 
 
 def _positive(text: str) -> int:

@@ -24,7 +24,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.subscribeoptions import SubscribeOptions
 from sqlmodel import Field, SQLModel
 
-from cloud.db import Database
+from cloud.db import Database, table_of
 from cloud.identity import Paths
 from shared.records import JournalRecord
 from tests.bench.stack import ROOT
@@ -95,7 +95,7 @@ def publish(messages: Sequence[str], *, port: int, identity: Paths, directory: P
 def subscribe(port: int, identity: Paths, database: Path, count: int) -> None:
     """Receive and commit `count` messages."""
     rows = Database(f"sqlite:///{database}")
-    SQLModel.metadata.create_all(rows.engine, tables=[PlainRecord.__table__])  # type: ignore[attr-defined]  # SQLModel does not declare it
+    SQLModel.metadata.create_all(rows.engine, tables=[table_of(PlainRecord)])
     arrived: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     client = _client(port, identity, on_message=arrived.put)
     client.loop_start()

@@ -1,8 +1,8 @@
 """`./run chaos --cycles N [--seed S] [--database D] [--records N]`: faults from a seed, then the checker.
 
 The last line is JSON. Exit code 0 without violations, 1 with, 70 if the run could not be carried out. The faults and
-their order follow from the seed; at which instruction they hit does not, so a seed is tried again with the same pressure,
-not the same luck. With violations the directory with all logs and databases is kept, and named.
+their order follow from the seed; at which instruction they hit does not: a seed is tried again with the same pressure,
+not with the same luck. With violations the directory with all logs and databases is kept, and named.
 """
 
 import argparse

@@ -26,11 +26,20 @@ from tests.support.real_hub import RealHub
 from tests.support.tcp_proxy import Link
 
 DISK_BYTES: Final = 67_108_864
-SETTINGS: Final = "ping_interval_s = 5\nhello_interval_s = 5\n"
-"""A connection that is dead is found out in seconds."""
+SETTINGS: Final = """
+ping_interval_s = 5
+hello_interval_s = 5
+journal_keep_bytes = 150000
+journal_reserve_bytes = 262144
+episodes_keep = 20
+metrics_max_bytes = 65536
+telemetry_sample_s = 0.5
+telemetry_window_s = 1.0
+"""
+"""A dead connection is found out in seconds, and little is kept of what is acknowledged: some hundred records."""
 CLONED_RECORDS: Final = 60
 """What a clone adds to the history that it was copied with."""
-NOT_COPIED: Final = (BALLAST, "store.lock", "api.json")
+NOT_COPIED: Final = shutil.ignore_patterns(BALLAST, "store.ballast", "store.lock", "api.json")
 
 
 class StagedDevice:
@@ -72,6 +81,9 @@ class StagedDevice:
         for board in (self._board, self.clone):
             if board is not None:
                 board.process.stop()
+        if self.disk is not None:
+            # What was on the disk, for whoever wants to know what went wrong.
+            shutil.copytree(self._board.home, self._board.control / "kept", ignore=NOT_COPIED)
         self._open.close()
 
     # --- what faults and the run do
@@ -115,7 +127,7 @@ class StagedDevice:
         self._copies += 1
         clone = self._make(f"{self.name}-copy-{self._copies}")
         witness.take(self._history, self._board.store, self.principal)
-        shutil.copytree(self._board.home, clone.home, ignore=shutil.ignore_patterns(*NOT_COPIED))
+        shutil.copytree(self._board.home, clone.home, ignore=NOT_COPIED)
         for name in (LEDGER_FILE, CLOCK_FILE):
             if (self._board.control / name).exists():
                 shutil.copy(self._board.control / name, clone.control / name)
@@ -151,8 +163,12 @@ class StagedDevice:
             found = [*found, *of_clone]
         return {position.lane: position for position in positions}, found
 
-    def is_idle(self) -> bool:
-        return self.clone is None and not open_nodes(self._board.store)
+    def unfinished(self) -> str | None:
+        """What is still to be done, None if nothing is."""
+        if self.clone is not None:
+            return "its clone runs"
+        count = open_nodes(self._board.store)
+        return f"{count} nodes are open" if count else None
 
     def history(self, witness: Witness, scratch: Path) -> DeviceHistory:
         """Everything about it. The device stands still meanwhile."""

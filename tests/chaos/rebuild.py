@@ -12,28 +12,40 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from sqlmodel import Session, SQLModel, col, select
+from sqlmodel import Session, SQLModel, and_, col, select
 
 from cloud.db import Database
 from cloud.devices.tables import Device
 from cloud.ingest.applied import Applied
-from cloud.ingest.projections import project
+from cloud.ingest.projections import HANDLERS, project
 from cloud.journal import repository
-from cloud.journal.tables import DeadLetter, LaneRow
+from cloud.journal.tables import DeadLetter, LaneRow, RecordRow
 from cloud.schema import migrate
 from cloud.tasks.tables import Effect, Node, Offer, Task
 from edge.adapters.store_sqlite.database import migrate as migrate_store
 from edge.adapters.store_sqlite.projection import apply_journal, apply_order
 from shared.ids import HUB, Lane
-from shared.records import JournalRecord, OrderRecord, Poison, Record, parse_record, parse_records
+from shared.records import (
+    JournalRecord,
+    OrderRecord,
+    Poison,
+    Record,
+    TwinDesired,
+    TwinReported,
+    parse_record,
+    parse_records,
+)
 from shared.tasks.states import TERMINAL, NodeState
 from tests.chaos.evidence import Log, continuation
 from tests.chaos.witness import open_store
 
 CHUNK: Final = 1_000
+TWIN_REPORTED: Final = "twin.reported"
 SHOWN: Final = 10
 EVENT_COLUMNS: Final = frozenset({"created_at", "updated_at", "lease_until", "revision"})
 """Of the hub's tables: when something arrived or was looked at, which no log tells."""
+OF_WORK: Final = {kind: handler for kind, handler in HANDLERS.items() if kind is not TwinReported}
+"""Settings are not work, and are in their content."""
 HUB_DECIDED: Final = frozenset({"store_lost", "deadline", "attempts_exhausted", "goal_forgotten"})
 """Reasons with which the hub itself ends a node: no device says so."""
 NODE_COLUMNS: Final = (
@@ -127,7 +139,7 @@ def _replay(
         epoch=lane.epoch,
         now=datetime.now(tz=UTC),
     )
-    dead = project(session, applied, records, first_seq=first_seq)
+    dead = project(session, applied, records, first_seq=first_seq, handlers=OF_WORK)
     return {(key, seq): reason for seq, reason in dead.items()}
 
 
@@ -152,9 +164,16 @@ def _rows(session: Session, model: type[SQLModel], key: Sequence[str]) -> dict[t
 
 
 def _dead_differences(real: Session, dead: Mapping[tuple[int, int], str]) -> Iterator[str]:
-    journals = select(LaneRow.id).where(LaneRow.lane == Lane.JOURNAL.value)
-    letters = real.exec(select(DeadLetter).where(col(DeadLetter.lane_id).in_(journals))).all()
-    kept = {(letter.lane_id, letter.seq) for letter in letters}
+    query = (
+        select(DeadLetter.lane_id, DeadLetter.seq)
+        .join(
+            RecordRow,
+            and_(col(RecordRow.lane_id) == DeadLetter.lane_id, col(RecordRow.seq) == DeadLetter.seq),
+        )
+        .join(LaneRow, col(LaneRow.id) == col(DeadLetter.lane_id))
+        .where(LaneRow.lane == Lane.JOURNAL.value, RecordRow.kind != TWIN_REPORTED)
+    )
+    kept = set(real.exec(query).all())
     for lane, seq in sorted(kept ^ dead.keys()):
         side = "the hub" if (lane, seq) in kept else "the rebuild"
         yield f"record {seq} of lane {lane} is a dead letter of {side} only"
@@ -192,8 +211,8 @@ def _replay_log(db: sqlite3.Connection, number: int, log: Log, after: Log | None
         if after is not None and entry.seq > after.before.seq:
             return
         record = parse_record(entry.record)
-        if isinstance(record, Poison):
-            continue
+        if isinstance(record, Poison | TwinDesired | TwinReported):
+            continue  # settings are not work, and are in their content
         for ref in record.blob_refs():
             # Of content the tables hold only the hash.
             db.execute("INSERT OR IGNORE INTO blob VALUES (?, x'', x'', ?, ?)", (ref.hash, number, entry.seq))

@@ -34,6 +34,8 @@ TOGETHER: Final = (1, 2, 2, 3)
 """How many faults strike together."""
 TRIES: Final = 20
 """To find faults that strike something: not each is possible everywhere."""
+LATEST_UNDO_CYCLES: Final = 2
+"""So many cycles later everything is undone."""
 BACKUP_SHARE: Final = 0.05
 """Of the cycles, before which the hub is backed up."""
 PROGRESS_TIMEOUT_S: Final = 90.0
@@ -122,11 +124,13 @@ def _cycle(stage: Stage, random: Random, outcome: Outcome) -> None:
     for name, its_random in zip(names, choices, strict=True):
         strike, _ = FAULTS[name]
         if strike(stage, its_random):
+            stage.note(f"cycle {outcome.cycles + 1}: {name}")
             outcome.faults[name] += 1
             wanted -= 1
         if not wanted:
             break
     time.sleep(hold_s)
+    stage.note("mended")
     stage.mend()
     outcome.cycles += 1
 
@@ -164,24 +168,28 @@ def _seq(heads: Mapping[LaneId, Head], lane: LaneId) -> int:
 def _drain(stage: Stage, outcome: Outcome) -> None:
     """Until nobody has anything to do or to send, and the devices stand still like that."""
     deadline = time.monotonic() + DRAIN_TIMEOUT_S
-    for _ in range(max(2, len(stage.devices))):
+    stage.note("draining")
+    for _ in range(1 + LATEST_UNDO_CYCLES):
         stage.mend()  # also what was to be undone some cycles later
+    what: str | None = ""
     while time.monotonic() < deadline:
         stage.supervise()
-        if _is_drained(stage):
+        what = _unfinished(stage)
+        if what is None:
             stage.freeze()
-            if _is_drained(stage):
+            what = _unfinished(stage)
+            if what is None:
                 return
         time.sleep(POLL_S)
-    what = f"not everything was done and sent {DRAIN_TIMEOUT_S:.0f} s after the last fault"
-    outcome.violations.append(Violation("stuck", "fleet", what))
+    waited = f"{DRAIN_TIMEOUT_S:.0f} s after the last fault {what}"
+    outcome.violations.append(Violation("stuck", "fleet", waited))
 
 
-def _is_drained(stage: Stage) -> bool:
+def _unfinished(stage: Stage) -> str | None:
     try:
-        return stage.is_drained()
-    except NOT_NOW:
-        return False
+        return stage.unfinished()
+    except NOT_NOW as error:
+        return f"a side does not answer ({error})"
 
 
 def _check(stage: Stage, customer: Customer, outcome: Outcome) -> None:

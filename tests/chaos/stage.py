@@ -7,8 +7,9 @@ systemd would, and does not wait until it is ready. What it must not know: which
 import signal
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -95,6 +96,11 @@ class Stage:
         self.resume()
         self._open.close()
 
+    def note(self, what: str) -> None:
+        """A line in `timeline.log`, for whoever wants to know what happened before something went wrong."""
+        with (self._directory / "timeline.log").open("a") as timeline:
+            timeline.write(f"{datetime.now(tz=UTC):%Y-%m-%d %H:%M:%S.%f} {what}\n")
+
     # --- what faults do
 
     def undo(self, action: Callable[[], object], *, after_cycles: int = 0) -> None:
@@ -122,6 +128,7 @@ class Stage:
         if self.backup is not None:
             self.site.forget(self.backup)
         self.backup = backup
+        self.note(f"backup: {_heads(backup.heads)}")
         return True
 
     def restore(self) -> bool:
@@ -137,6 +144,7 @@ class Stage:
             return False
         self.era += 1
         self._restores.append(Restore(kept=self.backup.heads, lost=lost, tasks=self.backup.tasks))
+        self.note(f"restored from {_heads(lost)} to {_heads(self.backup.heads)}")
         self.site.restore(self.backup)
         return True
 
@@ -167,7 +175,9 @@ class Stage:
         self.resume()
         self.site.supervise()
         for device in self.devices:
-            self.starts.update(device.supervise())
+            for what in device.supervise():
+                self.starts[what] += 1
+                self.note(f"{what} of {device.name} is started")
         with suppress(httpx.HTTPError, AssertionError):  # the hub is not there now
             self._resolve_clones()
 
@@ -175,11 +185,14 @@ class Stage:
         """The operator: of a device that was quarantined because of its clone one board goes, the other goes on."""
         for device in self.devices:
             if device.clone is not None and self._is_quarantined(device):
-                device.end_clone(self._witness, keeps_clone=self._random.random() < 0.5)
+                keeps_clone = self._random.random() < 0.5
+                device.end_clone(self._witness, keeps_clone=keeps_clone)
+                self.note(f"of {device.name} the {'clone' if keeps_clone else 'device'} is kept")
                 self._unresolved.add(device.name)
             if device.name in self._unresolved:
                 self.site.api.post(f"/v1/devices/{device.name}/resolve")
                 self._unresolved.remove(device.name)
+                self.note(f"{device.name} is resolved")
                 self.resolved += 1
                 self._forget_backup()
 
@@ -214,19 +227,24 @@ class Stage:
         self._looks.append(Look(era=self.era, acked=acked, held=held))
         return written, {lane: head for lane, head in held.items() if lane.lane is Lane.JOURNAL}
 
-    def is_drained(self) -> bool:
-        """Whether nobody has anything left to do or to send."""
+    def unfinished(self) -> str | None:
+        """What somebody has still to do or to send; None if nobody has. Raises what asking a side that is away does."""
         written, held = self.look()
-        if any(head.seq and held.get(lane) != head for lane, head in written.items()):
-            return False
         acked = self._looks[-1].acked
-        if any(acked[lane] != head.seq for lane, head in written.items()):
-            return False
-        return all(device.is_idle() and self._are_orders_done(device) for device in self.devices)
-
-    def _are_orders_done(self, device: StagedDevice) -> bool:
-        shown = self.site.api.device(device.name)
-        return bool(shown["status"] == "active" and shown["orders_waiting"] == 0)
+        for lane, head in written.items():
+            there = held.get(lane)
+            if head.seq and (there != head or acked[lane] != head.seq):
+                at_hub = 0 if there is None else there.seq
+                return f"{lane.principal} has {head.seq} records, {acked[lane]} acknowledged, {at_hub} at the hub"
+        for device in self.devices:
+            shown = self.site.api.device(device.name)
+            if shown["status"] != "active":
+                return f"{device.name} is {shown['status']}"
+            if shown["orders_waiting"]:
+                return f"{shown['orders_waiting']} orders wait for {device.name}"
+            if (what := device.unfinished()) is not None:
+                return f"{device.name}: {what}"
+        return None
 
     def freeze(self) -> None:
         """Devices stand still, so that what is read of them belongs together."""
@@ -261,6 +279,12 @@ class Stage:
 
     def _branch_point(self, lane: LaneId) -> Head | None:
         return branch_point(self.site.database, lane)
+
+
+def _heads(heads: Mapping[LaneId, int]) -> str:
+    return ", ".join(
+        f"{lane.principal} {lane.lane} {lane.epoch.hex()[:8]} {seq}" for lane, seq in heads.items()
+    )
 
 
 class _Devices:

@@ -23,8 +23,10 @@ from cloud.db import Database
 from cloud.devices.routes import device_routes, enrolment_routes
 from cloud.devices.tables import Device
 from cloud.identity import Identity, open_identity
+from cloud.ingest.applied import EndedNode
 from cloud.ingest.inbox import Arrival
 from cloud.ingest.pipeline import Outcome, Pipeline
+from cloud.ingest.presence import end_doubted
 from cloud.recovery.routes import recovery_routes
 from cloud.schema import migrate
 from cloud.settings import HubSettings
@@ -32,6 +34,7 @@ from cloud.tasks.feed import TaskFeed
 from cloud.tasks.orders import Changes
 from cloud.tasks.routes import task_routes
 from cloud.tasks.sweep import Sweeper
+from cloud.telemetry.routes import metrics_routes
 from cloud.twins.delivery import salts_of
 from cloud.twins.fanout import Fanout
 from cloud.twins.routes import twin_routes
@@ -51,7 +54,7 @@ ADMIN_TOKEN = "an-admin-token"
 
 @dataclass
 class HubApi:
-    """Everything that a test may touch. `orders_for` collects whose senders were woken."""
+    """Everything that a test may touch. `orders_for` collects whose senders were woken, `ended` what devices ended."""
 
     settings: HubSettings
     database: Database
@@ -63,6 +66,7 @@ class HubApi:
     fanout: Fanout
     client: TestClient
     orders_for: set[str] = field(default_factory=set)
+    ended: list[EndedNode] = field(default_factory=list)
 
     def get(self, path: str, **params: Any) -> Any:
         response = self.client.get(path, params=params)
@@ -97,12 +101,24 @@ class HubApi:
         device.hello()
         if not is_online:
             device.presence(False)
+            self.believe_deaths()
         return device
 
     def deliver(self, topic: str, message: bytes) -> Outcome:
         outcome = self.pipeline.handle([Arrival(topic, message)], fill=0.0)
         assert not outcome.counts["failed"]
+        self.ended += outcome.ended
         return outcome
+
+    def believe_deaths(self) -> None:
+        """Let the grace for wills pass, and do the leader's job."""
+        self.clock.advance(self.settings.presence_limits.will_grace)
+        end_doubted(
+            self.database,
+            clock=self.clock,
+            signer=self.identity.signer,
+            limits=self.settings.presence_limits,
+        )
 
     def sweep(self) -> None:
         self.sweeper.sweep(self.database)
@@ -284,9 +300,15 @@ def hub_api(directory: Path, clock: ManualClock, *, url: str = "", **settings: A
             recovery_routes(database=database, settings=chosen, clock=clock, on_changes=on_changes),
             task_routes(database=database, clock=clock, settings=chosen, feed=feed, on_changes=on_changes),
             twin_routes(database=database, settings=chosen, clock=clock, on_written=fanout.wake),
+            metrics_routes(database=database, settings=chosen, clock=clock),
         ],
     )
-    sweeper = Sweeper(clock=clock, on_changes=on_changes, max_attempts=chosen.task_max_attempts)
+    sweeper = Sweeper(
+        clock=clock,
+        on_changes=on_changes,
+        max_attempts=chosen.task_max_attempts,
+        presence=chosen.presence_limits,
+    )
     headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
     with TestClient(app, headers=headers, raise_server_exceptions=False) as client:
         yield HubApi(

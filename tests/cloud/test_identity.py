@@ -6,8 +6,18 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from cloud.identity import LEAF_LIFE, Identity, open_identity
+from cloud.identity import (
+    LEAF_LIFE,
+    Identity,
+    load_identity,
+    names_missing,
+    open_identity,
+    parse_csr,
+    read_certificate,
+)
 from shared.errors import ConfigError
+from shared.ids import Principal
+from tests.cloud.hub_api import make_csr
 from tests.support.clock import ManualClock
 
 
@@ -100,3 +110,32 @@ def test_an_authority_and_a_key_that_do_not_belong_together_stop_the_hub(
     (tmp_path / "one" / "ca.key").write_bytes(other.paths.ca_key.read_bytes())
     with pytest.raises(ConfigError, match="do not belong together"):
         opened(tmp_path / "one", clock)
+
+
+def test_loading_makes_and_renews_nothing(tmp_path: Path, clock: ManualClock) -> None:
+    made = opened(tmp_path, clock)
+    clock.advance(LEAF_LIFE)
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    loaded = load_identity(tmp_path, trust_domain="test.internal")
+    assert (loaded.ca_sha256, loaded.signer.kid) == (made.ca_sha256, made.signer.kid)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+    made.paths.ca.unlink()  # `open_identity` would make it anew from its key
+    with pytest.raises(ConfigError, match="missing"):
+        load_identity(tmp_path, trust_domain="test.internal")
+    assert not made.paths.ca.exists()
+
+
+def test_a_device_s_certificate_may_be_short_lived(tmp_path: Path, clock: ManualClock) -> None:
+    csr = parse_csr(make_csr()[0])
+    life = timedelta(minutes=10)
+    made = opened(tmp_path, clock).certify_device(csr, Principal("main", "probe"), now=clock.now(), life=life)
+    assert made.not_after == clock.now() + life
+
+
+def test_names_that_a_server_certificate_lacks_are_told(tmp_path: Path, clock: ManualClock) -> None:
+    server = read_certificate(opened(tmp_path, clock, "hub.example").paths.server)
+    assert names_missing(server, ["hub.example"]) == []
+    assert names_missing(server, ["hub.example", "other.example", "192.0.2.7"]) == [
+        "other.example",
+        "192.0.2.7",
+    ]

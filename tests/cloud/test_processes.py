@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cloud.db import Database
-from cloud.ingest.status import says_offline
+from cloud.ingest.status import word_of
 from cloud.leader import Lease
 from edge.identity import enrol
 from tests.support.process import ChildProcess
@@ -65,8 +65,8 @@ def states_of(heard: "queue.Queue[bytes]", hub: SplitHub, wanted: list[str]) -> 
     """Wait until the hub's own topic has said these things in this order, perhaps among others."""
     for word in wanted:
         while True:
-            is_offline = says_offline(heard.get(timeout=WAIT_S), hub.identity.signer)
-            if is_offline == (word == "offline"):
+            is_online = word_of(heard.get(timeout=WAIT_S), hub.identity.signer)
+            if is_online is (word == "online"):
                 break
 
 

@@ -1,5 +1,6 @@
 """`covey-edge` as a process: what a person sees, and one sentence with an exit code for whatever is wrong."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -15,8 +16,14 @@ from typing import Any
 import httpx
 import pytest
 
+from shared.blobs import Blob
+from shared.records import TwinDesired
+from tests.support.device import signer_from
+from tests.support.disks import SmallDisk
 from tests.support.edge_cli import covey_edge, daemon, sentence, started
+from tests.support.hub import ScriptedHub
 from tests.support.process import ChildProcess
+from tests.support.store import PRINCIPAL, opened_journal
 
 pytestmark = pytest.mark.slow
 
@@ -251,6 +258,50 @@ def test_a_daemon_whose_disk_fills_up_refuses_work_and_takes_it_again_later(
     assert covey_edge("journal", "verify", home=home).code == 0
 
 
+def test_a_full_disk_does_not_keep_a_device_from_starting_that_kept_room_for_it(tmp_path: Path) -> None:
+    with SmallDisk(tmp_path / "disk", size_bytes=8 * 2**20) as disk:
+        home = disk.path / "home"
+        with daemon(home, log=tmp_path / "daemon.log") as process:
+            process.wait_for_line('"ready": true', timeout_s=60)
+            process.wait_until((home / "store.ballast").exists, "to keep room on the disk", timeout_s=20)
+            process.signal(signal.SIGTERM)
+            assert process.wait() == 0
+        disk.fill()
+        with daemon(home, log=tmp_path / "daemon.log") as process:
+            process.wait_for_line('"ready": true', timeout_s=60)
+            issues = {issue["part"]: issue["message"] for issue in as_json("status", home=home)["issues"]}
+            assert "free some space" in issues["disk"]
+            process.signal(signal.SIGTERM)
+            assert process.wait() == 0
+        disk.free()
+        with daemon(home, log=tmp_path / "daemon.log") as process:
+            process.wait_for_line('"ready": true', timeout_s=60)
+            process.wait_until((home / "store.ballast").exists, "to keep room on the disk", timeout_s=20)
+        assert covey_edge("journal", "verify", home=home).code == 0
+
+
+def test_status_and_verify_tell_of_a_log_that_is_trimmed(home: Path) -> None:
+    with daemon(home) as process:
+        process.wait_for_line('"ready": true', timeout_s=60)
+        process.signal(signal.SIGTERM)
+        assert process.wait() == 0
+    change(home, "UPDATE lane SET acked = 1, waiting_bytes = 0 WHERE name = 'journal'")
+    change(home, "UPDATE lane SET tail_seq = 2, tail_hash = (SELECT hash FROM record WHERE lane_id = lane.id"
+                 " AND seq = 1) WHERE name = 'journal'")  # fmt: skip
+    change(
+        home, "DELETE FROM record WHERE seq = 1 AND lane_id = (SELECT id FROM lane WHERE name = 'journal')"
+    )
+    lane = as_json("status", home=home)["lanes"]["journal"]
+    assert (lane["head"], lane["tail"], lane["acknowledged"], lane["waiting"]) == (2, 2, 1, 1)
+    assert "2 records, held from 2, 1 not yet at the hub" in covey_edge("status", home=home).out
+    assert covey_edge("journal", "verify", home=home).out == (
+        "journal: 2 records, sound from 2 on, what was before is no longer held\n"
+    )
+    assert as_json("journal", "verify", home=home)["lanes"][0]["first"] == 2
+    lines = covey_edge("journal", "tail", "--json", home=home).out.splitlines()
+    assert [json.loads(line)["seq"] for line in lines] == [2]
+
+
 @pytest.mark.parametrize(
     ("spoil", "word"),
     [
@@ -378,3 +429,38 @@ def test_a_chat_goes_on_after_a_request_that_failed(home: Path) -> None:
     assert outcome.code == 0
     assert outcome.err.count("covey-edge model install") == 2
     assert "Traceback" not in outcome.err
+
+
+# --- the hub's settings --------------------------------------------------------------------------------------------
+
+
+async def keep_order(home: Path, content: str) -> None:
+    """As if the hub had ordered these settings before."""
+    home.mkdir(exist_ok=True)
+    hub = ScriptedHub(PRINCIPAL, device=signer_from(PRINCIPAL).public)
+    blob = Blob(salt=bytes(16), content=content.encode())
+    hub.order(TwinDesired(at_ms=1, revision=7, document=blob.ref()), blob)
+    async with opened_journal(home / "store.sqlite") as journal:
+        await journal.receive(hub.batch_of_orders())
+
+
+def test_the_settings_of_the_hub_are_shown_with_what_applies_and_what_was_refused(home: Path) -> None:
+    asyncio.run(keep_order(home, '{"task_turns":3,"log_level":"debug","nonsense":1}'))
+    (home / "edge.toml").write_text('log_level = "error"\n')
+    at_rest = as_json("twin", home=home)
+    assert at_rest["desired"]["document"] == {"task_turns": 3, "log_level": "debug", "nonsense": 1}
+    assert (at_rest["applied"], at_rest["reported"]) == (None, None)
+
+    with daemon(home) as process:
+        process.wait_for_line('"ready": true', timeout_s=60)
+        twin = as_json("twin", home=home)
+        assert twin["refused"] == {"log_level": "fixed_locally", "nonsense": "unknown_setting"}
+        applied = twin["applied"]
+        assert (applied["revision"], applied["document"]["task_turns"]) == (7, 3)
+        assert applied["document"]["log_level"] == "error"
+        shown = covey_edge("twin", home=home).out
+        assert "fixed_locally" in shown
+        assert "revision 7" in shown
+        status = as_json("status", home=home)
+        assert (status["settings"]["desired"], status["settings"]["applied"]) == (7, 7)
+        assert "revision 7 of 7, 2 refused" in covey_edge("status", home=home).out

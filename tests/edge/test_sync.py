@@ -846,6 +846,30 @@ async def test_with_a_full_disk_the_link_stands_nothing_is_acknowledged_and_late
         assert len(world.link.connections) == 1
 
 
+async def test_an_acknowledgement_that_the_store_could_not_note_is_noted_at_the_next_hello(path: Path) -> None:
+    """P14 P17"""
+    async with syncing(path, outbox=FullOutbox) as world:
+        await world.linked()
+        await world.write(2)
+        world.hub.hear_batch(await world.heard(Channel.UP_JOURNAL))
+        world.outbox.is_full = True
+        world.ack()
+        await world.until(lambda: world.sync.status().detail == "The disk is full.")
+        world.outbox.is_full = False
+        lane = await world.journal.lane(Lane.JOURNAL)
+        assert lane is not None
+        assert lane.acked < lane.head.seq
+
+        world.clock.advance(seconds=HELLO_INTERVAL_S)
+        hello = world.hub.hear_hello(await world.heard(Channel.HELLO))
+        world.say(Channel.HELLO_ACK, world.hub.hello_ack(hello))
+
+        await world.until(lambda: world.sync.status().detail == "in sync with the hub")
+        lane = await world.journal.lane(Lane.JOURNAL)
+        assert lane is not None
+        assert lane.acked == lane.head.seq
+
+
 # --- the whole story, with losses ----------------------------------------------------------------------------------
 
 

@@ -20,7 +20,9 @@ from typing import Final, Self, TypeVar
 from sqlmodel import Session
 
 from cloud.db import Database
+from cloud.devices.presence import PresenceLimits
 from cloud.devices.tables import Device
+from cloud.ingest.applied import EndedNode
 from cloud.journal.repository import newest_lane, read_entries
 from cloud.journal.service import LaneReport, RecordView, tail, verify
 from cloud.schema import migrate
@@ -29,11 +31,16 @@ from cloud.tasks.orders import Changes
 from cloud.tasks.schemas import TaskView
 from cloud.tasks.service import NewTask
 from cloud.tasks.sweep import Sweeper
+from cloud.twins import service as twins
+from cloud.twins.delivery import salts_of
+from cloud.twins.fanout import Fanout
+from cloud.twins.repository import LayerKey
+from cloud.twins.schemas import TwinView
 from edge.adapters.store_sqlite.database import open_database
 from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.daemon import Daemon
 from edge.identity import Identity
-from edge.ports import LanguageModel
+from edge.ports import LanguageModel, Traces
 from edge.settings import EdgeSettings, SensorSettings
 from edge.sync import subscriptions, will
 from edge.tools import Tool, builtin_tools
@@ -44,6 +51,7 @@ from shared.ids import HUB, Lane, Principal
 from shared.keys import KeyRing, Signer, TrustedKey
 from shared.tasks.limits import Limits
 from shared.tasks.states import TERMINAL
+from shared.twin import Document
 from tests.support.board import ScriptedBoard
 from tests.support.clock import ManualClock
 from tests.support.device import ScriptedDevice, signer_from, task_id_from
@@ -92,7 +100,9 @@ class MemoryFleet:
         self.database = Database(f"sqlite:///{directory / 'hub.sqlite'}")
         self._tasks = count(1)
         self._hub: IngestHub | None = None
-        self._sweeper = Sweeper(clock=self.clock, on_changes=self._wake, max_attempts=5)
+        self._sweeper = Sweeper(
+            clock=self.clock, on_changes=self._wake, max_attempts=5, presence=PresenceLimits()
+        )
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(migrate, self.database)
@@ -139,13 +149,23 @@ class MemoryFleet:
 
     @asynccontextmanager
     async def device(
-        self, name: str, model: LanguageModel, *, tools: Sequence[Tool] = (), linked: bool = True
+        self,
+        name: str,
+        model: LanguageModel,
+        *,
+        tools: Sequence[Tool] = (),
+        linked: bool = True,
+        traces: Traces | None = None,
+        **changes: object,
     ) -> AsyncIterator[MemoryDevice]:
-        """Run a daemon until the block ends. Its store stays, so the same name may be started again."""
+        """Run a daemon until the block ends. Its store stays, so the same name may be started again.
+
+        `changes` are of its settings.
+        """
         principal = f"{TENANT}.{name}"
         signer = signer_from(principal)
         await asyncio.to_thread(self._enrol, principal)
-        settings = self._settings(name)
+        settings = self._settings(name, changes)
         prepare_home(settings)
         link = MemoryLink(
             self.broker,
@@ -169,7 +189,7 @@ class MemoryFleet:
                 index=None,
                 board=ScriptedBoard(),
                 ballast=ScriptedBallast(),
-                traces=None,
+                traces=traces,
                 api_token="token",
             )
             daemon = build_daemon(settings, ports)
@@ -204,7 +224,9 @@ class MemoryFleet:
             deadline_s=deadline_s,
         )
         await self._order(
-            lambda session, changes: service.create(session, new, now=self.clock.now(), changes=changes)
+            lambda session, changes: service.create(
+                session, new, presence=PresenceLimits(), now=self.clock.now(), changes=changes
+            )
         )
         return new.id
 
@@ -223,6 +245,33 @@ class MemoryFleet:
     async def sweep(self) -> None:
         """What the hub does by itself every few seconds."""
         await asyncio.to_thread(self._sweeper.sweep, self.database)
+
+    async def desire(self, patch: Document, *, device: str | None = None) -> None:
+        """As `PATCH /v1/twins/fleet`, or that of one device (by name), does it; and what follows at the hub."""
+        key = LayerKey(TENANT, "fleet", "") if device is None else LayerKey(TENANT, "device", device)
+
+        def commit() -> set[str]:
+            with self.database.write() as session:
+                twins.patch_layer(session, key, patch, expected_revision=None, now=self.clock.now())
+            ordered: set[str] = set()
+            Fanout(
+                database=self.database,
+                salt_of=salts_of(HUB_SIGNER),
+                clock=self.clock,
+                on_ordered=ordered.update,
+            ).round()
+            return ordered
+
+        self._wake(Changes(orders_for=await asyncio.to_thread(commit)))
+
+    async def twin(self, device: str) -> TwinView:
+        """What the hub knows of a device's settings."""
+        return await self._read(lambda session: twins.show_twin(session, f"{TENANT}.{device}"))
+
+    @property
+    def nodes_ended(self) -> list[EndedNode]:
+        """What devices ended, as the present worker took it in."""
+        return [] if self._hub is None else self._hub.ended
 
     async def show(self, task: str) -> TaskView:
         return await self._read(lambda session: views.show(session, task))
@@ -266,18 +315,21 @@ class MemoryFleet:
             if session.get(Device, principal) is None:
                 session.add(device_row(ScriptedDevice(principal, hub=HUB_SIGNER, key=signer_from(principal))))
 
-    def _settings(self, name: str) -> EdgeSettings:
+    def _settings(self, name: str, changes: Mapping[str, object]) -> EdgeSettings:
         readings = self.directory / "fridge.csv"
         readings.write_text(FRIDGE_CSV)
         sensor = SensorSettings(
             name=SENSOR, kind="csv", path=readings, quantity="temperature", unit="°C", low=2.0, high=8.0
         )
-        return EdgeSettings(
-            home=self.directory / name,
-            models_dir=self.directory / "models",
-            api_port=0,
-            index="off",
-            sensors=(sensor,),
+        return EdgeSettings.model_validate(
+            {
+                "home": self.directory / name,
+                "models_dir": self.directory / "models",
+                "api_port": 0,
+                "index": "off",
+                "sensors": (sensor,),
+                **changes,
+            }
         )
 
     async def _order(self, change: Callable[[Session, Changes], object]) -> None:

@@ -10,7 +10,15 @@ from pathlib import Path
 from edge.core.turn import ToolSpec
 from edge.tools import Tool
 from shared.ids import Lane
-from shared.records import DeviceStarted, DeviceStopped, ModelCalled, NodeMoved, ToolIntent, ToolResult
+from shared.records import (
+    DeviceStarted,
+    DeviceStopped,
+    ModelCalled,
+    NodeMoved,
+    ToolIntent,
+    ToolResult,
+    TwinReported,
+)
 from tests.fleet.in_memory import LEASE_S, MemoryDevice, MemoryFleet, eventually, use
 from tests.support.model import Reply, ScriptedModel
 
@@ -41,11 +49,12 @@ async def test_a_task_of_the_hub_is_done_by_the_device_and_its_signed_answer_is_
         # Every record came in order, and the device's own signature vouches for the whole of both logs' chains.
         kinds = [type(line.record) for line in await fleet.log(device)]
         assert kinds == [
-            DeviceStarted, NodeMoved, ModelCalled, ToolIntent, ToolResult, ModelCalled, ModelCalled, NodeMoved,
+            DeviceStarted, TwinReported,
+            NodeMoved, ModelCalled, ToolIntent, ToolResult, ModelCalled, ModelCalled, NodeMoved,
         ]  # fmt: skip
         reports = {report.lane: report for report in await fleet.verify(device)}
         assert [report.problem for report in reports.values()] == [None, None]
-        assert reports["journal"].sealed_upto == reports["journal"].head_seq == 8
+        assert reports["journal"].sealed_upto == reports["journal"].head_seq == 9
 
 
 async def test_work_done_while_cut_off_appears_at_the_hub_complete_and_in_order(tmp_path: Path) -> None:

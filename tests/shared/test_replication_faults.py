@@ -21,9 +21,11 @@ from shared.log import Entry, Head, extend
 from shared.messages import Ack, Batch, Cursor, Hello, HelloAck
 from shared.replication import (
     Acknowledged,
+    Agreed,
     Appended,
     Extend,
     Forget,
+    Fork,
     Gap,
     Linked,
     Missing,
@@ -75,6 +77,8 @@ class Writer:
     acked_on_disk: int = 0
     trimmed: int = 0
     trims: bool = False
+    forked_at: int | None = None
+    may_fork: bool = False
 
     state: SenderState = field(default_factory=lambda: SenderState(head=0))
     unflushed: list[bytes] = field(default_factory=list)
@@ -163,7 +167,7 @@ class Writer:
     def perform(self, effect: SenderEffect) -> None:
         match effect:
             case Send(first_seq, max_records, missing_from, is_fork):
-                assert not is_fork, "it takes the hub's history for another, and it is not"
+                assert self.may_fork or not is_fork, "it takes the hub's history for another, and it is not"
                 assert first_seq > self.trimmed, "it would send what it has trimmed"
                 assert first_seq + max_records - 1 <= len(self.entries), "it would send what is not durable"
                 before = self.own_hash(first_seq - 1)
@@ -178,6 +182,7 @@ class Writer:
                     [Parcel(entry) for entry in self.entries[first_seq - 1 :][:max_records]],
                     latest=len(self.entries),
                     missing_from=missing_from,
+                    is_fork=is_fork,
                     signer=DEVICE_SIGNER,
                     close=lambda batch: close(
                         batch,
@@ -196,7 +201,8 @@ class Writer:
             case Relink():
                 self.session = None
             case ReportFork(seq):
-                raise AssertionError(f"a fork was reported at {seq}, and there is none")
+                assert self.may_fork, f"a fork was reported at {seq}, and there is none"
+                self.forked_at = seq
 
 
 @dataclass(frozen=True)
@@ -209,6 +215,7 @@ class Committed:
     current: Session | None = None
     pending: Session | None = None
     sent: int = 0
+    forked_at: int | None = None
 
 
 @dataclass
@@ -219,6 +226,7 @@ class Reader:
     disk: Committed = Committed()
     credit: int = 100
     is_full: bool = False
+    may_fork: bool = False
     sessions_made: int = 0
     most_committed: int = 0
     past: list[Committed] = field(default_factory=lambda: [Committed()])
@@ -249,6 +257,9 @@ class Reader:
         meant = receive(disk.head, batch, lambda seq: disk.hashes[seq] if seq < len(disk.hashes) else None)
         status = "ok"
         credit = self.credit
+        upto = None
+        if disk.forked_at is not None:
+            meant = Fork(disk.forked_at)
         match meant:
             case Extend(records, hashes, _, missing) if not (self.is_full and records):
                 end = Head(batch.first_seq + len(batch.records) - 1, batch.head)
@@ -268,6 +279,14 @@ class Reader:
                 credit = 0
             case Gap():
                 status = "gap"
+            case Agreed(at) if self.may_fork:
+                upto = at
+            case Fork(seq) if self.may_fork:
+                status = "fork"
+                disk = replace(disk, forked_at=seq)
+                hash_ = disk.hashes[seq]
+                assert hash_ is not None
+                upto = Head(seq, hash_)
             case _:
                 raise AssertionError(f"the reader took an honest batch for {meant}")
         self.disk = disk
@@ -275,8 +294,8 @@ class Reader:
             {
                 "lane": "journal",
                 "epoch": JOURNAL.epoch,
-                "upto": disk.head.seq,
-                "hash": disk.head.hash,
+                "upto": (upto or disk.head).seq,
+                "hash": (upto or disk.head).hash,
                 "credit": credit,
                 "status": status,
             }

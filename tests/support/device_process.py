@@ -28,7 +28,7 @@ from edge.agent import AgentRunner
 from edge.core.turn import ToolSpec
 from edge.dispatch import make_blob
 from edge.ports import Draft, Finished, Generation, TextDelta
-from edge.settings import load_settings
+from edge.settings import fixed_locally, load_settings
 from edge.tools import Tool
 from edge.wiring import build_daemon, open_ports
 from shared.clock import Clock, to_ms
@@ -110,7 +110,7 @@ def read_ledger(path: Path) -> list[dict[str, str]]:
 
 async def run(home: Path, control: Path) -> None:
     """Until SIGTERM."""
-    settings, _ = load_settings(home=home, overrides={"api_port": 0})
+    settings, origins = load_settings(home=home, overrides={"api_port": 0})
     ledger = Ledger(control / LEDGER_FILE)
     random = Random(os.getpid())
     async with open_ports(settings) as opened:
@@ -120,7 +120,7 @@ async def run(home: Path, control: Path) -> None:
         )
         clock = OffsetClock(control / CLOCK_FILE)
         ports = replace(opened, model=InventiveModel(), tools=tools, clock=clock)
-        daemon = build_daemon(settings, ports)
+        daemon = build_daemon(settings, ports, fixed=fixed_locally(origins))
         stream = asyncio.create_task(
             _stream(control / QUOTA_FILE, daemon.runner, ports.journal, ports.clock, ledger), name="stream"
         )

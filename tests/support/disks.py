@@ -10,12 +10,13 @@ limit_writes(pid, None)
 import os
 import resource
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-MOUNT_TIMEOUT_S: Final = 10.0
+COMMAND_TIMEOUT_S: Final = 10.0
 BALLAST: Final = "ballast"
 
 
@@ -65,20 +66,34 @@ def limit_writes(pid: int, size_bytes: int | None) -> bool:
     """
     limit = resource.RLIM_INFINITY if size_bytes is None else size_bytes
     try:
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-    except ProcessLookupError:
+        owner = Path(f"/proc/{pid}").stat().st_uid
+        if owner == os.geteuid():
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+            return True
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return True
+    # Only its owner may (prlimit(2)); root itself need not have the capability to do it to others.
+    soft = "unlimited" if size_bytes is None else str(size_bytes)
+    return _is_done("prlimit", f"--pid={pid}", f"--fsize={soft}:unlimited", user=owner)
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run(
+    done = _ended(command, None)
+    if done.returncode != 0:
+        raise AssertionError(f"{' '.join(command)} failed: {done.stderr.strip()}")
+
+
+def _is_done(*command: str, user: int) -> bool:
+    return _ended(command, user).returncode == 0
+
+
+def _ended(command: Sequence[str], user: int | None) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
         command,
         capture_output=True,
         text=True,
-        timeout=MOUNT_TIMEOUT_S,
+        timeout=COMMAND_TIMEOUT_S,
         check=False,
         stdin=subprocess.DEVNULL,
+        user=user,
     )
-    if done.returncode != 0:
-        raise AssertionError(f"{' '.join(command)} failed: {done.stderr.strip()}")

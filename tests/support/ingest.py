@@ -18,8 +18,11 @@ from typing import Self
 from sqlmodel import Session
 
 from cloud.db import Database
+from cloud.devices.presence import PresenceLimits
 from cloud.devices.tables import Device
-from cloud.ingest.status import status_messages
+from cloud.ingest.applied import EndedNode
+from cloud.ingest.presence import end_doubted
+from cloud.ingest.status import HubWord
 from cloud.ingest.worker import IngestLimits, IngestWorker, filters
 from shared.blobs import Blob
 from shared.ids import Principal
@@ -32,7 +35,8 @@ from tests.support.memory_broker import MemoryBroker, MemoryLink, Subscription
 
 HUB_SIGNER = signer_from("hub")
 WAIT_S = 10.0
-QUICK = IngestLimits(poll_s=0.01, database_retry_s=0.01)
+LIMITS = PresenceLimits()
+QUICK = IngestLimits(poll_s=0.01, database_retry_s=0.01, contradict_within_s=0.0)
 """Waits of the worker's loop; the protocol's own waits follow the manual clock."""
 
 
@@ -76,21 +80,23 @@ class IngestHub:
         self.clock = clock
         self.broker = broker or MemoryBroker()
         self.changed: list[set[str]] = []
-        status = status_messages(epoch=bytes_from("hub epoch"), signer=HUB_SIGNER)
-        self.status = status
+        self.ended: list[EndedNode] = []
+        self.word = HubWord(epoch=bytes_from("hub epoch"), signer=HUB_SIGNER)
         self._link = MemoryLink(
             self.broker,
             filters=filters(HUB_SIGNER),
             status_topic=HUB_STATUS,
-            online=status.online,
-            offline=status.offline,
+            online=self.word.online,
+            offline=self.word.offline,
         )
         self.worker = IngestWorker(
             database=database,
             link=self._link,
+            word=self.word,
             signer=HUB_SIGNER,
             clock=clock,
             on_tasks_changed=self.changed.append,
+            on_nodes_ended=self.ended.extend,
             limits=limits,
         )
         self._task: asyncio.Task[None] | None = None
@@ -123,6 +129,15 @@ class IngestHub:
         if self._probe is None:
             self._probe = self.enrol("test.probe")
         await self._probe.link()
+
+    async def believe_deaths(self) -> int:
+        """Let the grace for wills pass; the leader's job then takes for ended what nobody contradicted. How many."""
+        self.clock.advance(LIMITS.will_grace)
+        return await asyncio.to_thread(self.end_doubted)
+
+    def end_doubted(self) -> int:
+        """The leader's job, now. Blocking."""
+        return end_doubted(self.database, clock=self.clock, signer=HUB_SIGNER, limits=LIMITS)
 
     def device(self, principal: str) -> Device:
         """The row as it stands in the database."""

@@ -89,7 +89,7 @@ class MemoryLink:
         *,
         filters: Sequence[str],
         status_topic: str,
-        online: bytes,
+        online: Callable[[], bytes],
         offline: bytes,
     ) -> None:
         self._broker = broker
@@ -97,31 +97,33 @@ class MemoryLink:
         self._status_topic = status_topic
         self._online = online
         self._offline = offline
-        self._is_connected = False
-        self.connected = asyncio.Event()
+        self._connected = asyncio.Event()
+
+    @property
+    def connected(self) -> asyncio.Event:
+        return self._connected
 
     async def run(self, deliver: Deliver) -> None:
         subscriptions = [self._broker.subscribe(filter_) for filter_ in self._filters]
-        self._is_connected = True
+        self._connected.set()
         await self.announce()
-        self.connected.set()
         try:
             async with asyncio.TaskGroup() as group:
                 for subscription in subscriptions:
                     group.create_task(_pump(subscription, deliver), name=f"pump[{subscription.filter}]")
         finally:
-            self._is_connected = False
+            self._connected.clear()
             for subscription in subscriptions:
                 self._broker.unsubscribe(subscription)
             self._broker.publish(self._status_topic, self._offline, retain=True)
 
     async def publish(self, topic: str, message: bytes) -> bool:
-        if self._is_connected:
+        if self._connected.is_set():
             self._broker.publish(topic, message)
-        return self._is_connected
+        return self._connected.is_set()
 
     async def announce(self) -> None:
-        self._broker.publish(self._status_topic, self._online, retain=True)
+        self._broker.publish(self._status_topic, self._online(), retain=True)
 
 
 def matches(filter_: str, topic: str) -> bool:

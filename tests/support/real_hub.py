@@ -140,6 +140,9 @@ class RealHub:
     def post(self, path: str, body: Mapping[str, object] | None = None) -> Any:
         return self._call("POST", path, body)
 
+    def patch(self, path: str, body: Mapping[str, object]) -> Any:
+        return self._call("PATCH", path, body)
+
     def _call(self, method: str, path: str, body: Mapping[str, object] | None) -> Any:
         if self._http is None:
             self._http = self.http()

@@ -1,6 +1,8 @@
 """The failing disks fail as disks do, for other processes too."""
 
 import errno
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +37,16 @@ def test_a_small_disk_that_is_full_refuses_and_takes_again_when_freed(tmp_path: 
         disk.free()
         (disk.path / "more").write_bytes(bytes(100_000))
     assert not (tmp_path / "disk" / "file").exists()
+
+
+def test_writes_of_another_account_s_process_can_be_refused_too(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.fail("a process of another account needs root; run the suite as root", pytrace=False)
+    with subprocess.Popen(["sleep", str(WAIT_S)], user="nobody") as sleeper:
+        assert limit_writes(sleeper.pid, 0)
+        limits = Path(f"/proc/{sleeper.pid}/limits").read_text()
+        sleeper.kill()
+    assert re.search(r"Max file size +0 +unlimited", limits)
 
 
 @pytest.mark.parametrize(("limit", "seen"), [(0, errno.EFBIG), (50, 0), (None, 0)])

@@ -50,13 +50,13 @@ export default {
     <span class="badge bad" v-for="lane in row.forked" :key="lane">{{ lane }} forked</span>
   </th>
   <td data-label="Presence"><span :class="['state', 'state-' + row.presence]"><i aria-hidden="true">{{ mark }}</i>{{ row.presence }}</span></td>
-  <td data-label="Broker session" :title="when(row.broker_at)"><span :class="{ quiet: row.broker === 'never' }">{{ row.broker_word }}<template v-if="row.broker !== 'never'"> {{ since(row.broker_at) }}</template></span></td>
+  <td data-label="Broker session" :title="when(row.broker_at)"><span :class="{ quiet: row.broker === 'never' }">{{ row.broker_word }}<small v-if="row.broker !== 'never'">{{ since(row.broker_at) }}</small></span></td>
   <td data-label="Last hello" :title="when(row.hello_at)"><span :class="{ quiet: row.hello_at === null }">{{ ago(row.hello_at) }}</span></td>
-  <td data-label="Last acknowledgement" :title="when(row.ack_at)"><span :class="{ quiet: row.ack_at === null }">{{ ago(row.ack_at) }}</span></td>
+  <td data-label="Last ack" :title="when(row.ack_at)"><span :class="{ quiet: row.ack_at === null }">{{ ago(row.ack_at) }}</span></td>
   <td data-label="Last record" :title="when(row.record_at)"><span :class="{ quiet: row.record_at === null }">{{ ago(row.record_at) }}</span></td>
-  <td data-label="Journal lag" class="number"><span class="quiet" v-if="!row.lag_records">none</span><template v-else><b>{{ number(row.lag_records) }}</b> records<small v-if="row.lag_since !== null">{{ since(row.lag_since) }} behind</small></template></td>
-  <td data-label="Waiting" class="number"><span :class="{ quiet: !row.waiting_bytes }">{{ bytes(row.waiting_bytes) }}</span></td>
-  <td data-label="Settings"><span :class="['settings', 'settings-' + row.settings]">{{ row.settings_word }}</span></td>
-  <td data-label="Conditions"><span class="quiet" v-if="!row.conditions.length">none</span><span class="badge warn" v-for="[code, since_ms] in row.conditions" :key="code" :title="when(since_ms)"><bdi>{{ code }}</bdi></span></td>
+  <td data-label="Journal lag"><span class="quiet" v-if="!row.lag_records">none</span><span v-else>{{ number(row.lag_records) }} records<small v-if="row.lag_since !== null">{{ since(row.lag_since) }} behind</small></span></td>
+  <td data-label="Waiting"><span :class="{ quiet: !row.waiting_bytes }">{{ bytes(row.waiting_bytes) }}</span></td>
+  <td data-label="Settings"><span :class="'settings-' + row.settings">{{ row.settings_word }}</span></td>
+  <td data-label="Conditions"><span class="quiet" v-if="!row.conditions.length">none</span><span v-else><span class="badge warn" v-for="[code, at] in row.conditions" :key="code" :title="when(at)"><bdi>{{ code }}</bdi></span></span></td>
 </tr>`,
 };

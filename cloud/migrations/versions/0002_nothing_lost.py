@@ -92,9 +92,13 @@ def upgrade() -> None:
         sa.Column("at_ms", sa.BigInteger(), nullable=False),
         sa.Column("latest", sa.JSON(), nullable=False),
         sa.Column("shed_count", sa.BigInteger(), nullable=False),
-        sa.Column("rolled_lane", sa.BigInteger(), nullable=True),
-        sa.Column("rolled_seq", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("principal"),
+    )
+    op.create_table(
+        "metric_roll_up",
+        sa.Column("lane_id", sa.BigInteger(), sa.ForeignKey("lane.id"), autoincrement=False, nullable=False),
+        sa.Column("rolled_seq", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("lane_id"),
     )
     op.create_table(
         "metric_hour",

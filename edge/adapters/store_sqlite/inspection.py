@@ -9,33 +9,33 @@ from time import monotonic
 from typing import Final
 
 from edge.adapters.store_sqlite.database import known_migrations
+from edge.adapters.store_sqlite.gauge import measure
 from shared.errors import ConfigError, UnavailableError
 from shared.ids import Lane
 from shared.records import Poison, parse_record
 
 LOOK_EACH_STEPS: Final = 10_000
 """Steps of SQLite's machine between two looks at the time that is left."""
-BYTES_SINCE_VERSION: Final = 2
-"""The store version from which lanes know how many bytes they hold."""
+MEASURED_SINCE_VERSION: Final = 2
+"""The store version from which lanes know what they take of the disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneFacts:
-    """A log as it stands. The bytes are 0 in a store that an older program made."""
+    """A log as it stands."""
 
     name: str
     head: int
     acked: int
     forked_at: int | None
-    stored_bytes: int
-    waiting_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreFacts:
     """`version` beyond `known` was made by a newer program, and then nothing else is told.
 
-    `newest_ms`: when the last journal record was made. `file_bytes` with what is beside the file.
+    `newest_ms`: when the last journal record was made. `file_bytes` with what is beside the file; `journal_bytes` and
+    `metrics_bytes` are what of that is in use, 0 in a store that an older program made (`store_sqlite.gauge`).
     """
 
     version: int
@@ -44,6 +44,8 @@ class StoreFacts:
     dead_letters: int
     newest_ms: int | None
     file_bytes: int
+    journal_bytes: int = 0
+    metrics_bytes: int = 0
 
 
 def inspect(path: Path) -> StoreFacts:
@@ -59,13 +61,16 @@ def inspect(path: Path) -> StoreFacts:
                 version=version, known=known, lanes=(), dead_letters=0, newest_ms=None, file_bytes=file_bytes
             )
         (dead_letters,) = db.execute("SELECT count(*) FROM dead_letter").fetchone()
+        journal_bytes, metrics_bytes = measure(db) if version >= MEASURED_SINCE_VERSION else (0, 0)
         return StoreFacts(
             version=version,
             known=known,
-            lanes=tuple(_lanes(db, version)),
+            lanes=tuple(_lanes(db)),
             dead_letters=dead_letters,
             newest_ms=_newest_ms(db),
             file_bytes=file_bytes,
+            journal_bytes=journal_bytes,
+            metrics_bytes=metrics_bytes,
         )
 
 
@@ -86,21 +91,13 @@ def find_damage(path: Path, *, limit_s: float) -> str | None:
         return None if said == "ok" else str(said)
 
 
-def _lanes(db: sqlite3.Connection, version: int) -> Iterator[LaneFacts]:
+def _lanes(db: sqlite3.Connection) -> Iterator[LaneFacts]:
     """The current epoch of each lane."""
-    sizes = "stored_bytes, waiting_bytes" if version >= BYTES_SINCE_VERSION else "0, 0"
-    for name, head, acked, forked_at, stored, waiting in db.execute(
-        f"SELECT name, head_seq, acked, forked_at, {sizes} FROM lane"  # noqa: S608 - one of two constants
+    for name, head, acked, forked_at in db.execute(
+        "SELECT name, head_seq, acked, forked_at FROM lane"
         " WHERE id IN (SELECT max(id) FROM lane GROUP BY name) ORDER BY name"
     ):
-        yield LaneFacts(
-            name=name,
-            head=head,
-            acked=acked,
-            forked_at=forked_at,
-            stored_bytes=stored,
-            waiting_bytes=waiting,
-        )
+        yield LaneFacts(name=name, head=head, acked=acked, forked_at=forked_at)
 
 
 def _newest_ms(db: sqlite3.Connection) -> int | None:

@@ -218,8 +218,8 @@ class SqliteJournal:
                 db.execute("UPDATE lane SET forked_at = ? WHERE id = ?", (at, lane_id))
                 return Reading(head=ours, status="fork", new_records=0)
             case Extend(records, hashes, _):
-                size = sum(map(len, records)) + sum(len(blob.content) for blob in batch.blobs)
-                self.gauge.admit(db, size)
+                size = sum(map(len, records))
+                self.gauge.admit(db, size + sum(len(blob.content) for blob in batch.blobs))
                 if lane_id is None:
                     lane_id = db.execute(
                         "INSERT INTO lane (name, epoch, head_seq, head_hash) VALUES (?, ?, 0, ?)",
@@ -231,7 +231,7 @@ class SqliteJournal:
                 for data, after in zip(records, hashes, strict=True):
                     head = Head(head.seq + 1, after)
                     db.execute("INSERT INTO record VALUES (?, ?, ?, ?)", (lane_id, head.seq, after, data))
-                    _take_order(db, lane_id, batch.epoch, head.seq, data, blobs)
+                    size += _take_order(db, lane_id, batch.epoch, head.seq, data, blobs)
                 _set_head(db, lane_id, head, stored=size)
                 self.gauge.measure(db)
                 return Reading(head=head, status="ok", new_records=len(records))
@@ -317,8 +317,8 @@ def append_records(
     )
     size, disk = 0, 0
     for at, (draft, data) in zip(seqs, drafts, strict=True):
-        _store_blobs(db, lane_id, at, draft.record, {blob.ref().hash: blob for blob in draft.blobs})
-        size += len(data) + sum(len(blob.content) for blob in draft.blobs)
+        size += len(data)
+        size += _store_blobs(db, lane_id, at, draft.record, {blob.ref().hash: blob for blob in draft.blobs})
         disk += record_disk_bytes(len(data))
         if not isinstance(draft.record, MetricsRecord):
             apply_journal(db, draft.record, seq=at, epoch=epoch)
@@ -328,30 +328,36 @@ def append_records(
 
 def _take_order(
     db: sqlite3.Connection, lane_id: int, epoch: bytes, seq: int, data: bytes, blobs: dict[bytes, Blob]
-) -> None:
-    """Apply one record of the orders lane, or keep it as a dead letter (rule P11)."""
+) -> int:
+    """Apply one record of the orders lane, or keep it as a dead letter (rule P11); returns the bytes of its content."""
     record = parse_record(data)
+    size = 0
     reason: str | None
     if isinstance(record, Poison):
         reason = record.reason
     elif not isinstance(record, OrderRecord):
         reason = f"{record.kind} is not an order"
     else:
-        _store_blobs(db, lane_id, seq, record, blobs)
+        size = _store_blobs(db, lane_id, seq, record, blobs)
         reason = apply_order(db, record, seq=seq, epoch=epoch)
     if reason is not None:
         db.execute("INSERT INTO dead_letter VALUES (?, ?, ?)", (lane_id, seq, reason))
+    return size
 
 
 def _store_blobs(
     db: sqlite3.Connection, lane_id: int, seq: int, record: RecordBody, blobs: dict[bytes, Blob]
-) -> None:
+) -> int:
+    """Keep the content that a record names and that is not there yet; returns its bytes."""
+    size = 0
     for ref in record.blob_refs():
         if (blob := blobs.get(ref.hash)) is not None:
-            db.execute(
+            stored = db.execute(
                 "INSERT INTO blob VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 (ref.hash, blob.salt, blob.content, lane_id, seq),
-            )
+            ).rowcount
+            size += stored * len(blob.content)
+    return size
 
 
 def _touch(db: sqlite3.Connection, name: Lane) -> int:

@@ -74,59 +74,62 @@ class SqliteRetention:
         return await self._database.read(lambda db: read_usage(db, now))
 
     async def perform(self, step: RetentionStep, now: datetime) -> bool:
+        segment: Segment | None = None
+        if isinstance(step, TrimLane):
+            # Outside of the transaction, for which appends wait.
+            segment = await self._database.read(lambda db: read_step(db, step))
+            if segment is None:
+                return False
+
         def change(db: sqlite3.Connection) -> bool:
-            has_changed = self._perform(db, step, now)
+            has_changed = take_step(db, step, segment, now, self._append)
             self._gauge.measure(db)
             return has_changed
 
         # Not durable: what comes back after a power cut is trimmed again, and a tombstone comes back with its segment.
         return await self._database.write(change, durable=False)
 
-    def _perform(self, db: sqlite3.Connection, step: RetentionStep, now: datetime) -> bool:
-        match step:
-            case TrimLane(name=Lane.METRICS):
-                return self._shed(db, step, now)
-            case TrimLane():
-                return _trim(db, step, now)
-            case SettleEnded(is_pressed):
-                now_ms = None if is_pressed else to_ms(now)
-                return settle(db, now_ms=now_ms, max_nodes=SEGMENT_NODES) > 0
-            case ForgetEpisodes(count):
-                return forget_episodes(db, min(count, SEGMENT_NODES)) > 0
-            case ShrinkFile(free_bytes):
-                return _shrink(db, free_bytes)
-            case _:
-                assert_never(step)
 
-    def _shed(self, db: sqlite3.Connection, step: TrimLane, now: datetime) -> bool:
-        """Drop a segment of telemetry; what of it the hub did not acknowledge is told by one record (`MetricsShed`)."""
+def read_step(db: sqlite3.Connection, step: TrimLane) -> Segment | None:
+    """The segment that goes with a step; None if there is none."""
+    is_telemetry = step.name is Lane.METRICS
+    return read_segment(
+        db,
+        step.key,
+        upto=step.upto,
+        before_ms=None if step.before is None else to_ms(step.before),
+        free_bytes=min(SEGMENT_BYTES, SEGMENT_BYTES if step.free_bytes is None else step.free_bytes),
+        max_records=SHED_RECORDS if is_telemetry else SEGMENT_RECORDS,
         # Two at least: a tombstone that was replaced by its like would make no room, for ever.
-        segment = _segment(db, step, min_records=2, max_records=SHED_RECORDS)
-        if segment is None:
+        min_records=2 if is_telemetry else 1,
+    )
+
+
+def take_step(
+    db: sqlite3.Connection, step: RetentionStep, segment: Segment | None, now: datetime, append: Append
+) -> bool:
+    """Take one step within a transaction; False if there was nothing to do. Runs on the writer thread.
+
+    `segment` is what `read_step` found.
+    """
+    match step:
+        case TrimLane() if segment is None:
             return False
-        acked, held = db.execute("SELECT acked, waiting_bytes FROM lane WHERE id = ?", (step.key,)).fetchone()
-        lost = [
-            (seq, size, fields)
-            for seq, size, fields in zip(segment.seqs, segment.sizes, segment.fields, strict=True)
-            if seq > acked
-        ]
-        drop_segment(db, step.key, segment)
-        if not lost:
-            return True
-        older = [fields for _, _, fields in lost if fields.get("kind") == "metrics.shed"]
-        windows = len(lost) - len(older)
-        db.execute(
-            "UPDATE lane SET shed = shed + ?, waiting_bytes = ? WHERE id = ?",
-            (windows, max(0, held - sum(size for _, size, _ in lost)), step.key),
-        )
-        tombstone = MetricsShed(
-            at_ms=to_ms(now),
-            first=min([lost[0][0], *(fields["first"] for fields in older)]),
-            last=lost[-1][0],
-            count=windows + sum(fields["count"] for fields in older),
-        )
-        self._append(db, Lane.METRICS, [(Draft(tombstone), encode_record(tombstone))])
-        return True
+        case TrimLane(name=Lane.METRICS):
+            assert segment is not None
+            return _shed(db, step, segment, now, append)
+        case TrimLane():
+            assert segment is not None
+            return _trim(db, step, segment, now)
+        case SettleEnded(is_pressed):
+            now_ms = None if is_pressed else to_ms(now)
+            return settle(db, now_ms=now_ms, max_nodes=SEGMENT_NODES) > 0
+        case ForgetEpisodes(count):
+            return forget_episodes(db, min(count, SEGMENT_NODES)) > 0
+        case ShrinkFile(free_bytes):
+            return _shrink(db, free_bytes)
+        case _:
+            assert_never(step)
 
 
 def read_usage(db: sqlite3.Connection, now: datetime) -> StoreUsage:
@@ -177,27 +180,39 @@ def _lane_usage(db: sqlite3.Connection, row: tuple[int, str, int, int, int, int,
     )
 
 
-def _trim(db: sqlite3.Connection, step: TrimLane, now: datetime) -> bool:
-    segment = _segment(db, step)
-    if segment is None:
-        return False
-    drop_segment(db, step.key, segment)
-    settle(db, now_ms=None if step.is_pressed else to_ms(now), max_nodes=SEGMENT_NODES)
+def _trim(db: sqlite3.Connection, step: TrimLane, segment: Segment, now: datetime) -> bool:
+    (acked,) = db.execute("SELECT acked FROM lane WHERE id = ?", (step.key,)).fetchone()
+    if step.name is Lane.JOURNAL and segment.last.seq > acked:
+        return True  # the hub was restored from a backup since, and needs them again
+    if drop_segment(db, step.key, segment):
+        settle(db, now_ms=None if step.is_pressed else to_ms(now), max_nodes=SEGMENT_NODES)
     return True
 
 
-def _segment(
-    db: sqlite3.Connection, step: TrimLane, *, min_records: int = 1, max_records: int = SEGMENT_RECORDS
-) -> Segment | None:
-    return read_segment(
-        db,
-        step.key,
-        upto=step.upto,
-        before_ms=None if step.before is None else to_ms(step.before),
-        free_bytes=min(SEGMENT_BYTES, SEGMENT_BYTES if step.free_bytes is None else step.free_bytes),
-        max_records=max_records,
-        min_records=min_records,
+def _shed(db: sqlite3.Connection, step: TrimLane, segment: Segment, now: datetime, append: Append) -> bool:
+    """Drop a segment of telemetry; what of it the hub did not acknowledge is told by one record (`MetricsShed`)."""
+    acked, held = db.execute("SELECT acked, waiting_bytes FROM lane WHERE id = ?", (step.key,)).fetchone()
+    lost = [
+        (seq, size, fields)
+        for seq, size, fields in zip(segment.seqs, segment.sizes, segment.fields, strict=True)
+        if seq > acked
+    ]
+    if not drop_segment(db, step.key, segment) or not lost:
+        return True
+    older = [fields for _, _, fields in lost if fields.get("kind") == "metrics.shed"]
+    windows = len(lost) - len(older)
+    db.execute(
+        "UPDATE lane SET shed = shed + ?, waiting_bytes = ? WHERE id = ?",
+        (windows, max(0, held - sum(size for _, size, _ in lost)), step.key),
     )
+    tombstone = MetricsShed(
+        at_ms=to_ms(now),
+        first=min([lost[0][0], *(fields["first"] for fields in older)]),
+        last=lost[-1][0],
+        count=windows + sum(fields["count"] for fields in older),
+    )
+    append(db, Lane.METRICS, [(Draft(tombstone), encode_record(tombstone))])
+    return True
 
 
 def _shrink(db: sqlite3.Connection, free_bytes: int) -> bool:

@@ -30,12 +30,16 @@ Place = tuple[str, int]
 
 
 class Segment(NamedTuple):
-    """A run of records at the tail of a lane: their fields (empty for what is no record), sizes and last position."""
+    """A run of records at the tail of a lane: their fields (empty for what is no record), sizes and last position.
+
+    `content`: what came with them and is named by nothing that stays.
+    """
 
     fields: tuple[Fields, ...]
     seqs: tuple[int, ...]
     sizes: tuple[int, ...]
     last: Head
+    content: tuple[bytes, ...]
 
 
 def read_segment(
@@ -48,7 +52,7 @@ def read_segment(
     max_records: int,
     min_records: int = 1,
 ) -> Segment | None:
-    """The oldest records up to `upto`; None if there is none that may go.
+    """The oldest records up to `upto`; None if there is none that may go. Only reads.
 
     The segment ends where its records and their content have `free_bytes`, or before one made at `before_ms` or later.
     """
@@ -73,7 +77,10 @@ def read_segment(
         freed += len(data) + content.get(seq, 0)
         if freed >= free_bytes and len(seqs) >= min_records:
             break
-    return None if last is None else Segment(tuple(fields), tuple(seqs), tuple(sizes), last)
+    if last is None:
+        return None
+    doomed = _unnamed_content(db, lane_id, seqs[0], last.seq, fields)
+    return Segment(tuple(fields), tuple(seqs), tuple(sizes), last, tuple(doomed))
 
 
 def read_fields(data: bytes) -> Fields:
@@ -85,19 +92,16 @@ def read_fields(data: bytes) -> Fields:
     return fields if isinstance(fields, dict) else {}
 
 
-def drop_segment(db: sqlite3.Connection, lane_id: int, segment: Segment) -> None:
-    """Hold nothing up to the segment's end but the hash there, and the content that the tables of work name."""
-    places = {place for fields in segment.fields if (place := _place(fields)) is not None}
-    needed = frozenset[bytes]().union(*(_named_by(db, place) for place in places))
-    doomed = [
-        hash_
-        for (hash_,) in db.execute(
-            "SELECT hash FROM blob WHERE lane_id = ? AND seq BETWEEN ? AND ?",
-            (lane_id, segment.seqs[0], segment.last.seq),
-        )
-        if hash_ not in needed
-    ]
-    drop_blobs(db, doomed)
+def drop_segment(db: sqlite3.Connection, lane_id: int, segment: Segment) -> bool:
+    """Hold nothing up to the segment's end but the hash there, and the content that the tables of work name.
+
+    False, and nothing done, if it is no longer the tail. Otherwise the segment may have been read a while ago: what
+    work names since then is younger than it.
+    """
+    (tail,) = db.execute("SELECT tail_seq FROM lane WHERE id = ?", (lane_id,)).fetchone()
+    if tail != segment.seqs[0]:
+        return False
+    drop_blobs(db, segment.content)
     for fields in segment.fields:
         _mark(db, fields)
     upto = segment.last.seq
@@ -114,6 +118,7 @@ def drop_segment(db: sqlite3.Connection, lane_id: int, segment: Segment) -> None
             lane_id,
         ),
     )
+    return True
 
 
 def drop_through(db: sqlite3.Connection, lane_id: int, upto: Head) -> None:
@@ -186,6 +191,17 @@ def _content_bytes(db: sqlite3.Connection, lane_id: int, upto: int, max_records:
             (lane_id, tail, min(upto, tail + max_records - 1)),
         ).fetchall()
     )
+
+
+def _unnamed_content(
+    db: sqlite3.Connection, lane_id: int, first: int, last: int, records: Iterable[Fields]
+) -> list[bytes]:
+    places = {place for fields in records if (place := _place(fields)) is not None}
+    needed = frozenset[bytes]().union(*(_named_by(db, place) for place in places))
+    found = db.execute(
+        "SELECT hash FROM blob WHERE lane_id = ? AND seq BETWEEN ? AND ?", (lane_id, first, last)
+    )
+    return [hash_ for (hash_,) in found if hash_ not in needed]
 
 
 def _place(fields: Fields) -> Place | None:

@@ -1,13 +1,13 @@
 """`./run bench fleet --devices 100,1000,5000,10000`: how far one hub goes, and how its costs grow with the fleet.
 
 For each size a fresh `covey-hub up` (SQLite at synchronous=FULL, its own Mosquitto with mutual TLS, product settings)
-meets so many simulated devices in this process (`tests.bench.fleet.simulator`): they hold real keys and certificates and
-speak the real protocol over TLS, with the product's timeouts and back-off. They are enrolled beforehand without HTTP
-(`tests.bench.fleet.members`). Measured, in this order:
+meets so many simulated devices in this process (`tests.bench.fleet.simulator`): they hold real keys and certificates
+and speak the real protocol over TLS, with the product's timeouts and back-off. They are enrolled beforehand without
+HTTP (`tests.bench.fleet.members`). Measured, in this order:
 
-    connect_s         from the first connection to the last answered hello; at most 100 devices are on their way at once
-    hub_cpu_share     processor time of the hub's process, of one processor, while each device writes one record a minute,
-    broker_cpu_share  pings, and says hello as often as the product does
+    connect_s         from the first connection to the last answered hello; at most 100 devices come up at once
+    hub_cpu_share     processor time of the hub's process, of one processor, while each device writes a window of
+    broker_cpu_share  metrics a minute, pings, and says hello as often as the product does
     hub_rss_mb        resident memory at the end of that; `*_idle_rss_mb` before the first device came
     fanout_p50_s      from the HTTP request that changes the desired settings of all devices until a device has taken
     fanout_p99_s      them up; each then reports it. Of all devices, in several rounds
@@ -143,14 +143,20 @@ class _Measurement:
                 records_per_s = self._drain(fleet)
                 storm_s = self._storm(fleet)
                 self._settle(fleet)
-                tell(f"{self._n:,}: simulator {resident_mb(os.getpid()):.0f} MB; connections that ended: {dict(fleet.failures)};"
-                     f" refused: {dict(fleet.refused)}")
+                tell(f"{self._n:,}: the simulator takes {resident_mb(os.getpid()):.0f} MB; {fleet}")
                 heads = {
-                    (peer.device.principal, lane): peer.device.head(lane) for peer in fleet.peers for lane in UPWARD
+                    (peer.device.principal, lane): peer.device.head(lane)
+                    for peer in fleet.peers
+                    for lane in UPWARD
                 }
             check_logs(hub.home / "hub.sqlite", heads)
         except httpx.HTTPError as error:
-            raise ProcessFailedError(f"the hub did not do what it was asked for: {error}") from error
+            raise ProcessFailedError(
+                f"the hub did not do what it was asked for ({error}); {self._log()}"
+            ) from error
+        except ProcessFailedError:
+            tell(self._log())
+            raise
         finally:
             hub.close()
         return Run(
@@ -201,10 +207,13 @@ class _Measurement:
                 fleet.begin_round()
                 begin = time.monotonic()
                 asked = pool.submit(desire, self._hub, number, timeout_s=self._patience_s)
-                fleet.run_until(_all_of(fleet, self._n, asked), "to apply an order", timeout_s=self._patience_s)
+                fleet.run_until(
+                    _all_of(fleet, self._n, asked), "to apply an order", timeout_s=self._patience_s
+                )
                 asked.result()
                 took_s += [at - begin for at in fleet.ordered_at]
-                tell(f"{self._n:,}: ordered within {max(fleet.ordered_at) - begin:.2f} s")
+                tell(f"{self._n:,}: every device has taken a setting up after {took_s[-1]:.2f} s")
+                self._settle(fleet)  # they report it
         return took_s
 
     def _drain(self, fleet: Fleet) -> float:
@@ -214,7 +223,9 @@ class _Measurement:
         count = fleet.append(
             Lane.JOURNAL,
             lambda device: backlog(
-                device.principal, first_seq=device.head(Lane.JOURNAL).seq + 1, count=self._plan.backlog_records
+                device.principal,
+                first_seq=device.head(Lane.JOURNAL).seq + 1,
+                count=self._plan.backlog_records,
             ),
         )
         self._settle(fleet)
@@ -249,13 +260,16 @@ class _Measurement:
 
     def _check(self) -> None:
         if not self._hub.process.is_running:
-            raise ProcessFailedError(f"the hub ended:\n{self._hub.process.output()[-LOG_TAIL_CHARS:]}")
+            raise ProcessFailedError("the hub ended while its fleet was measured")
 
     def _broker(self) -> int:
         pid = self._hub.broker_pid
         if pid is None:
-            raise ProcessFailedError(f"the broker is gone:\n{self._hub.process.output()[-LOG_TAIL_CHARS:]}")
+            raise ProcessFailedError("the broker is gone")
         return pid
+
+    def _log(self) -> str:
+        return f"the end of the hub's log:\n{self._hub.process.output()[-LOG_TAIL_CHARS:]}"
 
 
 def _all_of(fleet: Fleet, n: int, asked: Future[None]) -> Callable[[], bool]:

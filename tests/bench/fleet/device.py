@@ -70,10 +70,7 @@ class Device:
         self.principal = principal
         self._signer = signer
         self._hub = hub
-        self._logs = {
-            lane: UpwardLog(LaneId(principal, lane, os.urandom(EPOCH_BYTES)))
-            for lane in UPWARD
-        }
+        self._logs = {lane: UpwardLog(LaneId(principal, lane, os.urandom(EPOCH_BYTES))) for lane in UPWARD}
         self._orders: LaneId | None = None
         self._order_hashes: list[bytes] = []
         self._reported: Document = {}
@@ -200,7 +197,11 @@ class Device:
             self._hello_due = None
             self._end_session(now)
             return []
-        if self._nonce is not None and self._hello_at is not None and now - self._hello_at < HELLO_AGAIN_AFTER:
+        if (
+            self._nonce is not None
+            and self._hello_at is not None
+            and now - self._hello_at < HELLO_AGAIN_AFTER
+        ):
             return []
         if status.spread_ms and self._connection is not None:
             self._hello_due = now + timedelta(milliseconds=random.random() * status.spread_ms)
@@ -245,13 +246,8 @@ class Device:
         said: list[Said] = []
         for effect in effects:
             match effect:
-                case Send() if (session := self._session) is not None:
-                    self._counter += 1
-                    id_ = message_id(session.id, self._counter)
-                    message = self._logs[lane].batch(
-                        effect, signer=self._signer, close=lambda batch, id_=id_: self._close(batch, id_), now=now
-                    )
-                    said.append(Said(device_topic(self.principal, batch_channel(lane)), message))
+                case Send() if self._session is not None:
+                    said.append(self._batch(lane, effect, self._session, now))
                 case Relink():
                     self._end_session(now)
                     self._hellos = 0
@@ -259,6 +255,16 @@ class Device:
                 case _:
                     pass
         return said
+
+    def _batch(self, lane: Lane, send: Send, session: Session, now: datetime) -> Said:
+        self._counter += 1
+        id_ = message_id(session.id, self._counter)
+
+        def close_batch(batch: Batch) -> bytes:
+            return self._close(batch, id_)
+
+        message = self._logs[lane].batch(send, signer=self._signer, close=close_batch, now=now)
+        return Said(device_topic(self.principal, batch_channel(lane)), message)
 
     # --- what it reads
 
@@ -302,9 +308,7 @@ class Device:
         if wanted is None:
             return []
         desired = parse(next(blob.content for blob in batch.blobs if blob.ref() == wanted.document))
-        patch = Blob(
-            salt=os.urandom(SALT_BYTES), content=canonical(difference(self._reported, desired))
-        )
+        patch = Blob(salt=os.urandom(SALT_BYTES), content=canonical(difference(self._reported, desired)))
         self._reported = desired
         report = TwinReported(at_ms=to_ms(now), revision=wanted.revision, patch=patch.ref())
         effects = self._logs[Lane.JOURNAL].append([encode_record(report)], now, patch)

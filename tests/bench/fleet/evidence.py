@@ -14,7 +14,7 @@ SHOWN_MAX: Final = 3
 
 
 def check_logs(database: Path, heads: Mapping[tuple[str, Lane], Head]) -> None:
-    """`heads`: of each log that devices wrote. Raises `ProcessFailedError` unless the hub has all of it, and applied it.
+    """`heads`: of each log that devices wrote. Raises `ProcessFailedError` unless the hub has and applied all of it.
 
     A log's head hash covers every record before it (rule P2), so equal heads and counts are equal logs.
     """
@@ -34,4 +34,6 @@ def check_logs(database: Path, heads: Mapping[tuple[str, Lane], Head]) -> None:
     ]
     if wrong or dead:
         shown = "; ".join(wrong[:SHOWN_MAX])
-        raise ProcessFailedError(f"{len(wrong)} logs differ at the hub and {dead} records are dead letters: {shown}")
+        raise ProcessFailedError(
+            f"{len(wrong)} logs differ at the hub and {dead} records are dead letters: {shown}"
+        )

@@ -66,7 +66,9 @@ def make_members(count: int, *, authority_home: Path, directory: Path) -> Iterat
     begins = range(0, count, CHUNK)
     with ProcessPoolExecutor(mp_context=context) as pool:
         jobs = [
-            pool.submit(_make_some, range(begin + 1, min(begin + CHUNK, count) + 1), authority_home, directory)
+            pool.submit(
+                _make_some, range(begin + 1, min(begin + CHUNK, count) + 1), authority_home, directory
+            )
             for begin in begins
         ]
         for job in jobs:

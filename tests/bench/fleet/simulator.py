@@ -62,7 +62,7 @@ class SimulatedPeer:
     """A device with its connection, its TLS context and its back-off."""
 
     __slots__ = (
-        "attempt_at", "backoff", "connection", "context", "device", "is_ordered", "is_linked", "last_sent_at",
+        "attempt_at", "backoff", "connection", "context", "device", "is_linked", "is_ordered", "last_sent_at",
         "linked_in", "number", "phase_at", "up_at",
     )  # fmt: skip
 

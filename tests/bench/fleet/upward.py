@@ -98,9 +98,7 @@ class UpwardLog:
 
     def acknowledged(self, ack: Ack, now: datetime) -> list[SenderEffect]:
         own = self._hash_at(ack.upto)
-        event = Acknowledged(
-            upto=ack.upto, hash=ack.hash, own_hash=own, credit=ack.credit, status=ack.status
-        )
+        event = Acknowledged(upto=ack.upto, hash=ack.hash, own_hash=own, credit=ack.credit, status=ack.status)
         return self._step(event, now)
 
     def tick(self, now: datetime) -> list[SenderEffect]:
@@ -133,19 +131,21 @@ class UpwardLog:
                 case Send() | Relink():
                     to_do.append(effect)
                 case Forget(upto):
-                    self._forget(upto)
+                    self._forget(upto, now)
                 case ReportFork(seq):
-                    raise ForkedError(f"{self.lane.principal} and the hub hold different histories after {seq}.")
+                    raise ForkedError(
+                        f"{self.lane.principal} and the hub hold different histories after {seq}."
+                    )
         return to_do
 
-    def _forget(self, upto: int) -> None:
+    def _forget(self, upto: int, now: datetime) -> None:
         held = upto - self._forgotten.seq
         if held > 0:
             last = self._entries[held - 1]
             self._forgotten = Head(last.seq, last.hash)
             del self._entries[:held]
             self._blobs = {seq: blobs for seq, blobs in self._blobs.items() if seq > upto}
-            self._sender, _ = step(self._sender, Trimmed(upto + 1), datetime.min)
+            self._sender, _ = step(self._sender, Trimmed(upto + 1), now)
 
     def _hash_at(self, seq: int) -> bytes | None:
         place = seq - self._forgotten.seq

@@ -37,7 +37,9 @@ def backlog(principal: str, *, first_seq: int, count: int) -> Sequence[bytes]:
     """At least `count` records, to be appended from `first_seq` on: whole tasks that no other device has."""
     template = _template(first_seq, count)
     own = [
-        id_from_random(hashlib.sha256(f"{principal} {first_seq} {number}".encode()).digest()[:ID_RANDOM_BYTES])
+        id_from_random(
+            hashlib.sha256(f"{principal} {first_seq} {number}".encode()).digest()[:ID_RANDOM_BYTES]
+        )
         for number in range(len(template.tasks))
     ]
     records = list(template.records)
@@ -49,7 +51,15 @@ def backlog(principal: str, *, first_seq: int, count: int) -> Sequence[bytes]:
 def routine(at_ms: int) -> bytes:
     """A minute of a device's metrics: the series that changed."""
     series = tuple(
-        Series(name=name, unit=unit, count=6, min=low, max=low + 4.5, mean=low + at_ms % 997 / 997, last=low + 1.25)
+        Series(
+            name=name,
+            unit=unit,
+            count=6,
+            min=low,
+            max=low + 4.5,
+            mean=low + at_ms % 997 / 997,
+            last=low + 1.25,
+        )
         for name, unit, low in ROUTINE_SERIES
     )
     return encode_record(MetricsWindow(at_ms=at_ms, span_ms=60_000, series=series))

@@ -12,7 +12,7 @@ import pytest
 from cloud.adapters.link_paho import BrokerAccess, PahoLink, Presence
 from cloud.db import Database
 from cloud.identity import Paths, open_identity
-from cloud.ingest.status import status_messages
+from cloud.ingest.status import HubWord
 from cloud.ingest.worker import IngestLimits, IngestWorker, filters
 from cloud.journal.service import append_order, verify
 from cloud.schema import migrate
@@ -74,7 +74,7 @@ def link_to(broker: Mosquitto, paths: Paths, *, client_id: str, filters: list[st
     access = BrokerAccess(
         host="127.0.0.1", port=broker.port, ca=paths.ca, certificate=paths.client, key=paths.client_key
     )
-    presence = Presence(topic=topic, online=b"online", offline=b"offline")
+    presence = Presence(topic=topic, online=lambda: b"online", offline=b"offline")
     return PahoLink(broker=access, client_id=client_id, filters=filters, presence=presence)
 
 
@@ -155,7 +155,7 @@ async def test_hub_of_another_authority_is_not_let_in_and_keeps_trying(
     access = BrokerAccess(
         host="127.0.0.1", port=broker.port, ca=paths.ca, certificate=foreign.client, key=foreign.client_key
     )
-    presence = Presence(topic=HUB_STATUS, online=b"online", offline=b"offline")
+    presence = Presence(topic=HUB_STATUS, online=lambda: b"online", offline=b"offline")
     link = PahoLink(broker=access, client_id="hub-1", filters=["#"], presence=presence)
     heard = Heard()
     async with running(link, heard):
@@ -184,14 +184,15 @@ async def test_worker_serves_a_device_over_the_broker_and_again_after_the_broker
     script = ScriptedDevice(NAME, hub=HUB_SIGNER)
     with database.write() as session:
         session.add(device_row(script))
-    status = status_messages(epoch=bytes_from("epoch"), signer=HUB_SIGNER)
+    word = HubWord(epoch=bytes_from("epoch"), signer=HUB_SIGNER)
     access = BrokerAccess(
         host="127.0.0.1", port=broker.port, ca=paths.ca, certificate=paths.client, key=paths.client_key
     )
-    presence = Presence(topic=HUB_STATUS, online=status.online, offline=status.offline)
+    presence = Presence(topic=HUB_STATUS, online=word.online, offline=word.offline)
     worker = IngestWorker(
         database=database,
         link=PahoLink(broker=access, client_id="hub-1", filters=filters(HUB_SIGNER), presence=presence),
+        word=word,
         signer=HUB_SIGNER,
         clock=clock,
         on_tasks_changed=lambda _: None,
@@ -208,7 +209,7 @@ async def test_worker_serves_a_device_over_the_broker_and_again_after_the_broker
     hub = asyncio.create_task(worker.run())
     async with running(device, heard):
         for begin in (0, 5):
-            while await heard.until(HUB_STATUS) != status.online:
+            while await heard.until(HUB_STATUS) != word.online():
                 pass
             assert await device.publish(script.topic(Channel.HELLO), script.hello())
             answer = script.open(await heard.until(script.topic(Channel.HELLO_ACK)))

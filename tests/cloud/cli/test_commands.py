@@ -293,3 +293,68 @@ def test_the_commands_do_not_load_the_servers_libraries() -> None:
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.broker
+def test_settings_are_written_layer_by_layer_and_shown_for_a_device(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enrol(home, capsys, "twin-1", "--label", "site=berlin")
+    fleet = ("--fleet", "--json")
+    assert home("twin", "set", *fleet, "log_level=debug", "hello_interval_s=60", "custom.line.7=[1,2]") == 0
+    assert printed(capsys)["document"] == {
+        "log_level": "debug",
+        "hello_interval_s": 60,
+        "custom": {"line": {"7": [1, 2]}},
+    }
+    assert home("twin", "set", *fleet, "custom.text=3 bars", 'custom.number="3"', "--expect", "1") == 0
+    assert printed(capsys)["revision"] == 2
+    assert home("twin", "set", "--site", "berlin", "hello_interval_s=null", "custom.line=null", "--json") == 0
+    assert printed(capsys)["document"] == {"hello_interval_s": None, "custom": {"line": None}}
+    assert home("twin", "unset", *fleet, "custom.text", "nothing.there") == 0
+    assert printed(capsys)["document"]["custom"] == {"line": {"7": [1, 2]}, "number": "3"}
+
+    assert home("twin", "show", "twin-1", "--json") == 0
+    view = printed(capsys)
+    assert (view["state"], view["revision"]) == ("never", 4)
+    assert view["desired"] == {"log_level": "debug", "custom": {"number": "3"}}
+    assert home("twin", "show", "twin-1") == 0
+    assert "desired revision 4, never reported" in capsys.readouterr().out
+    assert home("twin", "list") == 0
+    listed = capsys.readouterr().out
+    assert "site berlin" in listed
+    assert home("twin", "get", "--fleet") == 0
+    assert "fleet: revision 3" in capsys.readouterr().out
+
+
+@pytest.mark.broker
+def test_settings_are_replaced_from_a_file_and_only_if_nobody_else_wrote(
+    home: Home, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "settings.json"
+    file.write_text('{"task_turns": 4}')
+    group = ("--group", "kiosks")
+    assert home("twin", "replace", str(file), *group, "--expect", "0", "--json") == 0
+    assert printed(capsys)["document"] == {"task_turns": 4}
+    assert home("twin", "set", *group, "task_turns=5", "--expect", "0") == 77
+    assert "have revision 1 now, not 0" in capsys.readouterr().err
+    for command, code, complaint in (
+        (("set", "task_turns=5"), 78, "Say whose settings"),
+        (("set", "--fleet", *group, "a=1"), 78, "Say whose settings"),
+        (("set", *group, "task_turns"), 78, "key.path=value"),
+        (("set", *group, "a..b=1"), 78, "keys with dots"),
+        (("set", *group, "ä=1"), 76, "keys are letters"),
+        (("set", *group, f"a={'x' * 9_000}"), 75, "at most 8192"),
+        (("set", "--device", "nobody", "a=1"), 77, "There is no device"),
+        (("replace", str(tmp_path / "missing"), *group), 78, "cannot be read"),
+        (("show", "nobody"), 77, "There is no device"),
+    ):
+        assert home("twin", *command) == code, command
+        assert complaint in capsys.readouterr().err
+    file.write_text("[]")
+    assert home("twin", "replace", str(file), *group) == 78
+    assert "does not hold a JSON object" in capsys.readouterr().err

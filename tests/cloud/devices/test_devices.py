@@ -12,15 +12,43 @@ def test_four_facts_of_presence_are_told_apart(hub: HubApi) -> None:
     fridge.write(DeviceStarted(at_ms=to_ms(hub.clock.now()), version="1.2.3", was_clean=True))
     hub.clock.advance(seconds=10)
     fridge.presence(False)
+    presence = hub.get("/v1/devices/fridge-1")["presence"]
+    assert (presence["state"], presence["died_at"]) == ("online", "2026-01-01T12:00:20Z")
+    hub.believe_deaths()
     view = hub.get("/v1/devices/fridge-1")
     presence = view["presence"]
-    assert presence["broker_online"] is False
+    assert (presence["state"], presence["as_of"]) == ("offline", "2026-01-01T12:00:25Z")
+    assert (presence["broker_online"], presence["died_at"]) == (False, None)
     assert presence["broker_at"] == "2026-01-01T12:00:20Z"
     assert presence["last_hello_at"] == "2026-01-01T12:00:00Z"
     assert presence["last_record_at"] == "2026-01-01T12:00:10Z"
     assert presence["last_ack_at"] is None
     assert view["version"] == "1.2.3"
     assert hub.get("/v1/devices/fresh")["presence"]["last_record_at"] is None
+
+
+def test_devices_are_counted_and_listed_by_their_presence(hub: HubApi) -> None:
+    hub.device("silent")
+    hub.device("gone", is_online=False)
+    hub.clock.advance(hub.settings.presence_limits.stale_after)
+    hub.device("there")
+    assert hub.get("/v1/presence") == {
+        "as_of": "2026-01-01T12:05:05Z",
+        "is_deaf": False,
+        **{"online": 1, "stale": 1, "offline": 1, "lost": 0},
+    }
+
+    def listed(**query: object) -> list[str]:
+        return [device["principal"] for device in hub.get("/v1/devices", **query)["devices"]]
+
+    assert listed(presence="online") == ["main.there"]
+    assert listed(presence="stale") == ["main.silent"]
+    assert listed(presence="offline") == ["main.gone"]
+    assert listed(presence="lost") == []
+    assert listed(presence="offline", tenant="acme") == []
+    hub.clock.advance(hub.settings.presence_limits.lost_after)
+    assert len(listed(presence="lost")) == 3
+    assert hub.refusal("GET", "/v1/devices?presence=away") == (422, "invalid")
 
 
 def test_orders_that_a_device_has_not_acknowledged_are_its_lag(hub: HubApi) -> None:

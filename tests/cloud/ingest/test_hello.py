@@ -89,7 +89,7 @@ async def test_sessions_that_are_offered_and_not_used_are_bounded(
         for _ in range(10):
             clock.advance(seconds=1)
             device.say(Channel.HELLO, device.script.hello())
-        await hub.settle()
+            await device.hears(Channel.HELLO_ACK)  # and does not take it up
     assert [is_current for _, is_current in sessions_of(database)] == [True, False, False]
 
 

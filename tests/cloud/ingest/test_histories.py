@@ -290,6 +290,31 @@ async def test_a_log_in_whose_place_another_came_takes_nothing_more(
         assert hub.device(NAME).status_reason == "clone"
 
 
+async def test_metrics_that_part_go_on_in_a_new_log_without_an_operator(
+    database: Database, clock: ManualClock
+) -> None:
+    """P21: whether there is something to decide, the journal tells."""
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        await device.link()
+        metrics = device.script.metrics
+        for at in range(1, 6):
+            metrics.append(MetricsShed(at_ms=at, first=1, last=1, count=1))
+        await device.send(metrics)
+        older = device.script.metrics = copy_of(metrics, upto=3)
+        older.append(MetricsShed(at_ms=77, first=1, last=1, count=1))
+        await device.link()
+        assert await shows(device, older, 2) == ("fork", 3)
+        assert hub.device(NAME).status == DeviceStatus.ACTIVE
+        ack = await device.link()
+        assert [(cursor.lane, cursor.upto) for cursor in ack.closed] == [("metrics", 3)]
+        device.script.metrics = branch_of(older, "branch")
+        await device.link()
+        assert await sends_from(device, device.script.metrics, 4, missing_from=1) == "ok"
+    assert [(gap.first_seq, gap.last_seq, gap.reason) for gap in gaps_of(database)] == [(1, 3, "branch")]
+    assert is_sound(database)
+
+
 async def test_what_is_not_forked_cannot_be_resolved(database: Database, clock: ManualClock) -> None:
     async with IngestHub(database, clock) as hub:
         device = hub.enrol(NAME)

@@ -200,6 +200,8 @@ async def test_nothing_is_sent_to_a_device_that_left_the_broker(
         device = await linked(hub)
         device.say(Channel.STATE, device.script.state(online=False))
         await hub.settle()
+        await device.hears(Channel.DOWN_ORDERS)  # it is asked whether that is true
+        assert await hub.believe_deaths() == 1
         append(database, clock, 2)
         hub.worker.wake(NAME)
         await hub.settle()

@@ -139,7 +139,7 @@ async def test_exception_in_one_message_costs_only_that_message(
         # In one go, so that they come in one group.
         bad.say(Channel.HELLO, bad.script.hello())
         good.say(Channel.HELLO, good.script.hello())
-        bad.say(Channel.HELLO, bad.script.hello())
+        bad.say(Channel.STATE, bad.script.state(online=True))
         good.script.open(await good.hears(Channel.HELLO_ACK))
         assert (await good.append(started(1))).status == "ok"
         assert hub.worker.counts["failed"] == 2

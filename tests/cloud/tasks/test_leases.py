@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from shared.records import TaskCancelled, TaskOffered
+from shared.records import JOURNAL_FULL, DeviceCondition, NodeMoved, TaskCancelled, TaskOffered
 from shared.tasks.states import NodeState
-from tests.cloud.hub_api import HubApi
+from tests.cloud.hub_api import FleetDevice, HubApi
 
 
 def ask_any(hub: HubApi, **request: Any) -> str:
@@ -23,6 +23,17 @@ def test_an_any_task_goes_to_the_online_device_with_least_to_do(hub: HubApi) -> 
     assert only_node(hub, ask_any(hub))["principal"] == "main.idle"
     # Now both have one, so the first by name.
     assert only_node(hub, ask_any(hub))["principal"] == "main.busy"
+
+
+def test_an_any_task_does_not_go_to_a_device_that_is_silent(hub: HubApi) -> None:
+    """Its session is open as far as the broker has told: half of a connection that nobody has closed."""
+    hub.device("silent")
+    hub.clock.advance(hub.settings.presence_limits.stale_after)
+    task = ask_any(hub)
+    assert only_node(hub, task)["principal"] is None
+    hub.device("there")
+    hub.sweep()
+    assert only_node(hub, task)["principal"] == "main.there"
 
 
 def test_an_any_task_waits_for_a_device_that_has_the_labels(hub: HubApi) -> None:
@@ -60,6 +71,67 @@ def test_a_lapsed_lease_gives_the_node_to_another_device(hub: HubApi) -> None:
     assert order.reason == "lease_lapsed"
     offers = [(offer["principal"], offer["withdrawn_at"]) for offer in only_node(hub, task)["offers"]]
     assert offers == [("main.one", "2026-01-01T12:01:00Z"), ("main.two", None)]
+
+
+def reject(device: FleetDevice, offer: TaskOffered, reason: str) -> None:
+    device.write(
+        NodeMoved(
+            at_ms=1,
+            task=offer.task,
+            node=0,
+            attempt=offer.attempt,
+            state=NodeState.REJECTED,
+            reason=reason,
+        )
+    )
+
+
+def test_a_device_without_room_hands_an_any_task_on_and_is_not_asked_again(hub: HubApi) -> None:
+    one = hub.device("one")
+    task = ask_any(hub)
+    one.write(DeviceCondition(at_ms=1, condition=JOURNAL_FULL, is_active=True))
+    reject(one, one.offer(), JOURNAL_FULL)
+    node = only_node(hub, task)
+    assert (node["principal"], node["state"], node["attempt"]) == (None, "queued", 2)
+    hub.sweep()
+    assert only_node(hub, task)["principal"] is None
+    two = hub.device("two")
+    hub.sweep()
+    offer = two.offer()
+    assert offer.attempt == 2
+    two.answer(offer, "done")
+    assert hub.get(f"/v1/tasks/{task}")["state"] == "succeeded"
+    # When it has room again it is a place like any other.
+    one.write(DeviceCondition(at_ms=2, condition=JOURNAL_FULL, is_active=False))
+    assert only_node(hub, ask_any(hub))["principal"] == "main.one"
+
+
+def test_a_device_without_room_takes_back_what_it_rejected_when_it_has_room(hub: HubApi) -> None:
+    one = hub.device("one")
+    task = ask_any(hub)
+    reject(one, one.offer(), JOURNAL_FULL)
+    hub.sweep()
+    offer = one.offer()
+    assert (offer.task, offer.attempt) == (task, 2)
+    one.answer(offer, "done")
+    assert hub.get(f"/v1/tasks/{task}")["state"] == "succeeded"
+
+
+def test_work_for_one_device_alone_is_rejected_with_its_reason(hub: HubApi) -> None:
+    one = hub.device("one")
+    hub.device("two")
+    task = str(hub.post("/v1/tasks", {"goal": "?", "devices": ["one"]})["id"])
+    reject(one, one.offer(), JOURNAL_FULL)
+    node = only_node(hub, task)
+    assert (node["state"], node["reason"]) == ("rejected", JOURNAL_FULL)
+
+
+def test_an_any_task_that_is_rejected_for_another_reason_is_rejected(hub: HubApi) -> None:
+    one = hub.device("one")
+    task = ask_any(hub)
+    hub.device("two")
+    reject(one, one.offer(), "not_allowed")
+    assert hub.get(f"/v1/tasks/{task}")["state"] == "rejected"
 
 
 def test_what_the_old_holder_reports_is_kept_as_late_and_does_not_disturb_the_new_one(hub: HubApi) -> None:

@@ -1,12 +1,12 @@
 """Desired settings on their way to devices, and what comes back: scripted devices at the real hub."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 from sqlmodel import select
 
 from cloud.journal.tables import BlobRow, RecordRow
-from cloud.twins.fanout import CHUNK_DEVICES
 from shared.blobs import BlobRef
 from shared.clock import to_ms
 from shared.ids import HUB, Lane, LaneId
@@ -250,14 +250,18 @@ def test_reports_cannot_grow_without_bound_by_differences(hub: HubApi) -> None:
     assert hub.get("/v1/devices/fridge-1")["dead_letter_count"] == 1
 
 
-def test_a_round_reaches_more_devices_than_share_a_transaction(hub: HubApi) -> None:
-    names = [f"d{number}" for number in range(5)]
+def test_several_processes_that_carry_a_change_to_the_fleet_order_it_once(hub: HubApi) -> None:
+    names = {f"main.d{number}" for number in range(8)}
     for name in names:
-        hub.device(name)
-    assert len(names) < CHUNK_DEVICES
+        hub.device(name.removeprefix("main."))
     put(hub, FLEET, {"log_level": "debug"})
-    hub.fanout.round()
-    assert hub.orders_for == {f"main.{name}" for name in names}
+    with ThreadPoolExecutor(4) as threads:
+        left = [done.result() for done in [threads.submit(hub.fanout.round) for _ in range(4)]]
+    assert 0 in left
+    assert hub.orders_for == names
+    with hub.database.read() as session:
+        records = session.exec(select(RecordRow).where(RecordRow.kind == "twin.desired")).all()
+    assert len(records) == len(names)
 
 
 def test_site_and_group_of_a_device_are_its_labels_at_enrolment(hub: HubApi) -> None:

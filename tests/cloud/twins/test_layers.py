@@ -1,5 +1,6 @@
 """Layers of desired settings over the API: reading, replacing, patching, emptying, and writes on a condition."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from shared.twin import LAYER_MAX_BYTES, MAX_DEPTH
@@ -87,6 +88,16 @@ def test_a_write_that_expects_another_revision_is_a_conflict_that_says_what_is_t
     assert response.status_code == 409
     assert hub.get(FLEET)["document"] == {"a": 1, "b": None}
     assert patch(hub, FLEET, {"a": 2}, expected=1)["revision"] == 2
+
+
+def test_of_many_writers_that_expect_the_same_revision_one_wins(hub: HubApi) -> None:
+    def write_as(number: int) -> int:
+        body = {"document": {"writer": number}, "expected_revision": 0}
+        return hub.client.put(FLEET, json=body).status_code
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sorted(threads.map(write_as, range(4))) == [200, 409, 409, 409]
+    assert hub.get(FLEET)["revision"] == 1
 
 
 def test_a_conflict_leaves_no_trace_of_a_layer_that_nobody_wrote(hub: HubApi) -> None:

@@ -77,6 +77,9 @@ async def serving(
     async def status() -> dict[str, Any]:
         return {"device": None}
 
+    async def twin() -> dict[str, Any]:
+        return {"desired": None}
+
     async def metrics() -> str:
         return ""
 
@@ -96,6 +99,7 @@ async def serving(
             clock=clock,
             new_id=lambda: "an-id",
             status=status,
+            twin=twin,
             metrics=metrics,
             set_link=links.append,
         )
@@ -143,6 +147,7 @@ ROUTES = [
     ("GET", "/v1/models"),
     ("POST", CHAT),
     ("GET", "/status"),
+    ("GET", "/twin"),
     ("POST", "/tasks"),
     ("GET", "/tasks/x"),
     ("POST", "/tasks/x/cancel"),
