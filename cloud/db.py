@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 from sqlalchemy import Dialect, Engine, Table, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.types import DateTime, TypeDecorator
 from sqlmodel import Session, SQLModel, create_engine
 
@@ -29,6 +29,7 @@ IDLE_TRANSACTION_TIMEOUT_S: Final = 20
 virtual machine) would else keep its locks, and every other process of the hub waiting."""
 
 
+AWAY: Final = "The hub's database does not answer; see its log, then try again."
 ROWS_OF_INSERT: Final = 50
 """Rows that one INSERT of many carries: a third cheaper than one each, and far below any limit on parameters."""
 
@@ -60,8 +61,9 @@ class Transactions(Protocol):
 class Database:
     """An engine and its transactions. Blocking: call it from worker threads only."""
 
-    def __init__(self, url: str) -> None:
-        self.engine = _open(url)
+    def __init__(self, url: str, *, idle_transaction_timeout_s: float = IDLE_TRANSACTION_TIMEOUT_S) -> None:
+        """`idle_transaction_timeout_s` is PostgreSQL's; SQLite has nothing of the kind."""
+        self.engine = _open(url, idle_transaction_timeout_s)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         # SQLite polls for its write lock with growing pauses: beside a thread that writes all the time, as ingest does
         # when a fleet comes back, requests would wait for it in vain.
@@ -88,10 +90,10 @@ class Database:
                     # Take the write lock now: a read transaction that turns into a write can only fail.
                     session.connection().exec_driver_sql("BEGIN IMMEDIATE")
                 yield session
-        except OperationalError as error:
-            raise UnavailableError(
-                "The hub's database does not answer; see its log, then try again."
-            ) from error
+        except DBAPIError as error:
+            if _is_away(error):
+                raise UnavailableError(AWAY) from error
+            raise
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -101,13 +103,19 @@ class Database:
                 if self.is_sqlite:
                     session.connection().exec_driver_sql("BEGIN")
                 yield session
-        except OperationalError as error:
-            raise UnavailableError(
-                "The hub's database does not answer; see its log, then try again."
-            ) from error
+        except DBAPIError as error:
+            if _is_away(error):
+                raise UnavailableError(AWAY) from error
+            raise
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _is_away(error: DBAPIError) -> bool:
+    """Whether there is no database to speak to now; what else goes wrong in a statement is a mistake of ours."""
+    # PostgreSQL's word that it has ended a transaction in which nothing happened is no `OperationalError`.
+    return isinstance(error, OperationalError) or error.connection_invalidated
 
 
 def table_of(model: type[SQLModel]) -> Table:
@@ -135,7 +143,7 @@ def insert_rows(
         connection.exec_driver_sql(begin + one, list(rows[whole:]))
 
 
-def _open(url: str) -> Engine:
+def _open(url: str, idle_transaction_timeout_s: float) -> Engine:
     if make_url(url).get_backend_name() == "sqlite":
         return _open_sqlite(url)
     engine = create_engine(url, pool_pre_ping=True)
@@ -144,7 +152,8 @@ def _open(url: str) -> Engine:
     def _prepare(connection: Any, _record: object) -> None:
         with connection.cursor() as cursor:
             cursor.execute(f"SET lock_timeout = {BUSY_TIMEOUT_S * 1_000}")
-            cursor.execute(f"SET idle_in_transaction_session_timeout = {IDLE_TRANSACTION_TIMEOUT_S * 1_000}")
+            idle_ms = int(idle_transaction_timeout_s * 1_000)
+            cursor.execute(f"SET idle_in_transaction_session_timeout = {idle_ms}")
         connection.commit()
 
     return engine

@@ -1,7 +1,7 @@
 """The composition root: from settings to parts that can run. The only place where adapters are chosen and built.
 
-`open_hub` prepares the home directory (locks, identity, admin token, migrated database) and assembles; it closes in
-reverse order. It does not start anything: `cloud.server.run` does.
+`open_hub` prepares the home directory (`cloud.ground`) and assembles; it closes in reverse order. It does not start
+anything: `cloud.server.run` does.
 """
 
 import importlib.metadata
@@ -12,13 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter
-from sqlalchemy.exc import ArgumentError
 
 from cloud import server
 from cloud.app import create_app
@@ -29,15 +26,14 @@ from cloud.dashboard.sessions import Sessions
 from cloud.dashboard.sign_in import sign_in_routes
 from cloud.db import Database, Transactions
 from cloud.devices.routes import device_routes, enrolment_routes
-from cloud.identity import Identity, open_identity
+from cloud.ground import Ground, open_ground, renewal
+from cloud.identity import Identity
 from cloud.ingest.presence import end_doubted
 from cloud.ingest.status import HubWord
 from cloud.ingest.worker import IngestLimits, IngestWorker, filters
 from cloud.leader import Candidate, Job, Leader
 from cloud.ports import Traces, Waker
-from cloud.private_files import home_lock, in_turn, make_private_directory, read_private, write_private
 from cloud.roles import Role
-from cloud.schema import migrate
 from cloud.settings import HubSettings
 from cloud.tasks.feed import TaskFeed
 from cloud.tasks.orders import Changes
@@ -50,9 +46,7 @@ from cloud.telemetry.tracing import HubTracer
 from cloud.twins.delivery import salts_of
 from cloud.twins.fanout import Fanout
 from cloud.twins.routes import twin_routes
-from shared.clock import Clock
-from shared.enrolment import BrokerAddress
-from shared.errors import ConfigError, UnavailableError
+from shared.errors import UnavailableError
 from shared.ids import EPOCH_BYTES
 from shared.topics import HUB_STATUS
 
@@ -61,10 +55,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LOCK_NAME: Final = "hub.lock"
-SETUP_LOCK_NAME: Final = "setup.lock"
-MQTTS_PORT: Final = 8883
-ADMIN_TOKEN_BYTES: Final = 32
 RENEW_INTERVAL_S: Final = 43_200.0
 """How often the hub looks at its own certificates: twice a day, for a change due each two months."""
 CLIENT_ID_RANDOM_BYTES: Final = 8
@@ -72,20 +62,6 @@ HOLDER_RANDOM_BYTES: Final = 8
 LEADER: Final = "leader"
 PRESENCE_INTERVAL_S: Final = 1.0
 """How often it is looked which deaths were not contradicted in time."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
-    """What every part of a process stands on. `address` is where devices find the broker, `reach` where we do."""
-
-    settings: HubSettings
-    role: Role
-    identity: Identity
-    database: Database
-    clock: Clock
-    address: BrokerAddress
-    reach: BrokerAddress
-    traces: Traces | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,50 +78,20 @@ def open_hub(settings: HubSettings, role: Role, has_own_broker: bool) -> Iterato
     """Blocking. Raises `ConfigError` for what an operator must mend, `UnavailableError` for a database that is away."""
     from cloud.adapters.clock_system import SystemClock
 
-    clock = SystemClock()
-    make_private_directory(settings.home)
-    with home_lock(settings.home / LOCK_NAME, is_shared=role is not Role.ALL):
-        address, reach = _broker_addresses(settings, has_own_broker=has_own_broker)
-        # What several processes of a home must not make twice.
-        with in_turn(settings.home / SETUP_LOCK_NAME):
-            identity = open_identity(
-                settings.identity_directory,
-                hosts=settings.certificate_hosts,
-                trust_domain=settings.trust_domain,
-                now=clock.now(),
-            )
-            has_door = role.has_https or bool(settings.metrics_port)
-            admin_token = open_admin_token(settings.admin_token_file) if has_door else None
-            database = _open_database(settings)
-            try:
-                migrate(database)
-            except BaseException:
-                database.close()
-                raise
+    with open_ground(settings, role, has_own_broker=has_own_broker, clock=SystemClock()) as ground:
         traces = _open_traces(settings)
-        ground = Ground(
-            settings=settings,
-            role=role,
-            identity=identity,
-            database=database,
-            clock=clock,
-            address=address,
-            reach=reach,
-            traces=traces,
-        )
         try:
-            yield build_hub(ground, admin_token=admin_token, has_own_broker=has_own_broker)
+            yield build_hub(ground, traces, has_own_broker=has_own_broker)
         finally:
             if traces is not None:
                 traces.close()
-            database.close()
 
 
-def build_hub(ground: Ground, *, admin_token: str | None, has_own_broker: bool) -> server.Parts:
-    """Pure assembly, but for the broker's configuration files. A process with HTTPS needs the admin token."""
+def build_hub(ground: Ground, traces: Traces | None, *, has_own_broker: bool) -> server.Parts:
+    """Pure assembly, but for the broker's configuration files."""
     settings, database = ground.settings, ground.database
     feed = TaskFeed(streams_max=settings.event_streams_max)
-    tracer = _tracer(ground)
+    tracer = _tracer(ground, traces)
     worker = _ingest(ground, feed, tracer) if ground.role.has_ingest else None
     waker = _waker(database)
     on_ordered = _telling(worker, waker)
@@ -189,6 +135,7 @@ def build_hub(ground: Ground, *, admin_token: str | None, has_own_broker: bool) 
         limits=settings.presence_limits,
         told=_told(ground, worker, leader, tracer),
     )
+    admin_token = ground.admin_token
     web_token = admin_token if ground.role.has_https else None
     dashboard = None if web_token is None else _dashboard(ground, web_token)
     if dashboard is not None:
@@ -206,7 +153,7 @@ def build_hub(ground: Ground, *, admin_token: str | None, has_own_broker: bool) 
         connected=None if worker is None else worker.connected,
         broker=_own_broker(settings, ground.identity) if has_own_broker else None,
         broker_address=ground.address,
-        renew=_renewal(ground),
+        renew=renewal(ground),
         renew_interval_s=RENEW_INTERVAL_S,
         aside=_metrics_door(ground, admin_token, feed, scrape)
         if admin_token is not None and web_token is None
@@ -364,12 +311,10 @@ def _open_traces(settings: HubSettings) -> "OtlpTraces | None":
     return OtlpTraces(url=settings.otlp_url, version=program_version())
 
 
-def _tracer(ground: Ground) -> HubTracer | None:
-    if ground.traces is None:
+def _tracer(ground: Ground, traces: Traces | None) -> HubTracer | None:
+    if traces is None:
         return None
-    return HubTracer(
-        database=ground.database, traces=ground.traces, with_content=ground.settings.otlp_content
-    )
+    return HubTracer(database=ground.database, traces=traces, with_content=ground.settings.otlp_content)
 
 
 def _leader(ground: Ground, jobs: list[Job]) -> Leader:
@@ -410,38 +355,6 @@ def _telling(worker: IngestWorker | None, waker: Waker | None) -> Callable[[set[
     return tell
 
 
-def _renewal(ground: Ground) -> Callable[[], bool]:
-    """Also true when another process of this home has made the certificates anew."""
-    identity, settings = ground.identity, ground.settings
-
-    def certificates() -> tuple[bytes | None, bytes | None]:
-        return read_private(identity.paths.server), read_private(identity.paths.client)
-
-    known = certificates()
-
-    def renew() -> bool:
-        nonlocal known
-        with in_turn(settings.home / SETUP_LOCK_NAME):
-            identity.renew(settings.certificate_hosts, now=ground.clock.now())
-        before, known = known, certificates()
-        return known != before
-
-    return renew
-
-
-def open_admin_token(path: Path) -> str:
-    """The administrator's bearer token; made on first use. It never expires: remove the file to make a new one."""
-    found = read_private(path)
-    if found is not None:
-        token = found.decode("ascii", errors="replace").strip()
-        if not token:
-            raise ConfigError(f"{path} is empty; remove it, and the hub makes a new admin token.")
-        return token
-    token = secrets.token_urlsafe(ADMIN_TOKEN_BYTES)
-    write_private(path, f"{token}\n".encode())
-    return token
-
-
 def program_version() -> str:
     try:
         return importlib.metadata.version("covey")
@@ -449,37 +362,14 @@ def program_version() -> str:
         return "0+unknown"
 
 
-def _open_database(settings: HubSettings) -> Database:
-    try:
-        return Database(settings.database)
-    except (ArgumentError, ImportError) as error:
-        # Without its text: a database's address may hold a password.
-        raise ConfigError(
-            "The hub setting 'database_url' is no address of a database that this program speaks to; it is like"
-            " postgresql+psycopg://USER@HOST/NAME."
-        ) from error
-
-
-def _broker_addresses(settings: HubSettings, *, has_own_broker: bool) -> tuple[BrokerAddress, BrokerAddress]:
-    """Where devices find the broker, and where this process does."""
-    if has_own_broker:
-        local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.mqtt_host, settings.mqtt_host)  # noqa: S104
-        return (
-            BrokerAddress(host=settings.public_host, port=settings.mqtt_port),
-            BrokerAddress(host=local, port=settings.mqtt_port),
-        )
-    if not settings.mqtt_url:
-        raise ConfigError("`serve` needs the broker's address: --mqtt-url mqtts://HOST:PORT, or use `up`.")
-    parts = urlsplit(settings.mqtt_url)
-    try:
-        address = BrokerAddress(host=parts.hostname or "", port=parts.port or MQTTS_PORT)
-    except ValueError as error:
-        raise ConfigError(f"{settings.mqtt_url} is not of the form mqtts://HOST:PORT.") from error
-    return address, address
-
-
 def _own_broker(settings: HubSettings, identity: Identity) -> server.Broker:
-    from cloud.adapters.broker_mosquitto import BrokerFiles, Mosquitto, find_program, write_configuration
+    from cloud.adapters.broker_mosquitto import (
+        BrokerFiles,
+        Mosquitto,
+        allow_connections,
+        find_program,
+        write_configuration,
+    )
 
     files = BrokerFiles(
         directory=settings.broker_directory,
@@ -488,7 +378,9 @@ def _own_broker(settings: HubSettings, identity: Identity) -> server.Broker:
         ca=identity.paths.ca,
         certificate=identity.paths.server,
         key=identity.paths.server_key,
+        connections_max=settings.mqtt_max_connections,
     )
+    allow_connections(settings.mqtt_max_connections)
     program = find_program(settings.mosquitto_program)
     return Mosquitto(
         program,

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 EPISODES_MAX: Final = 10_000
 """The latest episodes that recall looks at."""
 EMBED_BATCH: Final = 64
+FORGOTTEN_MIN: Final = 256
+"""Vectors of what is no longer remembered that an index may hold in any case."""
 EMBED_MAX_CHARS: Final = 1_000
 
 _WORD: Final = re.compile(r"\w+")
@@ -82,25 +84,31 @@ class Recall:
         query: str,
         limit: int,
     ) -> tuple[Remembered, ...]:
-        await self._complete(embedder, index, episodes)
+        forgotten = await self._complete(embedder, index, episodes)
         (vector,) = await embedder.embed([query[:EMBED_MAX_CHARS]])
         by_key = {episode.key: episode for episode in episodes}
-        # What the index still holds but the journal no longer does is not remembered.
-        return tuple(
+        # What the index still holds but the journal no longer does is not remembered, and takes nobody's place.
+        found = [
             Remembered(by_key[key], round(score, 6))
-            for key, score in await index.nearest(vector, limit=limit)
+            for key, score in await index.nearest(vector, limit=limit + forgotten)
             if key in by_key
-        )
+        ]
+        return tuple(found[:limit])
 
-    async def _complete(
-        self, embedder: TextEmbedder, index: VectorIndex, episodes: Sequence[Episode]
-    ) -> None:
+    async def _complete(self, embedder: TextEmbedder, index: VectorIndex, episodes: Sequence[Episode]) -> int:
+        """Bring the index up to date; returns how many keys it holds of what the journal no longer does."""
         known = await index.keys()
+        forgotten = len(known - {episode.key for episode in episodes})
+        if forgotten > FORGOTTEN_MIN and forgotten > len(episodes):
+            # An index cannot shrink; when most of it is of the past, it is made anew.
+            await index.clear()
+            known, forgotten = frozenset(), 0
         missing = [episode for episode in episodes if episode.key not in known]
         for first in range(0, len(missing), EMBED_BATCH):
             some = missing[first : first + EMBED_BATCH]
             texts = [f"{episode.goal}\n{episode.result}"[:EMBED_MAX_CHARS] for episode in some]
             await index.add([episode.key for episode in some], await embedder.embed(texts))
+        return forgotten
 
 
 def rank_by_keywords(episodes: Sequence[Episode], query: str, *, limit: int) -> tuple[Remembered, ...]:

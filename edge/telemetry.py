@@ -164,12 +164,16 @@ class Telemetry:
 
     async def sample(self) -> None:
         """One round of measuring."""
-        with contextlib.suppress(
-            CapacityError, UnavailableError
-        ):  # the store is closed, or its disk has gone
+        # With the store closed, or its disk gone, nobody knows the queues; the rest is measured all the same.
+        with contextlib.suppress(CapacityError, UnavailableError):
             self._recorder.take(await _depths(self._queues))
         loop, now = asyncio.get_running_loop(), self._clock.now()
-        for measure in (self._measure_board, self._read_sensors):
+        due: list[_Round] = [self._measure_board]
+        if any(
+            self._is_due(sensor) for sensor in self._sensors
+        ):  # a round that reads none would cost a thread
+            due.append(self._read_sensors)
+        for measure in due:
             if measure not in self._rounds:
                 self._rounds[measure] = loop.run_in_executor(None, measure, now)
         done, _ = await asyncio.wait(self._rounds.values(), timeout=self._measure_timeout_s)
@@ -195,6 +199,9 @@ class Telemetry:
         self._counts["windows"] += len(windows)
         self._recorder.wrote(windows, at_s=now_s)
 
+    def _is_due(self, sensor: Sensor) -> bool:
+        return self._seconds() - self._read_at_s.get(sensor.name, float("-inf")) >= sensor.interval_s
+
     def _measure_board(self, _now: datetime) -> tuple[Measurement, ...]:
         return self._board.measure()
 
@@ -202,10 +209,9 @@ class Telemetry:
         """Those whose turn it is. Blocks for as long as they take."""
         measured = []
         for sensor in self._sensors:
-            now_s = self._seconds()
-            if now_s - self._read_at_s.get(sensor.name, float("-inf")) < sensor.interval_s:
+            if not self._is_due(sensor):
                 continue
-            self._read_at_s[sensor.name] = now_s
+            self._read_at_s[sensor.name] = self._seconds()
             try:
                 measured.append(Measurement(sensor.series, sensor.unit, sensor.read(now)))
             except UnavailableError:

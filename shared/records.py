@@ -246,9 +246,10 @@ class MetricsWindow(RecordBody):
 
 
 class MetricsShed(RecordBody):
-    """The tombstone of metrics that made room before the hub had them: `count` records, from `first` to `last`.
+    """The tombstone of metrics that made room before the device knew that the hub had them.
 
-    If an older tombstone was among them, its range is within this one's, and its count in this one's.
+    `count` windows, from `first` to `last`. If an older tombstone was among them, its range is within this one's, and
+    its count in this one's.
     """
 
     kind: Literal["metrics.shed"] = "metrics.shed"

@@ -1,8 +1,8 @@
 """Mosquitto as a child of `covey-hub up`: render its configuration, start it, watch it, start it again, stop it.
 
 The configuration is `cloud/adapters/mosquitto/*.template` and nothing else, so an administrator who runs the broker
-alone has the same one. The child dies with the hub (also after a `kill -9` of the hub), has a process group of its own
-(so that Ctrl-C reaches the hub, which then stops in order), and its words go to the hub's log.
+alone has the same one. The child dies with the hub (also after a `kill -9` of the hub), has a process group of its
+own (so that Ctrl-C reaches the hub, which then stops in order), and its words go to the hub's log.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import ctypes
 import logging
 import os
 import pwd
+import resource
 import shutil
 import signal
 from collections import deque
@@ -29,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 PACKET_OVERHEAD_BYTES: Final = 1_024
 """Topic, properties and header of an MQTT packet around a payload."""
+CONNECTIONS_MAX: Final = 20_000
+FILES_BESIDE: Final = 512
+"""Open files that a broker or hub needs besides one for each connection."""
 START_TIMEOUT_S: Final = 10.0
 STOP_TIMEOUT_S: Final = 10.0
 PROBE_INTERVAL_S: Final = 0.05
@@ -42,7 +46,7 @@ PR_SET_PDEATHSIG: Final = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerFiles:
-    """Where a broker listens and where its files are."""
+    """Where a broker listens, where its files are, and how many clients it takes at once."""
 
     directory: Path
     address: str
@@ -50,6 +54,7 @@ class BrokerFiles:
     ca: Path
     certificate: Path
     key: Path
+    connections_max: int = CONNECTIONS_MAX
 
 
 def render(broker: BrokerFiles, *, account: str) -> tuple[str, str]:
@@ -63,6 +68,7 @@ def render(broker: BrokerFiles, *, account: str) -> tuple[str, str]:
         "key": str(broker.key),
         "acl": str(broker.directory / "acl"),
         "data": str(broker.directory),
+        "connections_max": str(broker.connections_max),
         "packet_max_bytes": str(MESSAGE_MAX_BYTES + PACKET_OVERHEAD_BYTES),
     }
     for value in values.values():
@@ -96,6 +102,28 @@ def find_program(name: str) -> Path:
             " or use your own broker with `covey-hub serve --mqtt-url`."
         )
     return Path(found)
+
+
+def allow_connections(count: int) -> int:
+    """Let this process and its children have so many connections, as far as the system allows; returns how many.
+
+    Each is an open file, of which a process may have 1,024 by default (its soft limit, RLIMIT_NOFILE); it may raise
+    that itself up to the hard limit.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + FILES_BESIDE
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        soft = allowed
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        logger.warning(
+            "the system allows %d open files, so the broker takes about %d connections; raise the hard limit"
+            " (ulimit -Hn, LimitNOFILE) for %d",
+            *(soft, soft - FILES_BESIDE, count),
+        )
+        return soft - FILES_BESIDE
+    return count
 
 
 class Mosquitto:
@@ -221,8 +249,8 @@ def _account() -> str:
 def _dies_with_parent() -> Callable[[], None]:
     """Asks Linux to end the child when we are gone, however that happens (prctl(2), PR_SET_PDEATHSIG).
 
-    By SIGKILL: Mosquitto forgets a SIGTERM that comes while it starts, and would then keep the port from the next hub.
-    What it has not saved is no loss (rule P14).
+    By SIGKILL: Mosquitto forgets a SIGTERM that comes while it starts, and would then keep the port from the next
+    hub. What it has not saved is no loss (rule P14).
     """
     # Loaded before the fork: between fork and exec only the system call itself is safe.
     prctl = ctypes.CDLL(None, use_errno=True).prctl

@@ -11,7 +11,7 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
-from cloud.db import insert_rows
+from cloud.db import insert_rows, table_of
 from cloud.journal.tables import BlobRow, DeadLetter, LaneGap, LaneRow, SealRow
 from shared.blobs import Blob
 from shared.ids import Lane, LaneId
@@ -229,10 +229,10 @@ def dead_letters_between(session: Session, row: LaneRow, *, after: int, upto: in
 
 
 def _plain(table: type[SealRow] | type[DeadLetter]) -> Any:
-    return table.__table__.insert()  # type: ignore[union-attr]  # SQLModel does not declare it
+    return table_of(table).insert()
 
 
 def _insert_missing_blob(session: Session) -> Any:
-    table = BlobRow.__table__  # type: ignore[attr-defined]  # SQLModel does not declare it
+    table = table_of(BlobRow)
     insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
     return insert(table).on_conflict_do_nothing(index_elements=["hash"])

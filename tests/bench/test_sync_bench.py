@@ -6,9 +6,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from sqlmodel import SQLModel
 
 from tests.bench import sync
 from tests.bench.backlog import judged
+from tests.bench.plain import PlainRecord
 from tests.bench.report import json_line
 from tests.bench.stack import LaneCount
 from tests.bench.week import WEEK_MS, week_records
@@ -69,3 +71,9 @@ def test_the_whole_bench_runs_and_tells_every_figure(tmp_path: Path) -> None:
         "nats_ratio", "nats_synced_records_per_s", "append_records_per_s", "bytes_per_record", "records", "runs",
     ]  # fmt: skip
     assert all(value > 0 for key, value in told.items() if key != "bench")
+
+
+def test_the_plain_way_s_table_is_not_among_the_hub_s() -> None:
+    """Tests hold the hub's whole metadata against its migrations."""
+    assert PlainRecord.__tablename__ in PlainRecord.metadata.tables
+    assert PlainRecord.__tablename__ not in SQLModel.metadata.tables

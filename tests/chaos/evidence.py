@@ -62,6 +62,9 @@ class NodeFacts:
     state: NodeState
     result: bytes | None
 
+    def __str__(self) -> str:
+        return f"{self.state} in attempt {self.attempt} with {_short(self.result)}"
+
 
 @dataclass(frozen=True, slots=True)
 class EffectFacts:
@@ -71,6 +74,9 @@ class EffectFacts:
     results: int
     ok: bool | None
     result: bytes | None
+
+    def __str__(self) -> str:
+        return f"{self.intents} intents, {self.results} results ({self.ok}) with {_short(self.result)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,3 +161,7 @@ class History:
     promised: frozenset[tuple[str, int]] = frozenset()
     looks: Sequence[Look] = ()
     restores: Sequence[Restore] = ()
+
+
+def _short(hash_: bytes | None) -> str:
+    return "no result" if hash_ is None else f"result {hash_.hex()[:8]}"

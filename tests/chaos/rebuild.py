@@ -21,6 +21,7 @@ from cloud.ingest.projections import HANDLERS, project
 from cloud.journal import repository
 from cloud.journal.tables import DeadLetter, LaneRow, RecordRow
 from cloud.schema import migrate
+from cloud.tasks import tree
 from cloud.tasks.tables import Effect, Node, Offer, Task
 from edge.adapters.store_sqlite.database import migrate as migrate_store
 from edge.adapters.store_sqlite.projection import apply_journal, apply_order
@@ -96,10 +97,13 @@ def _seed(real: Session, session: Session) -> None:
     session.flush()
     for node in real.exec(select(Node)).all():
         if node.task_id in asked:
-            state = NodeState.QUEUED if node.principal is None else NodeState.OFFERED
-            session.add(_copy(node, state=state.value, reason=None, result_hash=None))
+            session.add(_copy(node, state=NodeState.QUEUED.value, reason=None, result_hash=None))
+    session.flush()
     for offer in real.exec(select(Offer)).all():
         session.add(_copy(offer))
+        found = session.get(Node, (offer.task_id, offer.node))
+        if offer.acknowledged_at is not None and found is not None and found.attempt == offer.attempt:
+            tree.move(session, found, NodeState.OFFERED, now=offer.acknowledged_at)
 
 
 def _copy(row: SQLModel, **changes: object) -> SQLModel:

@@ -316,6 +316,10 @@ BROKEN: Final[Mapping[str, tuple[Callable[[], History], str]]] = {
         ),
         "projection",
     ),
+    "the device forgot work that has not ended": (
+        lambda: on_device(sound(JOURNAL[:-1]), nodes={(OFFERED, 0): only(sound())[0].nodes[OFFERED, 0]}),
+        "projection",
+    ),
     "the hub's tables are not what a rebuild makes": (
         lambda: hub_of(rebuilt=("node a/0: state is running, rebuilt it is succeeded",)),
         "projection",
@@ -360,6 +364,10 @@ def test_an_effect_that_failed_needs_no_trace_in_the_ledger() -> None:
     _, held = only(history)
     history = at_hub(history, effects={**held.effects, (OFFERED, 0, 1): failed})
     assert check(history).violations == ()
+
+
+def test_a_device_may_forget_work_that_has_ended() -> None:
+    assert check(on_device(sound(), nodes={})).violations == ()
 
 
 def test_what_the_witness_did_not_see_is_vouched_for_by_the_chain() -> None:

@@ -9,10 +9,11 @@ import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
 from edge.identity import Identity
+from shared.blobs import Blob
 from shared.enrolment import BrokerAddress
 from shared.errors import ConfigError, UnavailableError
 from shared.ids import Principal
-from shared.records import DeviceStarted
+from shared.records import DeviceStarted, TwinDesired
 from tests.support.agent import ANSWER, Probe, act, end_of
 from tests.support.daemon import TOKEN, RunningDaemon, daemon_in
 from tests.support.device import signer_from
@@ -223,3 +224,30 @@ async def test_a_part_that_fails_is_an_issue_and_the_rest_goes_on(tmp_path: Path
         body = {"model": "covey", "messages": [{"role": "user", "content": "hi"}]}
         answer = await device.client.post("/v1/chat/completions", json=body)
         assert answer.json()["choices"][0]["message"]["content"] == "still here"
+
+
+async def test_a_running_daemon_takes_the_hubs_settings_up_in_all_its_parts(tmp_path: Path) -> None:
+    hub = ScriptedHub(PRINCIPAL, device=signer_from(PRINCIPAL).public)
+    wanted = {
+        "tasks_max_open": 1,
+        "telemetry": "off",
+        "journal_max_bytes": 2_000_000,
+        "journal_keep_bytes": 1_000_000,
+        "metrics_max_bytes": 65_536,
+    }
+    content = Blob(salt=bytes(16), content=json.dumps(wanted).encode())
+    hub.order(TwinDesired(at_ms=1, revision=4, document=content.ref()), content)
+    async with daemon_in(tmp_path, ScriptedModel()) as device:
+        assert device.daemon.telemetry.schedule.is_on
+        await device.journal.receive(hub.batch_of_orders())
+        await device.daemon.desired.take_up()
+
+        assert not device.daemon.telemetry.schedule.is_on
+        status = (await device.client.get("/status")).json()
+        assert status["settings"]["applied"] == 4
+        twin = (await device.client.get("/twin")).json()
+        assert twin["desired"]["document"] == wanted
+        assert wanted.items() <= twin["applied"]["document"].items()
+        assert device.journal.gauge.hard_max_bytes == 2_000_000 + 16_777_216
+        assert (await device.client.post("/tasks", json={"goal": "one"})).status_code == 202
+        assert (await device.client.post("/tasks", json={"goal": "two"})).status_code == 429

@@ -1,7 +1,8 @@
 """Desired settings on a device: kept in the store, taken up live and after a restart, and reported back."""
 
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,15 @@ from shared.twin import Document, merge, parse
 from tests.support.clock import ManualClock
 from tests.support.device import ScriptedLog, bytes_from, signer_from
 from tests.support.hub import ScriptedHub
-from tests.support.store import PRINCIPAL, opened_journal, query, records
+from tests.support.store import (
+    PRINCIPAL,
+    Order,
+    opened_journal,
+    projections,
+    query,
+    rebuild,
+    records,
+)
 
 
 @dataclass
@@ -218,6 +227,20 @@ async def test_an_order_that_is_no_settings_document_is_a_dead_letter_and_change
         assert device.desired.settings.log_level == "debug"
         assert [report.revision for report in await device.reports()] == [1]
         assert len(query(tmp_path / "store.sqlite", "SELECT reason FROM dead_letter")) == 1
+
+
+async def test_what_is_kept_of_the_settings_follows_from_the_logs_in_either_order(tmp_path: Path) -> None:
+    async with device_in(tmp_path) as device:
+        await device.desired.take_up()
+        await device.order(1, '{"log_level":"debug","custom":{"a":1}}')
+        await device.order(2, '{"task_turns":3,"nonsense":1}')
+    with closing(sqlite3.connect(tmp_path / "store.sqlite")) as db:
+        kept = projections(db)["twin"]
+    assert len(kept) == 2
+    orders: tuple[Order, Order] = ("journal first", "orders first")
+    for number, order in enumerate(orders):
+        rebuilt = rebuild(tmp_path / "store.sqlite", tmp_path / f"rebuilt-{number}.sqlite", order)
+        assert rebuilt["twin"] == kept
 
 
 async def test_what_a_device_stands_at_is_told_to_people(tmp_path: Path) -> None:

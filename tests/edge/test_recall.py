@@ -8,7 +8,7 @@ import pytest
 
 from edge.models.installed import InstalledEmbedder
 from edge.ports import Episode
-from edge.recall import Recall, rank_by_keywords
+from edge.recall import FORGOTTEN_MIN, Recall, rank_by_keywords
 from shared.errors import ConfigError, UnavailableError
 from tests.support.vector_index import MemoryVectorIndex, WordEmbedder
 
@@ -61,6 +61,29 @@ async def test_what_the_journal_no_longer_holds_is_not_remembered() -> None:
     past.all.remove(TIME)
     found = await recall.search("time", limit=5)
     assert [item.episode for item in found.found] == [WARM]
+
+
+async def test_what_is_no_longer_remembered_takes_nobodys_place() -> None:
+    old = [Episode(f"{n}/0/1", "time", "time", AT) for n in range(10)]
+    past, index = Past(*old, TIME), MemoryVectorIndex()
+    recall = Recall(episodes=past, embedder=WordEmbedder("fridge", "time"), index=index)
+    await recall.search("time", limit=1)
+    past.all = [TIME]
+    found = await recall.search("time", limit=1)
+    assert [item.episode for item in found.found] == [TIME]
+
+
+async def test_an_index_that_is_mostly_of_the_past_is_made_anew() -> None:
+    old = [Episode(f"{n}/0/1", "time", "time", AT) for n in range(FORGOTTEN_MIN + 1)]
+    past, index = Past(*old), MemoryVectorIndex()
+    recall = Recall(episodes=past, embedder=WordEmbedder("fridge", "time"), index=index)
+    await recall.search("time", limit=1)
+    past.all = [*old[1:], TIME]
+    await recall.search("time", limit=1)
+    assert len(await index.keys()) == FORGOTTEN_MIN + 2
+    past.all = [TIME]
+    await recall.search("time", limit=1)
+    assert await index.keys() == {TIME.key}
 
 
 async def test_a_broken_index_falls_back_to_keywords_and_says_so() -> None:

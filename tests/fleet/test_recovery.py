@@ -74,7 +74,8 @@ def restore_store(fleet: MemoryFleet, of: str) -> None:
 
 def gaps(database: Database) -> list[tuple[str, int, int, str]]:
     with database.read() as session:
-        found = session.exec(select(LaneRow.lane, LaneGap).join(LaneGap, LaneGap.lane_id == LaneRow.id)).all()  # type: ignore[arg-type]  # a column
+        lanes = {row.id: row.lane for row in session.exec(select(LaneRow)).all()}
+        found = [(lanes[gap.lane_id], gap) for gap in session.exec(select(LaneGap)).all()]
         return sorted((lane, gap.first_seq, gap.last_seq, gap.reason) for lane, gap in found)
 
 

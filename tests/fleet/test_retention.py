@@ -54,8 +54,11 @@ async def drained(fleet: MemoryFleet, device: MemoryDevice, lane: Lane) -> None:
 
 def gaps(fleet: MemoryFleet) -> list[tuple[str, int, int, str]]:
     with fleet.database.read() as session:
-        found = session.exec(select(LaneRow.lane, LaneGap).join(LaneGap, LaneGap.lane_id == LaneRow.id)).all()  # type: ignore[arg-type]  # a column
-        return [(lane, gap.first_seq, gap.last_seq, gap.reason) for lane, gap in found]
+        lanes = {row.id: row.lane for row in session.exec(select(LaneRow))}
+        return [
+            (lanes[gap.lane_id], gap.first_seq, gap.last_seq, gap.reason)
+            for gap in session.exec(select(LaneGap))
+        ]
 
 
 def conditions(fleet: MemoryFleet, device: MemoryDevice) -> set[str]:

@@ -31,6 +31,7 @@ _PROJECTIONS = {
         " started_ms, cause_epoch, cause_seq, cancel"
     ),
     "effect": "*",
+    "twin": "*",
 }
 
 

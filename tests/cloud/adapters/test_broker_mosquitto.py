@@ -3,6 +3,7 @@
 import asyncio
 import os
 import queue
+import resource
 import signal
 import ssl
 from collections.abc import AsyncIterator, Iterator
@@ -21,8 +22,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from paho.mqtt.enums import CallbackAPIVersion
 
 from cloud.adapters.broker_mosquitto import (
+    CONNECTIONS_MAX,
+    FILES_BESIDE,
     BrokerFiles,
     Mosquitto,
+    allow_connections,
     find_program,
     render,
     write_configuration,
@@ -32,7 +36,7 @@ from cloud.identity import Identity, open_identity
 from shared.errors import ConfigError, UnavailableError
 from shared.gate import MESSAGE_MAX_BYTES
 from shared.ids import Principal
-from shared.topics import FROM_DEVICE, FROM_HUB, HUB_STATUS, device_topic
+from shared.topics import FROM_DEVICE, FROM_HUB, HUB_STATUS, Channel, device_topic, every_device
 from tests.support.ports import free_port
 
 WAIT_S = 15.0
@@ -168,6 +172,10 @@ def test_the_templates_render_whole(tmp_path: Path) -> None:
     assert settings["set_tcp_nodelay"] == "true"
     assert settings["keyfile"] == str(tmp_path / "server.key")
     assert settings["user"] == "covey"
+    # For ten thousand devices: no bound on a count of messages, beyond which they are dropped without a word.
+    assert int(settings["max_connections"]) == CONNECTIONS_MAX >= 2 * 10_000
+    assert settings["max_queued_messages"] == "0"
+    assert int(settings["max_queued_bytes"]) >= 10_000 * 2 * MESSAGE_MAX_BYTES // 10
     assert MESSAGE_MAX_BYTES < int(settings["max_packet_size"]) < MESSAGE_MAX_BYTES + 4_096
     assert not any(line.startswith("log_type") and "all" in line for line in configuration.splitlines())
     patterns = {line for line in acl.splitlines() if line.startswith("pattern")}
@@ -291,6 +299,55 @@ async def test_a_message_of_the_greatest_size_passes_whole(site: Site) -> None:
             assert len(hub.hears()[1]) == MESSAGE_MAX_BYTES
 
     await asyncio.to_thread(scenario)
+
+
+@pytest.mark.broker
+@pytest.mark.slow
+async def test_a_hub_that_starts_hears_the_births_of_a_large_fleet(site: Site) -> None:
+    """Rule P18: they are retained, and come all at once."""
+    topics = {device_topic(f"main.device-{number}", Channel.STATE) for number in range(3_000)}
+
+    def scenario() -> None:
+        with site.client(site.hub()) as devices:
+            for topic in topics:
+                devices.paho.publish(topic, b"birth", qos=1, retain=True)
+            for _ in topics:
+                devices.acknowledged.get(timeout=WAIT_S)
+        with site.client(site.hub()) as hub:
+            hub.subscribe(every_device(Channel.STATE))
+            assert {hub.hears()[0] for _ in topics} == topics
+
+    await asyncio.to_thread(scenario)
+
+
+@pytest.mark.broker
+async def test_the_broker_may_open_a_file_for_each_connection(site: Site) -> None:
+    """More than the 1,024 that a process has by default."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2_000 if before[1] == resource.RLIM_INFINITY else min(2_000, before[1] - FILES_BESIDE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1_024, before[1]))
+        assert allow_connections(wanted) == wanted
+        await site.broker.stop()
+        await site.broker.start()
+        limits = Path(f"/proc/{site.broker.pid}/limits").read_text()
+        (files,) = [line for line in limits.splitlines() if line.startswith("Max open files")]
+        assert int(files.split()[3]) == wanted + FILES_BESIDE
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_limit_that_the_system_sets_is_said_with_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[1] == resource.RLIM_INFINITY:
+        assert allow_connections(10_000) == 10_000
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        return
+    try:
+        assert allow_connections(before[1]) == before[1] - FILES_BESIDE
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert "raise the hard limit" in caplog.text
 
 
 @pytest.mark.broker

@@ -11,7 +11,7 @@ from cloud.devices.tables import HubHearing
 from cloud.ingest.inbox import Arrival
 from cloud.ingest.pipeline import Pipeline
 from cloud.ingest.presence import note_listening
-from cloud.ingest.status import spread_for, word_of
+from cloud.ingest.status import spread_for
 from shared.gate import Accepted, Expected, admit, close
 from shared.ids import EVERYONE, HUB
 from shared.keys import KeyRing, TrustedKey

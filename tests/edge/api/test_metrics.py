@@ -10,8 +10,6 @@ from tests.support.daemon import RunningDaemon, daemon_in
 from tests.support.model import ScriptedModel
 from tests.support.waiting import eventually
 
-QUICK = {"telemetry_sample_s": 0.1, "telemetry_window_s": 0.1}
-
 
 async def scrape(device: RunningDaemon) -> dict[tuple[str, ...], float]:
     response = await device.client.get("/metrics")
@@ -34,7 +32,7 @@ async def test_metrics_need_the_device_s_token(tmp_path: Path) -> None:
 
 async def test_device_tells_logs_link_work_and_tokens(tmp_path: Path) -> None:
     model = ScriptedModel(ANSWER, "It is noon, as far as I can tell from here.")
-    async with daemon_in(tmp_path, model, **QUICK) as device:
+    async with daemon_in(tmp_path, model, telemetry_sample_s=0.1, telemetry_window_s=0.1) as device:
         await device.client.post(
             "/v1/chat/completions",
             json={"model": "scripted", "messages": [{"role": "user", "content": "What time is it?"}]},

@@ -78,6 +78,16 @@ async def test_idle_thing_is_unloaded_and_loaded_again_when_needed() -> None:
     await worker.close()
 
 
+async def test_another_idle_time_counts_at_once_also_for_a_thing_that_is_idle_already() -> None:
+    heavy = Heavy()
+    worker = heavy.worker()
+    worker.unload_after(3_600)
+    result(worker.submit(lambda _: None))
+    worker.unload_after(0.01)
+    assert await asyncio.to_thread(heavy.unloaded.wait, LIMIT_S)
+    await worker.close()
+
+
 async def test_thing_is_not_unloaded_while_a_job_runs_longer_than_the_idle_time() -> None:
     heavy = Heavy()
     worker = heavy.worker(idle_unload_s=0.001)

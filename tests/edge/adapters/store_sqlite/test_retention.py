@@ -6,7 +6,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -69,12 +69,21 @@ class Store:
         head = (await self.lane(name)).head
         await self.journal.acknowledged(name, head if upto is None else upto)
 
-    async def trim(self, name: Lane = Lane.JOURNAL, **step: object) -> None:
+    async def trim(
+        self,
+        name: Lane = Lane.JOURNAL,
+        *,
+        upto: int | None = None,
+        before: datetime | None = None,
+        is_pressed: bool = False,
+    ) -> None:
         """Everything that may go."""
         lane = await self.lane(name)
-        upto = lane.head if name is not Lane.JOURNAL else lane.acked
-        given: dict[str, object] = {"upto": upto, **step}
-        while await self.retention.perform(TrimLane(lane.key, name, **given), START):  # type: ignore[arg-type]  # tests say what
+        last = lane.head if name is not Lane.JOURNAL else lane.acked
+        step = TrimLane(
+            lane.key, name, upto=last if upto is None else upto, before=before, is_pressed=is_pressed
+        )
+        while await self.retention.perform(step, START):
             pass
 
     def content(self) -> dict[bytes, int]:

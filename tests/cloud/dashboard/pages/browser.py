@@ -1,27 +1,32 @@
 """A real browser at a real hub's page, and the hub: one process with HTTPS over a database that the test writes to.
 
-    with PageHub(tmp_path) as hub:
-        async with open_browser() as browser, browser.page(hub) as page:
-            await page.sign_in()
-            await expect(page.row("fridge-1")).to_contain_text("online")
+    async with open_browser() as browser, browser.page(hub) as page:
+        await page.sign_in()
+        await change(hub, lambda session: add_device(session, "fridge-1", now=now()))
+        await expect(page.cell("fridge-1", "Presence")).to_have_text("●online", timeout=NEWS_MS)
 
 A page notes every request that its browser makes, every error that its console tells, and every alert. At the end
 nothing may have left the hub's own origin, and no script of a foreign hand may have run.
 """
 
+import asyncio
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.async_api import Browser, ConsoleMessage, Locator, Page, Request, Response, async_playwright
+from sqlmodel import Session
 
 from cloud.db import Database
+from cloud.devices.tables import Device
 from cloud.schema import migrate
+from tests.cloud.dashboard.rows import principal_of
 from tests.support.ports import free_port
 from tests.support.real_hub import PROGRAM, RealHub
 
@@ -126,6 +131,13 @@ class HubPage:
         if response.status >= 500:
             self.errors.append(f"{response.status} {response.url}")
 
+    def check(self) -> None:
+        """Nothing left our origin, nothing went wrong, nothing asked for attention."""
+        assert self.requests
+        assert self.foreign_requests() == []
+        assert self.errors == []
+        assert self.alerts == []
+
     def foreign_requests(self) -> list[str]:
         ours = urlsplit(self.url).netloc
         return [
@@ -166,6 +178,32 @@ class Chromium:
     @classmethod
     def of(cls, browser: Browser) -> Self:
         return cls(browser)
+
+
+async def change(hub: PageHub, work: Callable[[Session], Any]) -> None:
+    """Write to the hub's database as another process would: in a transaction of its own."""
+
+    def write() -> None:
+        with hub.database.write() as session:
+            work(session)
+
+    await asyncio.to_thread(write)
+
+
+def updated(name: str, **values: Any) -> Callable[[Session], None]:
+    """For `change`: a device's row."""
+
+    def work(session: Session) -> None:
+        device = session.get(Device, principal_of(name))
+        assert device is not None
+        for key, value in values.items():
+            setattr(device, key, value)
+
+    return work
+
+
+def now() -> datetime:
+    return datetime.now(tz=UTC)
 
 
 @asynccontextmanager

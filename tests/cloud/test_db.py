@@ -1,0 +1,43 @@
+"""Transactions of several processes: nobody waits for ever for one that was stopped in the middle."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+from sqlmodel import select
+
+from cloud.db import Database
+from cloud.leader import Lease
+from cloud.schema import migrate
+from shared.errors import UnavailableError
+from tests.support.clock import START
+
+WAIT_S = 20.0
+
+
+def lock(database: Database) -> str:
+    """The holder's name, once the row is ours."""
+    with database.write() as session:
+        return session.exec(select(Lease).with_for_update()).one().holder
+
+
+@pytest.mark.postgres
+def test_process_that_stops_within_a_transaction_loses_it_and_its_locks(postgres_database: str) -> None:
+    with (
+        closing(Database(postgres_database, idle_transaction_timeout_s=0.3)) as stopped,
+        closing(Database(postgres_database)) as other,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        migrate(stopped)
+        with stopped.write() as session:
+            session.add(Lease(name="leader", holder="nobody", expires_at=START))
+
+        def stop_within() -> None:
+            with stopped.write() as session:
+                session.exec(select(Lease).with_for_update()).one().holder = "stopped"
+                # As SIGSTOP would: it does nothing more until the other one has what it waits for.
+                assert thread.submit(lock, other).result(timeout=WAIT_S) == "nobody"
+
+        with pytest.raises(UnavailableError):
+            stop_within()
+        assert lock(stopped) == "nobody"  # with a new connection
