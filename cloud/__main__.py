@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from cloud.cli import devices, doctor, hub, journal, metrics, recovery, tasks, tokens, twins
 from cloud.cli.client import Connection
-from cloud.cli.options import Common
+from cloud.cli.options import Common, OpenHub
 from cloud.errors import exit_code_of
 from cloud.roles import Role
 from cloud.settings import HubSettings
@@ -67,7 +67,7 @@ def options(
     if log_level not in ("debug", "info", "warning", "error"):
         raise typer.BadParameter("it is debug, info, warning or error", param_hint="--log-level")
     connection = Connection(home=home, url=url, token_file=token_file, ca_file=ca_file)
-    context.obj = Common(connection=connection, log_level=log_level, open_hub=_open_hub)
+    context.obj = Common(connection=connection, log_level=log_level, open_hub=context.obj)
 
 
 def _open_hub(settings: HubSettings, role: Role, has_own_broker: bool) -> "AbstractContextManager[Parts]":
@@ -76,13 +76,13 @@ def _open_hub(settings: HubSettings, role: Role, has_own_broker: bool) -> "Abstr
     return open_hub(settings, role, has_own_broker)
 
 
-def run(arguments: list[str]) -> int:
-    """Run a command line; returns the exit code."""
+def run(arguments: list[str], *, open_hub: OpenHub = _open_hub) -> int:
+    """Run a command line; returns the exit code. `open_hub` is for programs that put a hub together in another way."""
     if any("\ud800" <= character <= "\udfff" for argument in arguments for character in argument):
         # Bytes that are no UTF-8 reach us as halves of surrogate pairs, which nothing behind could store.
         return _fail("What you typed holds bytes that are not UTF-8; type or paste it again.", EXIT_USAGE)
     try:
-        app(hoisted(arguments), prog_name="covey-hub")
+        app(hoisted(arguments), prog_name="covey-hub", obj=open_hub)
     except SystemExit as ended:  # typer's way to end: done, usage, or the code of a command
         return ended.code if isinstance(ended.code, int) else 0
     except CoveyError as error:

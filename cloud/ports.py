@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
-from shared.traces import Span
+from shared.spans import Span
 
 Deliver = Callable[[str, bytes], None]
 """Takes one message: its topic and its bytes. Called on the event loop's thread; must not block."""

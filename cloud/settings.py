@@ -51,7 +51,7 @@ class HubSettings(BaseModel):
         description="Broker that `serve` uses, mqtts://host:port. `up` starts its own.",
     )
     mqtt_max_connections: int = Field(
-        default=20_000, ge=10, le=1_000_000, description="Connections that `up` lets its broker take."
+        default=16_000, ge=10, le=1_000_000, description="Connections that `up` lets its broker take."
     )
     mosquitto_program: str = Field(default="mosquitto", description="Program that `up` starts as broker.")
     tenant: TenantName = Field(default="main", description="Tenant meant where none is named.")

@@ -20,7 +20,7 @@ from shared.tasks.states import NodeState
 from shared.twin import Document
 
 if TYPE_CHECKING:  # only devices that export traces pay for it
-    from shared.traces import Span
+    from shared.spans import Span
 
 Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length"]

@@ -8,7 +8,8 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+import random
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -25,6 +26,7 @@ from shared.log import Head
 from shared.messages import (
     BATCH_MAX_RECORDS,
     NONCE_BYTES,
+    SPREAD_MAX_MS,
     Ack,
     Batch,
     Cursor,
@@ -62,6 +64,11 @@ ROOM_MARGIN: Final = 0.97
 """Of the records that would fill a message by the last batch's measure: a batch that does not fit is packed twice."""
 TICK_S: Final = 1.0
 HELLO_AGAIN_AFTER: Final = timedelta(seconds=1)
+SPREAD_MAX: Final = timedelta(milliseconds=SPREAD_MAX_MS)
+HUB_GONE_AFTER: Final = timedelta(seconds=2)
+"""How long the word that the hub is away is doubted (rule P18). It may be the will of one of several workers, which
+another one contradicts, or of one that starts again: the session lives in the hub's database, so nothing need be
+interrupted."""
 MAX_HELLOS: Final = 3
 """Unanswered hellos after which the connection is dropped and made anew."""
 
@@ -122,7 +129,9 @@ class Sync:
         on_orders: Callable[[], None],
         on_linked: Callable[[bool], None] = lambda _linked: None,
         tick_s: float = TICK_S,
+        share: Callable[[], float] = random.random,
     ) -> None:
+        """`share`: of the time over which the hub asks all devices to spread their hellos, from 0 to 1."""
         self._principal = principal
         self._signer = signer
         self._trust = trust
@@ -135,6 +144,7 @@ class Sync:
         self._on_orders = on_orders
         self._on_linked = on_linked
         self._tick_s = tick_s
+        self._share = share
         self._senders: dict[Lane, SenderState] = {}
         self._ahead: dict[Lane, tuple[int, asyncio.Task[_Packed | None]]] = {}
         self._room: dict[Lane, int] = {}
@@ -143,6 +153,8 @@ class Sync:
         self._nonce: bytes | None = None
         self._hello_sent_at: datetime | None = None
         self._hellos = 0
+        self._hello_due_at: datetime | None = None
+        self._hub_gone_at: datetime | None = None
         self._session: Session | None = None
         self._counter = 0
         self._detail = "not connected yet"
@@ -285,6 +297,15 @@ class Sync:
     async def _check_hello(self, now: datetime) -> None:
         if self._connection is None or self._hello_sent_at is None:
             return
+        if self._hub_gone_at is not None:
+            if not timedelta(0) <= now - self._hub_gone_at < HUB_GONE_AFTER:
+                await self._on_hub_gone()
+            return
+        if self._hello_due_at is not None:
+            # A clock that was set back must not put it off for longer than the hub asked.
+            if not timedelta(0) < self._hello_due_at - now <= SPREAD_MAX:
+                await self._say_hello()
+            return
         waited = now - self._hello_sent_at
         # A clock that was set back would otherwise silence the hello for as long as it was wrong.
         if self._nonce is not None and (waited >= self._hello_timeout or waited < timedelta(0)):
@@ -301,6 +322,7 @@ class Sync:
 
     async def _on_connected(self, connection: bytes) -> None:
         self._connection = connection
+        self._forget_hub()
         self._hellos = 0
         self._detail = "connected to the broker, waiting for the hub"
         await self._publish(
@@ -315,7 +337,7 @@ class Sync:
         if self._connection is not None or self._detail != reason:
             logger.log(logging.WARNING if self._connection is not None else logging.DEBUG, "link: %s", reason)
         self._connection = None
-        self._nonce = None
+        self._forget_hub()
         self._detail = reason
         await self._end_session()
 
@@ -336,6 +358,7 @@ class Sync:
         heads = [lane for name in UPWARD if (lane := await self._outbox.lane(name)) is not None]
         orders = await self._outbox.lane(Lane.ORDERS)
         self._nonce = os.urandom(NONCE_BYTES)
+        self._hello_due_at = None
         self._hello_sent_at = self._clock.now()
         self._hellos += 1
         hello = Hello(
@@ -366,15 +389,36 @@ class Sync:
         match admit(payload, expected, self._trust):
             case Rejected(reason):
                 self._count(reason)
-            case Accepted(HubStatus(online=True), _):
+            case Accepted(HubStatus(online=True, spread_ms=spread_ms), _):
                 # The hub came (back), perhaps with an older log than it had: only a hello tells (rule P17).
                 # The hello that just went out at the start of a connection is not said twice.
+                self._hub_gone_at = None
                 if self._nonce is None or self._hello_age() >= HELLO_AGAIN_AFTER:
-                    await self._say_hello()
+                    await self._say_hello_within(timedelta(milliseconds=spread_ms))
             case Accepted(HubStatus(online=False), _):
-                self._detail = "the hub is away"
-                self._nonce = None
-                await self._end_session()
+                self._hub_gone_at = self._clock.now()
+
+    async def _on_hub_gone(self) -> None:
+        """The hub is away, and nobody has said otherwise. It is asked again each `hello_interval_s`."""
+        self._detail = "the hub is away"
+        self._forget_hub()
+        await self._end_session()
+
+    def _forget_hub(self) -> None:
+        """What was said and asked before counts no more."""
+        self._nonce = None
+        self._hub_gone_at = None
+        self._hello_due_at = None
+
+    async def _say_hello_within(self, spread: timedelta) -> None:
+        """At a moment of our own choice, so that a fleet does not say it all at once."""
+        if self._hello_due_at is not None:
+            return  # another worker has said so too
+        wait = spread * self._share()
+        if wait < timedelta(seconds=self._tick_s):
+            await self._say_hello()
+        else:
+            self._hello_due_at = self._clock.now() + wait
 
     def _hello_age(self) -> timedelta:
         return timedelta(0) if self._hello_sent_at is None else abs(self._clock.now() - self._hello_sent_at)
@@ -393,6 +437,9 @@ class Sync:
     async def _begin_session(self, ack: HelloAck) -> None:
         was_linked = self._session is not None
         self._nonce = None
+        # The hub as it is now has answered.
+        self._hello_due_at = None
+        self._hub_gone_at = None
         self._hellos = 0
         self._session = Session(ack.session)
         self._counter = 0
@@ -403,7 +450,7 @@ class Sync:
         for name in list(self._senders):
             lane = await self._outbox.lane(name)
             if lane is not None and (common := closed.get((name.value, lane.id.epoch))) is not None:
-                await self._branch(lane, common)
+                await self._branch(lane, (common, cursors.get(name.value)))
                 lane = await self._outbox.lane(name)
             if lane is None:
                 continue
@@ -426,17 +473,20 @@ class Sync:
             logger.info("linked: the hub answered")
             self._on_linked(True)
 
-    async def _branch(self, lane: LaneState, closed: Cursor) -> None:
+    async def _branch(self, lane: LaneState, known: Sequence[Cursor | None]) -> None:
         """An operator resolved a fork: the hub takes nothing more under the old epoch, what it lacks under a new one.
 
-        What both have is what the hub acknowledged, or found equal when the histories parted: whichever is further.
+        What both have is what the hub acknowledged; or `known`: found equal when the histories parted, or all that it
+        holds, if that is ours and only its acknowledgement was lost. Whichever is furthest.
         """
         name = lane.id.lane
         common = Head(lane.acked, await self._outbox.hash_at(name, lane.acked) or b"")
-        if closed.upto > common.seq or not common.hash:
-            own = await self._outbox.hash_at(name, closed.upto)
-            if own == closed.hash:
-                common = Head(closed.upto, own)
+        for cursor in known:
+            if cursor is None or cursor.epoch != lane.id.epoch or (common.hash and cursor.upto <= common.seq):
+                continue
+            own = await self._outbox.hash_at(name, cursor.upto)
+            if own == cursor.hash:
+                common = Head(cursor.upto, own)
         if not common.hash:
             self._detail = f"nothing of {name} is known to be common with the hub; an operator must decide"
             raise UnavailableError(self._detail)

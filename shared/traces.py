@@ -13,8 +13,7 @@ Attribute names: https://opentelemetry.io/docs/specs/semconv/gen-ai/ (open-telem
 
 import hashlib
 import json
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Final
@@ -22,9 +21,9 @@ from typing import Final
 from shared.blobs import BlobRef
 from shared.ids import HUB
 from shared.records import ModelCalled, NodeMoved, Poison, Record, TaskCreated, ToolIntent, ToolResult
+from shared.spans import Attribute, Span
 from shared.tasks.states import NodeState
 
-Attribute = str | int | float | bool | tuple[str, ...]
 Content = Mapping[bytes, str]
 """Texts by the hash of their blob. What is not there is left out of the spans."""
 
@@ -35,35 +34,9 @@ WORKFLOW: Final = "map"
 DEVICE_SERVICE: Final = "covey-edge"
 HUB_SERVICE: Final = "covey-hub"
 NS_PER_MS: Final = 1_000_000
-BACKLOG_MAX_SPANS: Final = 2_048
-BACKLOG_MAX_CHARS: Final = 8_388_608
 ROOT: Final = 0
 
 _FAILED: Final = frozenset({NodeState.FAILED, NodeState.TIMED_OUT, NodeState.REJECTED, NodeState.EXPIRED})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
-    """A finished operation. `error`: its status is an error, and this is `error.type`, a code.
-
-    `service` and `instance` are where it happened: `service.name` and `service.instance.id` of its resource.
-    """
-
-    service: str
-    instance: str
-    trace_id: bytes
-    span_id: bytes
-    parent_id: bytes | None
-    name: str
-    start_ns: int
-    end_ns: int
-    attributes: Mapping[str, Attribute]
-    error: str | None = None
-
-    @property
-    def text_chars(self) -> int:
-        """Characters of its texts: what a span with content weighs."""
-        return sum(len(value) for value in self.attributes.values() if isinstance(value, str))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,39 +55,6 @@ def trace_id(task: str) -> bytes:
 def span_id(task: str, node: int, attempt: int, call: int | None = None) -> bytes:
     """8 bytes: of an attempt at a node, or of one of its calls."""
     return _digest("span", task, node, attempt, "" if call is None else call)[:8]
-
-
-class SpanBacklog:
-    """Spans that wait for their collector, bounded by count and by text. What does not fit is dropped and counted.
-
-    No threads here: whoever shares one between threads holds a lock.
-    """
-
-    def __init__(self, *, max_spans: int = BACKLOG_MAX_SPANS, max_chars: int = BACKLOG_MAX_CHARS) -> None:
-        self.dropped = 0
-        self._max_spans = max_spans
-        self._max_chars = max_chars
-        self._spans: deque[Span] = deque()
-        self._chars = 0
-
-    def __len__(self) -> int:
-        return len(self._spans)
-
-    def offer(self, spans: Iterable[Span]) -> None:
-        """Append what there is room for."""
-        for span in spans:
-            chars = span.text_chars
-            if len(self._spans) >= self._max_spans or self._chars + chars > self._max_chars:
-                self.dropped += 1
-                continue
-            self._spans.append(span)
-            self._chars += chars
-
-    def take(self, max_spans: int) -> list[Span]:
-        """The oldest, at most so many."""
-        taken = [self._spans.popleft() for _ in range(min(max_spans, len(self._spans)))]
-        self._chars -= sum(span.text_chars for span in taken)
-        return taken
 
 
 class NodeStory:

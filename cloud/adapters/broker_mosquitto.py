@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 PACKET_OVERHEAD_BYTES: Final = 1_024
 """Topic, properties and header of an MQTT packet around a payload."""
-CONNECTIONS_MAX: Final = 20_000
+CONNECTIONS_MAX: Final = 16_000
 FILES_BESIDE: Final = 512
 """Open files that a broker or hub needs besides one for each connection."""
 START_TIMEOUT_S: Final = 10.0

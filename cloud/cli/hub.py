@@ -18,6 +18,7 @@ from cloud.roles import Role
 from cloud.settings import HubSettings
 from shared.enrolment import BrokerAddress
 
+PAGE_PATH = "/dashboard/"
 LOG_QUEUE_MAX_LINES = 10_000
 
 Port = Annotated[int | None, typer.Option(min=1, max=65_535, help="Port of the HTTPS API (8443).")]
@@ -105,7 +106,8 @@ def _run(
                 typer.echo(json.dumps({"event": "ready", **facts}))
             else:
                 what = facts.get("url", f"role {role}")
-                typer.echo(f"covey-hub: ready {what} (broker {facts['broker']}, home {settings.home})")
+                page = f"page {facts['page']}, " if "page" in facts else ""
+                typer.echo(f"covey-hub: ready {what} ({page}broker {facts['broker']}, home {settings.home})")
 
         asyncio.run(server.run(parts, ready))
 
@@ -113,6 +115,8 @@ def _run(
 def _facts(settings: HubSettings, role: Role, broker: BrokerAddress) -> dict[str, object]:
     """What a process says of itself when it is ready, to whoever has started it and to the commands of its home."""
     addresses = {"url": settings.local_url, "public_url": settings.url} if role.has_https else {}
+    if role.has_https and settings.dashboard == "on":
+        addresses["page"] = f"{settings.local_url}{PAGE_PATH}"
     return {
         "home": str(settings.home),
         "role": role.value,

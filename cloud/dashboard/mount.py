@@ -18,14 +18,15 @@ from nicegui.client import Client, templates
 
 from cloud.dashboard.device_page import DeviceView
 from cloud.dashboard.door import HOME_PATH, PREFIX
-from cloud.dashboard.elements import Text
+from cloud.dashboard.elements import Tag, Text
 from cloud.dashboard.fleet_page import Choices, FleetView
 from cloud.dashboard.fleet_reading import read_choices
-from cloud.dashboard.frame import empty_state, frame
+from cloud.dashboard.frame import empty_state
 from cloud.dashboard.live import DeviceAnswer, FleetAnswer, Live, Watcher
 from cloud.dashboard.query import DeviceQuery, FleetQuery
 from cloud.dashboard.shown import shown
 from cloud.db import Database
+from shared.errors import UnavailableError
 
 TITLE: Final = "Covey"
 WEB: Final = Path(__file__).parent / "web"
@@ -73,8 +74,12 @@ def _add_pages(database: Database, live: Live, default_tenant: str) -> None:
     @ui.page("/", title=f"Fleet · {TITLE}", response_timeout=RESPONSE_TIMEOUT_S)
     async def fleet(request: Request, client: Client) -> None:
         query = FleetQuery.from_address(dict(request.query_params))
-        chosen = await asyncio.to_thread(choices)
-        answer, at_ms = await live.ask(query)
+        try:
+            chosen = await asyncio.to_thread(choices)
+            answer, at_ms = await live.ask(query)
+        except UnavailableError as error:
+            _unavailable(client, error)
+            return
         assert isinstance(answer, FleetAnswer)
         _watch(live, client, FleetView(live, query, chosen, answer, at_ms))
 
@@ -82,17 +87,29 @@ def _add_pages(database: Database, live: Live, default_tenant: str) -> None:
     async def device(principal: str, client: Client) -> None:
         client.title = f"{shown(principal)} · {TITLE}"
         query = DeviceQuery(principal=principal)
-        answer, at_ms = await live.ask(query)
+        try:
+            answer, at_ms = await live.ask(query)
+        except UnavailableError as error:
+            _unavailable(client, error)
+            return
         assert isinstance(answer, DeviceAnswer)
         if answer.page is None or answer.metrics is None:
             client.status_code = 404
-            with frame(at_ms, lambda _: None):
+            with Tag("div", "content"):
                 Text("h1", "There is no such device")
                 empty_state(shown(principal), "These are enrolled:", "covey-hub device list")
                 Text("a", "All devices", "button", href=HOME_PATH)
             return
         view = DeviceView(live, query, answer.page, answer.metrics, at_ms, default_tenant=default_tenant)
         _watch(live, client, view)
+
+
+def _unavailable(client: Client, error: UnavailableError) -> None:
+    client.status_code = 503
+    with Tag("div", "content"):
+        Text("h1", "The hub cannot show this now")
+        Text("p", str(error))
+        Text("a", "Try again", "button", href="")
 
 
 def _watch(live: Live, client: Client, watcher: Watcher) -> None:

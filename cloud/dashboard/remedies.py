@@ -9,6 +9,7 @@ from typing import Final
 
 from cloud.dashboard.facts import DevicePage
 from cloud.devices.tables import DeviceStatus
+from cloud.recovery.service import ADVICE, RESOLVABLE
 from cloud.twins.schemas import TwinState
 from shared.clock import from_ms
 
@@ -74,12 +75,16 @@ def _status(page: DevicePage) -> list[Remedy]:
     if row.status == DeviceStatus.ACTIVE or (page.forks and row.status == DeviceStatus.QUARANTINED):
         return []
     reason = f" ({row.status_reason})" if row.status_reason else ""
+    commands: tuple[str, ...]
     if row.status == DeviceStatus.REVOKED:
         text = "What it sends is refused for good. To let that machine in again, enrol it under a new name."
         commands = ("covey-hub token create --device NEW-NAME",)
+    elif row.status_reason in RESOLVABLE:
+        text = ADVICE[row.status_reason]
+        commands = (f"covey-hub device forks {row.principal}", f"covey-hub device resolve {row.principal}")
     else:
-        text = "What it sends is refused until it is released."
-        commands = (f"covey-hub device release {row.principal}",)
+        text = "What it sends is refused, but for its births and deaths. See what is known of it."
+        commands = (f"covey-hub device show {row.principal}",)
     return [
         Remedy(weight=Weight.BAD, title=f"The device is {row.status}{reason}", text=text, commands=commands)
     ]

@@ -76,8 +76,7 @@ class Drafts:
     def write(self, session: Session) -> None:
         """Write what is new and what has changed, and forget everything. ORM rows of the same models are read anew."""
         session.flush()
-        order = {table: place for place, table in enumerate(SQLModel.metadata.sorted_tables)}
-        for model in sorted(self._new, key=lambda model: order[_shape(model).table]):
+        for model in sorted(self._new, key=lambda model: _place(_shape(model).table)):
             shape = _shape(model)
             rows = shape.bound_rows(session.connection().dialect, self._new[model])
             insert_rows(session, shape.table.name, shape.columns, rows)
@@ -165,6 +164,12 @@ def _default(model: type[SQLModel], name: str) -> object:
     value = model.model_fields[name].default
     # A column without a value is refused by the database, as it would be for an ORM row.
     return None if value is PydanticUndefined else value
+
+
+@cache
+def _place(table: Table) -> int:
+    """Where a table stands in the order that foreign keys ask for."""
+    return SQLModel.metadata.sorted_tables.index(table)
 
 
 @cache

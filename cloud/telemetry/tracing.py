@@ -25,8 +25,9 @@ from shared.clock import to_ms
 from shared.errors import UnavailableError
 from shared.ids import Principal
 from shared.records import NodeMoved, parse_record
+from shared.spans import Span
 from shared.tasks.states import BY_VALUE, TERMINAL, NodeState
-from shared.traces import NS_PER_MS, ROOT, NodeStory, Performer, Span, node_span
+from shared.traces import NS_PER_MS, ROOT, NodeStory, Performer, node_span
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from shared.traces import Span, SpanBacklog
+from shared.spans import Span, SpanBacklog
 
 logger = logging.getLogger(__name__)
 

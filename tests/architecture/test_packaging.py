@@ -33,6 +33,7 @@ HEAVY = (
     "onnxruntime",
     "opentelemetry.sdk",
     "prometheus_client",
+    "nicegui",
 )
 
 

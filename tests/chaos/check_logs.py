@@ -4,11 +4,12 @@ Every record that was ever committed is in the copy exactly once, in order, bit 
 missing, and a restored backup or the writer's own tombstone explains why.
 """
 
+import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from shared.ids import Lane, LaneId
+from shared.ids import UPWARD, Lane, LaneId
 from shared.log import Entry, Head, extend, start
 from shared.records import MetricsShed, parse_record
 from tests.chaos.evidence import (
@@ -40,6 +41,7 @@ def check_logs(device: DeviceHistory, held: HubDevice, history: History) -> Iter
     for log in device.orders:
         yield from _check_chain(name, "device", log)
     yield from _check_upward(device, held, history)
+    yield from _check_once(name, held)
     yield from _check_downward(device, held, history)
     yield from _check_looks(name, history)
     yield from _check_blobs(device, held, history)
@@ -126,9 +128,7 @@ def _check_upward(device: DeviceHistory, held: HubDevice, history: History) -> I
         copy = copies.get(log.lane)
         if after is not None:
             yield from _check_branch(name, log, after, copy, device.cloned)
-        upto = None if after is None else after.before.seq
-        if log.lane.lane is Lane.METRICS and upto is None:
-            upto = 0 if copy is None else copy.head.seq  # a device measures on while everything else is done
+        upto = _compared_upto(log, after, copy)
         gaps = () if copy is None else copy.gaps
         # What the branch says is missing before its beginning may be what this log had there.
         later = () if after is None else _gaps_of(copies.get(after.lane))
@@ -141,6 +141,18 @@ def _check_upward(device: DeviceHistory, held: HubDevice, history: History) -> I
         )
         yield from _check_gaps(device, log, copy, history)
         yield from _check_drained(device, log, copy)
+
+
+def _compared_upto(log: Log, after: Log | None, copy: Log | None) -> int | None:
+    """Up to where a log and its copy must be the same; None: to their ends."""
+    if after is not None:
+        return after.before.seq
+    if log.lane.lane is not Lane.METRICS:
+        return None
+    # A device measures on while everything else is done, and need not have heard yet that it shall branch.
+    if copy is None:
+        return 0
+    return copy.head.seq if copy.parts_after is None else copy.parts_after
 
 
 def _gaps_of(log: Log | None) -> tuple[Gap, ...]:
@@ -164,12 +176,24 @@ def _check_branch(
             break
     if copy is None or copy.head.seq <= after.before.seq:
         return
-    if _holds(log, copy.head):
-        what = f"what follows {after.before.seq} is at the hub under both epochs"
-        yield Violation("doubled_record", where, what)
-    elif not any(_holds(other, copy.head) for other in cloned if other.lane == log.lane):
+    if not any(_holds(other, copy.head) for other in (log, *cloned) if other.lane == log.lane):
         what = f"the hub's copy goes on after {after.before.seq} as nobody's log does"
         yield Violation("invented_record", where, what)
+
+
+def _check_once(name: str, held: HubDevice) -> Iterator[Violation]:
+    """A record is at the hub under one epoch only: a log that goes on elsewhere begins where the other ends."""
+    for lane in UPWARD:
+        logs = [log for log in held.logs if log.lane.lane is lane]
+        if len(logs) < 2:
+            continue
+        seen: tuple[int, set[bytes]] = (0, set())
+        for entry in heapq.merge(*(log.entries for log in logs), key=lambda entry: entry.seq):
+            if entry.seq != seen[0]:
+                seen = (entry.seq, set())
+            if entry.hash in seen[1]:
+                yield Violation("doubled_record", f"{name} {lane}", f"record {entry.seq} is under two epochs")
+            seen[1].add(entry.hash)
 
 
 def _holds(log: Log, position: Head) -> bool:

@@ -29,10 +29,12 @@ def check(history: History) -> Findings:
     found: list[Violation] = []
     records = interrupted = 0
     said: set[str] = set()
+    may_be_late = bool(history.restores)
     for device, held in history.devices:
         if held is None:
             found.append(Violation("lost_device", device.principal, "the hub does not know it"))
             continue
+        may_be_late |= bool(device.cloned)
         stories = device_stories(device)
         records += stories.records
         interrupted += sum(story.intents + story.asked > 1 for story in stories.calls.values())
@@ -40,6 +42,10 @@ def check(history: History) -> Findings:
         said |= at_hub.created | {task for task, _ in at_hub.offered}
         found += _check_device(device, held, stories, at_hub, history)
     found += _check_hub(history, said)
+    if history.hub.late_results and not may_be_late:
+        # Nobody's lease lapses in these runs, and nobody does work twice, so nothing can be late.
+        what = f"{history.hub.late_results} late results of nodes that nobody took away"
+        found.append(Violation("projection", "hub", what))
     return Findings(tuple(bounded(found)), records, interrupted)
 
 
@@ -69,10 +75,5 @@ def _check_hub(history: History, said: set[str]) -> Iterator[Violation]:
     for task in sorted(hub.tasks ^ said):
         side = "the hub only" if task in hub.tasks else "the logs only"
         yield Violation("projection", "hub", f"task {task} is in {side}")
-    may_be_late = history.restores or any(look.era for look in history.looks)
-    if hub.late_results and not may_be_late:
-        # Nobody's lease lapses in these runs, so nothing can be late.
-        what = f"{hub.late_results} late results of nodes that nobody took away"
-        yield Violation("projection", "hub", what)
     for difference in hub.rebuilt:
         yield Violation("projection", "hub", difference)

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from shared.ids import UPWARD, LaneId
+from shared.ids import UPWARD, Lane, LaneId
 from tests.chaos.evidence import DeviceHistory
 from tests.chaos.reading import device_nodes, open_nodes
 from tests.chaos.rebuild import device_differences
@@ -57,6 +57,8 @@ class StagedDevice:
         self._history = self.name
         """The name under which the witness knows the store in use."""
         self._put_away: list[str] = []
+        self._epoch = b""
+        self._epoch_before_branch: bytes | None = None
         self.disk: SmallDisk | None = None
         if has_small_disk:
             self.disk = SmallDisk(self._board.home, size_bytes=DISK_BYTES)
@@ -122,6 +124,11 @@ class StagedDevice:
 
     # --- a clone
 
+    @property
+    def may_be_cloned(self) -> bool:
+        """Not while it is cloned, nor before it heard what was decided about its last clone."""
+        return self.clone is None and self._epoch != self._epoch_before_branch
+
     def begin_clone(self, witness: Witness) -> None:
         """Copy the card of the device, which has just been killed, and put it into a second board."""
         self._copies += 1
@@ -147,6 +154,7 @@ class StagedDevice:
         self._put_away.append(gone_name)
         self._history = kept_name
         self._board, self.clone = kept, None
+        self._epoch_before_branch = self._epoch
         kept.may_write(self.quota)
 
     @property
@@ -161,6 +169,7 @@ class StagedDevice:
         if self.clone is not None and self.clone.store.exists():
             _, of_clone = witness.take(self._clone_history, self.clone.store, self.principal)
             found = [*found, *of_clone]
+        self._epoch = next(each.lane.epoch for each in positions if each.lane.lane is Lane.JOURNAL)
         return {position.lane: position for position in positions}, found
 
     def unfinished(self) -> str | None:

@@ -35,7 +35,7 @@ class Log:
     """One log as a side holds it, from after `before` to `head`, which is what that side says is its end.
 
     `before`: the lane's start, or where it goes on from another log, of epoch `branch_of`. `dead`: records it could not
-    apply. `is_closed`: it takes nothing more.
+    apply. `is_closed`: it takes nothing more. `parts_after`: behind this it is another history than its writer's.
     """
 
     lane: LaneId
@@ -46,6 +46,7 @@ class Log:
     dead: frozenset[int] = frozenset()
     branch_of: bytes | None = None
     is_closed: bool = False
+    parts_after: int | None = None
 
 
 def continuation(log: Log, logs: Iterable[Log]) -> Log | None:

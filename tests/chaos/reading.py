@@ -149,6 +149,7 @@ def _log(database: Database, session: Session, row: LaneRow) -> Log:
         ),
         dead=frozenset(repository.dead_letters_between(session, row, after=0, upto=row.head_seq)),
         is_closed=row.closed_at is not None or row.forked_at_seq is not None,
+        parts_after=row.forked_at_seq,
     )
 
 

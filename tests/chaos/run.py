@@ -202,3 +202,4 @@ def _check(stage: Stage, customer: Customer, outcome: Outcome) -> None:
     outcome.violations += [each for each in stage.violations if each not in outcome.violations]
     outcome.violations += found.violations
     outcome.check_s = time.monotonic() - started
+    stage.must_keep = bool(outcome.violations)

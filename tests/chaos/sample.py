@@ -240,7 +240,7 @@ def branched() -> History:
     clone = log(Lane.JOURNAL, (*JOURNAL[:8], started("1"), started("2")))
     gap = Gap(first_seq=1, last_seq=8, after_hash=fork.hash, reason="branch")
     copies = (
-        replace(log(Lane.JOURNAL, (*JOURNAL[:8], started("1"))), is_closed=True),
+        log(Lane.JOURNAL, (*JOURNAL[:8], started("1")), is_closed=True, parts_after=8),
         replace(new, before=start(new.lane), gaps=(gap,), branch_of=None),
     )
     device = replace(

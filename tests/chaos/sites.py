@@ -72,7 +72,7 @@ class Site(Protocol):
 
     def start(self) -> None: ...
 
-    def close(self) -> None: ...
+    def close(self, *, must_keep: bool) -> None: ...
 
     def supervise(self) -> None: ...
 
@@ -119,7 +119,7 @@ class SmallSite:
         self.api.start()
         self.starts["hub"] += 1
 
-    def close(self) -> None:
+    def close(self, *, must_keep: bool) -> None:
         self._forget_database()
         self.api.close()
 
@@ -169,7 +169,7 @@ class LargeSite:
         self._restarts = _Restarts(self.starts)
         self._open = ExitStack()
         self._base = self._open.enter_context(postgres_directory())
-        (directory / "postgres").symlink_to(self._base)
+        self._kept = directory / "postgres"
         self._cluster = PostgresCluster(self._base, ON_PROCESS_CRASH_ONLY)
         self._server = PostgresServer(self._cluster.port)
         self._database: Database | None = None
@@ -254,12 +254,15 @@ class LargeSite:
         self.starts.update(("api", "broker", "database"))
         self.supervise()
 
-    def close(self) -> None:
+    def close(self, *, must_keep: bool) -> None:
         if self._database is not None:
             self._database.close()
         for pid in (*self.broker_pids(), *self.database_pids()):
             signal_process(pid, signal.SIGCONT)  # a stopped process would not hear that it is to end
         self.api.close()
+        if must_keep:
+            self._cluster.process.stop()
+            shutil.copytree(self._base, self._kept, ignore=shutil.ignore_patterns(".s.*"))
         self._open.close()
 
     def supervise(self) -> None:

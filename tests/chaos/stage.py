@@ -62,6 +62,8 @@ class Stage:
         ]
         self.starts: Counter[str] = self.site.starts
         self.violations: list[Violation] = []
+        self.must_keep = False
+        """Whether databases that are elsewhere are copied into the directory at the end."""
         self.era = 0
         self.backup: Backup | None = None
         self.resolved = 0
@@ -79,7 +81,7 @@ class Stage:
         try:
             self._open.enter_context(self.network)
             self._open.callback(self._witness.close)
-            self._open.callback(self.site.close)
+            self._open.callback(lambda: self.site.close(must_keep=self.must_keep))
             self.site.start()
             for device in self.devices:
                 self._open.callback(device.close)
@@ -150,7 +152,7 @@ class Stage:
 
     def clone(self, device: StagedDevice) -> bool:
         """Copy a device's card. One at a time, as the hub must be asked about it."""
-        if any(each.clone is not None for each in self.devices):
+        if any(each.clone is not None for each in self.devices) or not device.may_be_cloned:
             return False
         device.process.kill()
         try:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-SHOWN_PER_RULE: Final = 20
+SHOWN_PER_RULE: Final = 8
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,10 +35,10 @@ CHAT = {"messages": [{"role": "user", "content": "hi"}]}
 async def fill(device: RunningDaemon) -> None:
     """Work until there is no room for more. (Nobody acknowledges: it is not linked.)"""
     number = 0
-    while not device.daemon.retention.is_full:
+    while device.journal.gauge.journal_bytes < LIMIT_BYTES:
         number += 1
         await device.journal.append(*done(task_id_from(f"{number}"), content_bytes=4_000), durable=False)
-        await asyncio.sleep(0)
+    await eventually(lambda: device.daemon.retention.is_full)
 
 
 async def refused(device: RunningDaemon, path: str, body: dict[str, Any]) -> str:

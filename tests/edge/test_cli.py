@@ -258,6 +258,22 @@ def test_a_daemon_whose_disk_fills_up_refuses_work_and_takes_it_again_later(
     assert covey_edge("journal", "verify", home=home).code == 0
 
 
+def test_a_full_journal_refuses_what_is_asked_in_one_sentence(home: Path) -> None:
+    home.mkdir()
+    (home / "edge.toml").write_text("journal_max_bytes = 1048576\njournal_reserve_bytes = 262144\n")
+    with daemon(home) as process:
+        url = process.wait_for_line(r'"ready": true, "url": "([^"]+)"', timeout_s=60)[1]
+        headers = {"authorization": f"Bearer {(home / 'api.token').read_text().strip()}"}
+        body = {"goal": "x" * 16_000}
+        while httpx.post(f"{url}/tasks", json=body, headers=headers, trust_env=False).status_code == 202:
+            pass
+        assert "The journal is full" in sentence(covey_edge("ask", "hi", home=home), CAPACITY)
+        assert "The journal is full" in covey_edge("status", home=home).out
+    # The same without a daemon: the agent of the command keeps the same limit.
+    assert "The journal is full" in sentence(covey_edge("ask", "hi", home=home), CAPACITY)
+    assert covey_edge("journal", "verify", home=home).code == 0
+
+
 def test_a_full_disk_does_not_keep_a_device_from_starting_that_kept_room_for_it(tmp_path: Path) -> None:
     with SmallDisk(tmp_path / "disk", size_bytes=8 * 2**20) as disk:
         home = disk.path / "home"

@@ -237,8 +237,8 @@ async def test_a_running_daemon_takes_the_hubs_settings_up_in_all_its_parts(tmp_
     }
     content = Blob(salt=bytes(16), content=json.dumps(wanted).encode())
     hub.order(TwinDesired(at_ms=1, revision=4, document=content.ref()), content)
-    async with daemon_in(tmp_path, ScriptedModel()) as device:
-        assert device.daemon.telemetry.schedule.is_on
+    thinking = Reply("{}", gate=asyncio.Event())
+    async with daemon_in(tmp_path, ScriptedModel(thinking)) as device:
         await device.journal.receive(hub.batch_of_orders())
         await device.daemon.desired.take_up()
 

@@ -13,14 +13,14 @@ import pytest
 from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.dispatch import make_blob
 from edge.ports import Draft, LaneState
-from edge.sync import MAX_HELLOS, LinkState, Sync, subscriptions, will
+from edge.sync import HUB_GONE_AFTER, MAX_HELLOS, LinkState, Sync, subscriptions, will
 from shared.blobs import Blob
 from shared.errors import CapacityError
 from shared.gate import message_id
 from shared.ids import Lane
 from shared.keys import Signer
 from shared.log import Head
-from shared.messages import Batch, Hello, HelloAck, HubStatus
+from shared.messages import Batch, Cursor, Hello, HelloAck, HubStatus
 from shared.records import DeviceStarted, TaskCancelled, TaskCreated, TaskOffered
 from shared.replication import MAX_RESENDS, RESEND_AFTER, Parcel
 from shared.tasks.limits import Limits
@@ -35,6 +35,7 @@ from tests.support.waiting import LOOK_AGAIN_S, eventually
 
 WAIT_S = 10.0
 TICK_S = 0.002
+SHARE = 0.25
 HELLO_TIMEOUT_S = 10.0
 HELLO_INTERVAL_S = 120.0
 STRANGER = signer_from("stranger")
@@ -78,6 +79,7 @@ class World:
             on_orders=self._on_orders,
             on_linked=self.links_heard.append,
             tick_s=TICK_S,
+            share=lambda: SHARE,
         )
         self.journal.on_change(self.sync.appended)
 
@@ -110,6 +112,13 @@ class World:
         """Answer the next hello, and wait until the device is linked."""
         self.say(Channel.HELLO_ACK, self.hub.hello_ack(await self.hello()))
         await self.until(lambda: self.sync.is_linked and self.links_heard[-1:] == [True])
+
+    async def hub_goes(self) -> None:
+        """The hub's will, which nobody contradicts."""
+        self.broker.publish(HUB_STATUS, self.hub.status(online=False), retain=True)
+        await self.ticks()
+        self.clock.advance(HUB_GONE_AFTER)
+        await self.until(lambda: self.sync.status().detail == "the hub is away")
 
     async def batch(self) -> Batch:
         return self.hub.hear_batch(await self.heard(Channel.UP_JOURNAL))
@@ -605,13 +614,62 @@ async def test_when_the_hub_goes_the_link_is_gone_and_when_it_comes_the_hello_is
 ) -> None:
     """P18"""
     await world.linked()
-    world.broker.publish(HUB_STATUS, world.hub.status(online=False), retain=True)
-    await world.until(lambda: not world.sync.is_linked)
+    await world.hub_goes()
     assert (world.state, world.sync.status().detail) == (LinkState.CONNECTED, "the hub is away")
     assert world.nothing_on(Channel.HELLO)
     world.broker.publish(HUB_STATUS, world.hub.status(online=True), retain=True)
     await world.linked()
     assert world.links_heard == [True, False, True]
+
+
+async def test_a_will_that_another_worker_contradicts_interrupts_nothing(world: World) -> None:
+    """P18: what is in flight is answered in the session that stands; the hello comes in its own time."""
+    await world.linked()
+    await world.write(2)
+    await world.batch()
+    world.broker.publish(HUB_STATUS, world.hub.status(online=False), retain=True)
+    await world.ticks()
+    world.clock.advance(HUB_GONE_AFTER - timedelta(seconds=1))
+    world.broker.publish(HUB_STATUS, world.hub.status(online=True, spread_ms=60_000), retain=True)
+    await world.ticks()
+    world.clock.advance(HUB_GONE_AFTER)
+    world.ack()
+    await world.until(lambda: world.sync.status().waiting == 0)
+    assert world.links_heard == [True]
+    assert world.nothing_on(Channel.HELLO)
+
+
+async def test_the_hello_after_an_announcement_waits_for_a_share_of_the_spread(world: World) -> None:
+    """P17: a fleet that hears it at once must not answer at once."""
+    await world.linked()
+    for _ in range(2):  # each worker of the hub says it
+        world.broker.publish(HUB_STATUS, world.hub.status(online=True, spread_ms=40_000))
+    await world.ticks()
+    world.clock.advance(seconds=40 * SHARE - 1)
+    await world.ticks()
+    assert world.nothing_on(Channel.HELLO)
+    world.clock.advance(seconds=1)
+    await world.linked()
+    await world.ticks()
+    assert world.nothing_on(Channel.HELLO)
+
+
+async def test_the_first_hello_of_a_connection_is_not_put_off(world: World) -> None:
+    """P17"""
+    await world.hello()
+    world.link.cut()
+    await world.until(lambda: world.state is LinkState.OFFLINE)
+    world.broker.publish(HUB_STATUS, world.hub.status(online=True, spread_ms=300_000), retain=True)
+    world.link.mend()
+    await world.linked()
+
+
+async def test_a_clock_that_is_set_back_does_not_put_a_spread_hello_off(world: World) -> None:
+    await world.linked()
+    world.broker.publish(HUB_STATUS, world.hub.status(online=True, spread_ms=300_000))
+    await world.ticks()
+    world.clock.set(world.clock.now() - timedelta(days=1))
+    await world.hello()
 
 
 async def test_a_hub_status_that_is_not_the_hubs_changes_nothing(world: World) -> None:
@@ -624,8 +682,7 @@ async def test_a_hub_status_that_is_not_the_hubs_changes_nothing(world: World) -
 
 async def test_a_hub_that_is_away_is_asked_again_each_interval(world: World) -> None:
     await world.hello()
-    world.broker.publish(HUB_STATUS, world.hub.status(online=False), retain=True)
-    await world.until(lambda: world.sync.status().detail == "the hub is away")
+    await world.hub_goes()
     world.clock.advance(seconds=HELLO_INTERVAL_S)
     await world.linked()
 
@@ -696,6 +753,37 @@ async def test_a_session_begins_at_the_first_counter(world: World) -> None:
     raw = await world.heard(Channel.UP_JOURNAL)
     assert world.hub.session is not None
     assert message_id(world.hub.session, 1) in raw
+
+
+# --- a resolved fork -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "is_ours", [False, True], ids=["another's branch", "ours, its acknowledgement was lost"]
+)
+async def test_a_resolved_log_goes_on_under_a_new_epoch_behind_all_that_both_have(
+    path: Path, is_ours: bool
+) -> None:
+    """P21"""
+    async with syncing(path, records=6) as world:
+        lane = await world.journal.lane(Lane.JOURNAL)
+        assert lane is not None
+        entries = await world.journal.tail(Lane.JOURNAL, after=0, limit=10)
+        at_hub = world.hub.read["journal"] = ScriptedLog(lane.id)
+        for entry in entries[: 4 if is_ours else 2]:
+            at_hub.append_bytes(entry.record)
+        if not is_ours:
+            at_hub.append(DeviceStarted(at_ms=1, version="clone", was_clean=True))
+        common = Cursor(lane="journal", epoch=lane.id.epoch, upto=2, hash=entries[1].hash)
+
+        world.say(Channel.HELLO_ACK, world.hub.hello_ack(await world.hello(), closed=(common,)))
+
+        batch = world.hub.look_at_batch(await world.heard(Channel.UP_JOURNAL))
+        after = 4 if is_ours else 2
+        assert batch.epoch != lane.id.epoch
+        assert (batch.first_seq, batch.missing_from) == (after + 1, 1)
+        assert batch.prev_hash == entries[after - 1].hash
+        assert batch.records == tuple(entry.record for entry in entries[after:])
 
 
 # --- orders --------------------------------------------------------------------------------------------------------
@@ -846,7 +934,9 @@ async def test_with_a_full_disk_the_link_stands_nothing_is_acknowledged_and_late
         assert len(world.link.connections) == 1
 
 
-async def test_an_acknowledgement_that_the_store_could_not_note_is_noted_at_the_next_hello(path: Path) -> None:
+async def test_an_acknowledgement_that_the_store_could_not_note_is_noted_at_the_next_hello(
+    path: Path,
+) -> None:
     """P14 P17"""
     async with syncing(path, outbox=FullOutbox) as world:
         await world.linked()

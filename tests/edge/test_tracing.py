@@ -15,9 +15,10 @@ from shared.errors import UnavailableError
 from shared.ids import Lane
 from shared.log import Entry
 from shared.records import DeviceStarted, NodeMoved, TaskCreated
+from shared.spans import Span
 from shared.tasks.limits import Limits
 from shared.tasks.states import NodeState
-from shared.traces import Performer, Span, span_id, trace_id
+from shared.traces import Performer, span_id, trace_id
 from tests.support.agent import ANSWER, Probe, act
 from tests.support.collector import Collector, collecting
 from tests.support.daemon import daemon_in

@@ -95,13 +95,12 @@ async def test_a_device_restored_from_an_old_copy_goes_on_after_an_operator_said
             await eventually("it to end offline", lambda: has_ended(device, offline))
             device.link.mend()
             await quarantined(fleet, "fork")
-            status = await device.daemon.status()
-            assert status["link"]["forked"]
+            await eventually("the device to know it", lambda: is_forked(device))
             resolve(fleet)
             view = await reached(fleet, offline)
             assert (view.state, view.nodes[0].result) == ("succeeded", "three")
             await drained(fleet, device)
-            assert not (await device.daemon.status())["link"]["forked"]
+            await eventually("the device to know that it is resolved", lambda: is_whole(fleet, device))
             # What the device forgot, the hub still has.
             assert (await fleet.show(forgotten)).nodes[0].result == "two"
             assert [report.problem for report in await fleet.verify(device)] == [None] * len(
@@ -167,6 +166,15 @@ async def test_what_a_device_had_trimmed_when_the_hub_was_restored_is_a_gap_and_
 async def has_ended(device: MemoryDevice, task: str) -> bool:
     node = await device.journal.node(task, 0)
     return node is not None and node.state == "succeeded"
+
+
+async def is_forked(device: MemoryDevice) -> bool:
+    return bool((await device.daemon.status())["link"]["forked"])
+
+
+async def is_whole(fleet: MemoryFleet, device: MemoryDevice) -> bool:
+    fleet.clock.advance(seconds=1)
+    return not await is_forked(device)
 
 
 async def reached(fleet: MemoryFleet, task: str) -> TaskView:

@@ -10,7 +10,7 @@ from cloud.telemetry.tables import DeviceMetrics
 from cloud.telemetry.tracing import HubTracer
 from shared.ids import Lane
 from shared.records import MetricsWindow
-from shared.traces import Span
+from shared.spans import Span
 from tests.fleet.in_memory import MemoryFleet, eventually, use
 from tests.support.model import ScriptedModel
 

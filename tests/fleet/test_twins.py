@@ -1,5 +1,6 @@
 """Settings from the hub to devices and back, with the real daemon: live, after weeks away, after losses."""
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from shared.errors import CapacityError
 from shared.ids import Lane
 from shared.records import TwinDesired, TwinReported
 from tests.fleet.in_memory import TENANT, MemoryDevice, MemoryFleet, eventually
-from tests.support.model import ScriptedModel
+from tests.support.model import Reply, ScriptedModel
 from tests.support.real_device import RealDevice
 from tests.support.real_hub import READY_TIMEOUT_S, RealHub
 from tests.support.store import records
@@ -36,7 +37,8 @@ async def orders(device: MemoryDevice) -> list[int]:
 
 
 async def test_settings_are_taken_up_live_and_reported_as_what_runs(tmp_path: Path) -> None:
-    async with MemoryFleet(tmp_path) as fleet, fleet.device(NAME, ScriptedModel()) as device:
+    thinking = ScriptedModel(Reply("{}", gate=asyncio.Event()))
+    async with MemoryFleet(tmp_path) as fleet, fleet.device(NAME, thinking) as device:
         first = await settled(fleet, revision=0)
         assert first.reported is not None
         assert first.reported.document["tasks_max_open"] == 1_000

@@ -26,8 +26,12 @@ def instances(model: type[M]) -> st.SearchStrategy[M]:
         strategy = _of(info.annotation, info.metadata)
         fields = required if info.is_required() else optional
         fields[name] = strategy
-    repair = REPAIRS.get(model, lambda fields: fields)
+    repair = REPAIRS.get(model, _as_drawn)
     return st.fixed_dictionaries(required, optional=optional).map(lambda fields: model(**repair(fields)))
+
+
+def _as_drawn(fields: dict[str, Any]) -> dict[str, Any]:
+    return fields
 
 
 def _with_positions_that_agree(fields: dict[str, Any]) -> dict[str, Any]:

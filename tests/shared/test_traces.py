@@ -15,17 +15,10 @@ from shared.records import (
     ToolIntent,
     ToolResult,
 )
+from shared.spans import Span, SpanBacklog
 from shared.tasks.limits import Limits
 from shared.tasks.states import NodeState
-from shared.traces import (
-    NodeStory,
-    Performer,
-    Span,
-    SpanBacklog,
-    node_span,
-    span_id,
-    trace_id,
-)
+from shared.traces import NodeStory, Performer, node_span, span_id, trace_id
 from tests.support.device import task_id_from
 
 TASK, OTHER = task_id_from("task"), task_id_from("other")

@@ -62,9 +62,13 @@ class ScriptedHub:
     def hear_hello(self, raw: bytes) -> Hello:
         return self._hear(raw, Hello, needs_session=False)
 
+    def look_at_batch(self, raw: bytes) -> Batch:
+        """A batch that is admitted and not taken."""
+        return self._hear(raw, Batch)
+
     def hear_batch(self, raw: bytes) -> Batch:
         """Take a batch as a hub does: check the chain, append what is new."""
-        batch = self._hear(raw, Batch)
+        batch = self.look_at_batch(raw)
         lane = LaneId(self.principal, Lane(batch.lane), batch.epoch)
         log = self.read.get(batch.lane)
         if log is None or log.lane != lane:
@@ -83,10 +87,18 @@ class ScriptedHub:
 
     # --- what it says
 
-    def status(self, *, online: bool) -> bytes:
-        return self.close(HubStatus(online=online, epoch=self.epoch), id_=self._fresh_id(), audience=EVERYONE)
+    def status(self, *, online: bool, spread_ms: int = 0) -> bytes:
+        word = HubStatus(online=online, epoch=self.epoch, spread_ms=spread_ms)
+        return self.close(word, id_=self._fresh_id(), audience=EVERYONE)
 
-    def hello_ack(self, hello: Hello, *, nonce: bytes | None = None, session: bytes | None = None) -> bytes:
+    def hello_ack(
+        self,
+        hello: Hello,
+        *,
+        nonce: bytes | None = None,
+        session: bytes | None = None,
+        closed: tuple[Cursor, ...] = (),
+    ) -> bytes:
         """Open a new session, at its counter 1, and say what was read so far."""
         self.session = session or bytes_from(f"session {next(self._sessions)}")
         self._counter, self._window = 0, ReplayWindow()
@@ -101,6 +113,7 @@ class ScriptedHub:
             credit=self.credit,
             heads=(),
             cursors=cursors,
+            closed=closed,
         )
         return self.close(ack)
 

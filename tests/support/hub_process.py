@@ -1,30 +1,39 @@
-"""`covey-hub` with a clock that may be wrong: the real program, but for the one adapter that tells the time.
+"""`covey-hub` with a clock that may be wrong: the real program, put together with `OffsetClock`.
 
     python -m tests.support.hub_process FILE ARGUMENT ...
 
-`FILE` says by how many seconds the clock is wrong (`tests.support.clock.OffsetClock`), the rest is the command line.
+`FILE` says by how many seconds the clock is wrong, the rest is the command line.
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cloud.__main__ import run
-from cloud.adapters import clock_system
 from tests.support.clock import OffsetClock
+
+if TYPE_CHECKING:
+    from cloud.roles import Role
+    from cloud.server import Parts
+    from cloud.settings import HubSettings
 
 
 def main(arguments: list[str]) -> int:
     file, *rest = arguments
 
-    class WrongClock(OffsetClock):
-        """What `wiring` makes without arguments."""
+    @contextmanager
+    def open_hub(settings: "HubSettings", role: "Role", has_own_broker: bool) -> "Iterator[Parts]":
+        # As `covey-hub` does: its other commands do without.
+        from cloud.ground import open_ground
+        from cloud.wiring import build_hub
 
-        def __init__(self) -> None:
-            super().__init__(Path(file))
+        clock = OffsetClock(Path(file))
+        with open_ground(settings, role, has_own_broker=has_own_broker, clock=clock) as ground:
+            yield build_hub(ground, None, has_own_broker=has_own_broker)
 
-    # Here and nowhere else: the composition root takes this class by name, and offers no other door for a clock.
-    clock_system.SystemClock = WrongClock  # type: ignore[misc,assignment]
-    return run(rest)
+    return run(rest, open_hub=open_hub)
 
 
 if __name__ == "__main__":

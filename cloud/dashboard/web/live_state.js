@@ -3,6 +3,18 @@ import { duration, hubNow, instant, onTick, setHubTime } from "covey";
 
 const LATE_MS = 6000;
 
+/** A connection that is refused may mean that the session has ended: the page, loaded anew, then leads to the sign-in. */
+function leaveWhenSignedOut() {
+  if (!window.socket) {
+    setTimeout(leaveWhenSignedOut, 100); // NiceGUI makes it when everything is mounted
+    return;
+  }
+  window.socket.on("connect_error", async () => {
+    const answer = await fetch(window.path_prefix + "/", { method: "HEAD" }).catch(() => null);
+    if (answer?.status === 401) window.location.reload();
+  });
+}
+
 export default {
   props: { at: Number, problem: String, paused: Boolean },
   data: () => ({ now: 0 }),
@@ -11,6 +23,7 @@ export default {
   },
   mounted() {
     this.stop = onTick(() => (this.now = hubNow()));
+    leaveWhenSignedOut();
   },
   unmounted() {
     this.stop();

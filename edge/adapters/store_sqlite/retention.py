@@ -35,7 +35,7 @@ from shared.clock import from_ms, to_ms
 from shared.ids import Lane
 from shared.records import MetricsShed, encode_record
 
-SEGMENT_RECORDS: Final = 50
+SEGMENT_RECORDS: Final = 25
 """Records of work that one transaction trims at most, with their content: some milliseconds, as appends wait for it."""
 SHED_RECORDS: Final = 500
 """Records of telemetry that one transaction drops at most. They stand alone, so many go in the same time."""

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Final, TypeVar
 
 from edge.settings import EdgeSettings
-from edge.sync import HELLO_AGAIN_AFTER, MAX_HELLOS
+from edge.sync import HELLO_AGAIN_AFTER, HUB_GONE_AFTER, MAX_HELLOS, TICK_S
 from shared.blobs import SALT_BYTES, Blob
 from shared.clock import to_ms
 from shared.gate import Accepted, Expected, Reason, Rejected, Session, admit, close, message_id
@@ -61,8 +61,8 @@ class Device:
     """One device over all its connections."""
 
     __slots__ = (
-        "_connection", "_counter", "_hello_at", "_hello_due", "_hellos", "_hub", "_logs", "_nonce",
-        "_order_hashes", "_orders", "_reported", "_session", "_signer", "must_reconnect", "orders_seq",
+        "_connection", "_counter", "_hello_at", "_hello_due", "_hellos", "_hub", "_hub_gone_at", "_logs",
+        "_nonce", "_order_hashes", "_orders", "_reported", "_session", "_signer", "must_reconnect", "orders_seq",
         "principal", "refused",
     )  # fmt: skip
 
@@ -80,6 +80,7 @@ class Device:
         self._nonce: bytes | None = None
         self._hello_at: datetime | None = None
         self._hello_due: datetime | None = None
+        self._hub_gone_at: datetime | None = None
         self._hellos = 0
         self.must_reconnect = False
         self.orders_seq = 0
@@ -114,14 +115,14 @@ class Device:
 
     def connected(self, connection: bytes, now: datetime) -> list[Said]:
         self._connection = connection
+        self._forget_hub()
         self._hellos = 0
         self.must_reconnect = False
         return [self._state(online=True, connection=connection), *self._say_hello(now)]
 
     def disconnected(self, now: datetime) -> None:
         self._connection = None
-        self._nonce = None
-        self._hello_due = None
+        self._forget_hub()
         self._end_session(now)
 
     def heard(self, topic: str, payload: bytes, now: datetime) -> list[Said]:
@@ -147,6 +148,11 @@ class Device:
             if log.is_waiting:
                 said += self._perform(lane, log.tick(now), now)
         if self._connection is None or self._hello_at is None:
+            return said
+        if self._hub_gone_at is not None:
+            if now - self._hub_gone_at >= HUB_GONE_AFTER:
+                self._forget_hub()
+                self._end_session(now)
             return said
         if self._hello_due is not None:
             return said + (self._say_hello(now) if now >= self._hello_due else [])
@@ -193,20 +199,28 @@ class Device:
             self.refused["hub_status"] += 1
             return []
         if not status.online:
-            self._nonce = None
-            self._hello_due = None
-            self._end_session(now)
+            self._hub_gone_at = now
             return []
+        self._hub_gone_at = None
         if (
             self._nonce is not None
             and self._hello_at is not None
             and now - self._hello_at < HELLO_AGAIN_AFTER
         ):
             return []
-        if status.spread_ms and self._connection is not None:
-            self._hello_due = now + timedelta(milliseconds=random.random() * status.spread_ms)
+        if self._hello_due is not None:
             return []
-        return self._say_hello(now)
+        wait = timedelta(milliseconds=status.spread_ms) * random.random()
+        if wait < timedelta(seconds=TICK_S):
+            return self._say_hello(now)
+        self._hello_due = now + wait
+        return []
+
+    def _forget_hub(self) -> None:
+        """What was said and asked before counts no more."""
+        self._nonce = None
+        self._hub_gone_at = None
+        self._hello_due = None
 
     def _on_hello_ack(self, payload: bytes, now: datetime) -> list[Said]:
         expected = Expected(message=HelloAck, issuer=HUB, audience=self.principal, needs_session=False)
@@ -218,7 +232,7 @@ class Device:
         if self._nonce is None or ack.nonce != self._nonce:
             self.refused[Reason.STALE] += 1
             return []
-        self._nonce = None
+        self._forget_hub()
         self._hellos = 0
         self._session = Session(ack.session)
         self._counter = 0

@@ -173,8 +173,8 @@ def test_the_templates_render_whole(tmp_path: Path) -> None:
     assert settings["keyfile"] == str(tmp_path / "server.key")
     assert settings["user"] == "covey"
     # For ten thousand devices: no bound on a count of messages, beyond which they are dropped without a word.
-    assert int(settings["max_connections"]) == CONNECTIONS_MAX >= 2 * 10_000
-    assert settings["max_queued_messages"] == "0"
+    assert int(settings["max_connections"]) == CONNECTIONS_MAX > 10_000
+    assert int(settings["max_queued_messages"]) >= 10 * 2 * 10_000
     assert int(settings["max_queued_bytes"]) >= 10_000 * 2 * MESSAGE_MAX_BYTES // 10
     assert MESSAGE_MAX_BYTES < int(settings["max_packet_size"]) < MESSAGE_MAX_BYTES + 4_096
     assert not any(line.startswith("log_type") and "all" in line for line in configuration.splitlines())

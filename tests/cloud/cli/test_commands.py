@@ -80,6 +80,12 @@ def test_a_device_is_let_in_given_work_and_seen(home: Home, capsys: pytest.Captu
 
     assert home("device", "list") == 0
     assert "main.fridge-1" in capsys.readouterr().out
+    assert home("device", "list", "--presence", "offline") == 0
+    assert "main.fridge-1" in capsys.readouterr().out
+    assert home("device", "list", "--presence", "online", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert home("device", "show", "fridge-1") == 0
+    assert "offline as of " in capsys.readouterr().out
     assert home("device", "show", "fridge-1", "--json") == 0
     assert json.loads(capsys.readouterr().out)["labels"] == {"site": "a"}
 

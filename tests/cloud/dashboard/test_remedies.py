@@ -108,15 +108,18 @@ def test_a_fork_is_told_with_its_advice_and_the_quarantine_is_not_told_twice() -
 
 
 @pytest.mark.parametrize(
-    ("status", "command"),
+    ("status", "reason", "commands"),
     [
-        ("quarantined", "covey-hub device release main.a"),
-        ("revoked", "covey-hub token create --device NEW-NAME"),
+        ("quarantined", "operator", ("covey-hub device show main.a",)),
+        ("quarantined", "clone", ("covey-hub device forks main.a", "covey-hub device resolve main.a")),
+        ("revoked", "operator", ("covey-hub token create --device NEW-NAME",)),
     ],
 )
-def test_a_device_that_is_kept_out_is_told_with_the_reason_and_the_way_in(status: str, command: str) -> None:
-    (only,) = remedies(replace(SOUND, row=replace(ROW, status=status, status_reason="operator")), NOW_MS)
-    assert (only.title, only.commands) == (f"The device is {status} (operator)", (command,))
+def test_a_device_that_is_kept_out_is_told_with_the_reason_and_the_way_in(
+    status: str, reason: str, commands: tuple[str, ...]
+) -> None:
+    (only,) = remedies(replace(SOUND, row=replace(ROW, status=status, status_reason=reason)), NOW_MS)
+    assert (only.title, only.commands) == (f"The device is {status} ({reason})", commands)
 
 
 def test_conditions_say_what_they_mean_and_since_when() -> None:

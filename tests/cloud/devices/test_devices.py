@@ -35,7 +35,10 @@ def test_devices_are_counted_and_listed_by_their_presence(hub: HubApi) -> None:
     assert hub.get("/v1/presence") == {
         "as_of": "2026-01-01T12:05:05Z",
         "is_deaf": False,
-        **{"online": 1, "stale": 1, "offline": 1, "lost": 0},
+        "online": 1,
+        "stale": 1,
+        "offline": 1,
+        "lost": 0,
     }
 
     def listed(**query: object) -> list[str]:

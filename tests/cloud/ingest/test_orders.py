@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from sqlmodel import col, select
 
@@ -18,7 +19,7 @@ from shared.tasks.limits import Limits
 from shared.topics import Channel
 from tests.support.clock import ManualClock
 from tests.support.device import ScriptedLog, bytes_from, task_id_from
-from tests.support.ingest import IngestHub, RemoteDevice, blob_of, started
+from tests.support.ingest import QUICK, IngestHub, RemoteDevice, blob_of, started
 
 NAME = "acme.fridge-1"
 GOAL = blob_of("Is the fridge cold?")
@@ -190,6 +191,35 @@ async def test_device_without_credit_is_offered_one_order_after_a_while(
         assert device.heard_nothing(Channel.DOWN_ORDERS)
         clock.advance(PROBE_AFTER)
         assert len((await device.hears_orders()).records) == 1
+
+
+async def test_orders_that_another_process_tells_of_are_sent_without_waiting_for_the_poll(
+    database: Database, clock: ManualClock
+) -> None:
+    async with IngestHub(database, clock, limits=replace(QUICK, poll_s=3_600.0)) as hub:
+        device = await linked(hub)
+        append(database, clock, 2)
+        hub.worker.hear({NAME, "acme.nobody"})
+        assert (await device.hears_orders()).first_seq == 2
+
+
+async def test_being_told_all_the_time_does_not_keep_the_worker_from_looking_for_itself(
+    database: Database, clock: ManualClock
+) -> None:
+    async with IngestHub(database, clock) as hub:
+        device = await linked(hub)
+
+        async def tell() -> None:
+            while True:
+                hub.worker.wake("acme.nobody")
+                await asyncio.sleep(0)
+
+        telling = asyncio.create_task(tell())
+        try:
+            append(database, clock, 2)  # and nobody says so
+            assert (await device.hears_orders()).first_seq == 2
+        finally:
+            telling.cancel()
 
 
 async def test_nothing_is_sent_to_a_device_that_left_the_broker(

@@ -11,8 +11,9 @@ from cloud.telemetry.tracing import WAITING_MAX, HubTracer
 from shared.blobs import Blob
 from shared.clock import to_ms
 from shared.records import ModelCalled
+from shared.spans import Span
 from shared.tasks.states import NodeState
-from shared.traces import Span, span_id, trace_id
+from shared.traces import span_id, trace_id
 from tests.cloud.hub_api import FleetDevice, HubApi
 from tests.support.collector import Collector, collecting
 

@@ -11,8 +11,9 @@ import pytest
 
 from cloud.adapters.traces_otlp import OtlpTraces as HubTraces
 from edge.adapters.traces_otlp import OtlpTraces as EdgeTraces
+from shared.spans import Span, SpanBacklog
 from shared.tasks.states import NodeState
-from shared.traces import Performer, Span, SpanBacklog, node_span
+from shared.traces import Performer, node_span
 from tests.support.collector import collecting
 from tests.support.device import task_id_from
 from tests.support.ports import free_port

@@ -126,7 +126,7 @@ async def test_a_device_is_shown_with_all_that_is_known(hub: PageHub, page: HubP
     differing = settings.get_by_role("row").filter(has_text="log_level")
     await expect(differing.locator('[data-label="Desired"]')).to_have_text('"debug"')
     await expect(differing.locator('[data-label="Reported"]')).to_have_text('"info"')
-    await expect(settings).to_contain_text("1 others agree")
+    await expect(settings).to_contain_text("1 other agrees.")
 
     letters = page.part("letters").get_by_role("row").filter(has_text="no such node")
     await expect(letters).to_contain_text("waits for a decision")

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from edge.adapters.store_sqlite.database import WAL_KEEP_BYTES, Database, open_database
-from edge.adapters.store_sqlite.gauge import Gauge
 from edge.adapters.store_sqlite.journal import SqliteJournal, append_records
 from edge.adapters.store_sqlite.retention import (
     SEGMENT_BYTES,
@@ -654,9 +653,3 @@ async def test_a_store_that_cannot_shrink_is_left_alone(path: Path) -> None:
     db.close()
     async with opened(path) as store:
         assert not await store.retention.perform(ShrinkFile(4_096), START)
-
-
-def test_a_gauge_without_a_limit_lets_everything_in() -> None:
-    with sqlite3.connect(":memory:") as db:
-        Gauge().admit(db, NO_LIMIT)
-    db.close()
