@@ -1,8 +1,8 @@
 """What stands before every HTTP route: default deny, and bounds on bodies. Pure ASGI: nothing can be routed past it.
 
 Whatever is not in `OPEN_PATHS` needs the administrator's bearer token, also what does not exist and what a later
-slice adds. Only the paths that a `Door` guards are its own to open; the bearer token opens none of those. A body is read
-here, within a size and a time, so that no route waits for a slow or endless one.
+slice adds. The paths that a `Door` guards are its own to open, and the bearer token opens none of those. A body is
+read here, within a size and a time, so that no route waits for a slow or endless one.
 """
 
 import asyncio

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from sqlmodel import Session, SQLModel
 
 from cloud.ingest.drafts import Drafts
+from shared.blobs import Blob
 from shared.records import Record
 
 Row = TypeVar("Row", bound=SQLModel)
@@ -42,7 +43,8 @@ class Applied:
     """The record's place (`seq` in `lane` of `principal`), the time, and what the handlers leave behind.
 
     `touched_tasks`: ids of tasks whose watchers are to be told after the commit. `orders_for`: principals whose
-    orders lane got something in this transaction. `ended`: sequences of the records that ended a node.
+    orders lane got something in this transaction. `ended`: sequences of the records that ended a node. `blobs`: the
+    content that came with the records, by hash.
     """
 
     principal: str
@@ -55,6 +57,7 @@ class Applied:
     touched_tasks: set[str] = field(default_factory=set)
     orders_for: set[str] = field(default_factory=set)
     ended: set[int] = field(default_factory=set)
+    blobs: Mapping[bytes, Blob] = field(default_factory=dict)
     drafts: Drafts = field(default_factory=Drafts)
 
     def find(self, session: Session, model: type[Row], key: object) -> Row | None:

@@ -120,6 +120,7 @@ def _append(turn: Turn, device: Device, row: LaneRow, new: Extend, blobs: Sequen
         now=turn.now,
         touched_tasks=turn.touched_tasks,
         orders_for=turn.orders_for,
+        blobs={blob.ref().hash: blob for blob in blobs},
     )
     dead = project(turn.session, applied, parsed, first_seq=first)
     turn.ended += [EndedNode(device.principal, key, seq) for seq in sorted(applied.ended - dead.keys())]

@@ -144,7 +144,7 @@ def on_store_lost(turn: Turn, device: Device) -> None:
 
 def on_branch(turn: Turn, device: Device, origin: LaneRow, at: int) -> None:
     """The device goes on from record `at` of `origin`: what it did and was told after that, it does not know."""
-    orders = repository.newest_lane(turn.session, device.principal, Lane.ORDERS)
+    orders = turn.orders_lane(device)
     lost = lost_history(
         turn.session, origin, after=at, orders_after=0 if orders is None else orders.reader_seq
     )
@@ -171,7 +171,7 @@ def _note(turn: Turn, device: Device, changes: Changes) -> None:
 def on_ack(turn: Turn, device: Device, ack: Ack) -> None:
     """The device has committed, or says why it has not."""
     device.last_ack_at = turn.now
-    newest = repository.newest_lane(turn.session, device.principal, Lane.ORDERS)
+    newest = turn.orders_lane(device)
     if newest is None or (ack.lane, ack.epoch) != (newest.lane, newest.epoch):
         turn.refuse(device.principal, "wrong_lane")
         return
@@ -195,13 +195,13 @@ def on_ack(turn: Turn, device: Device, ack: Ack) -> None:
 
 def _note_offers(turn: Turn, device: Device, lane: LaneRow, upto: int, hash_: bytes) -> None:
     """Tasks whose offers the device now holds say so. Before the lane is locked, as requests lock tasks first too."""
-    if upto and repository.hash_at(turn.session, lane, upto) == hash_:
+    if upto and turn.has_open_offers(device) and repository.hash_at(turn.session, lane, upto) == hash_:
         turn.touched_tasks |= orders_acknowledged(turn.session, device.principal, upto, turn.now)
 
 
 def on_gone(turn: Turn, device: Device) -> None:
     """The device left the broker: nothing is sent until its next hello."""
-    newest = repository.newest_lane(turn.session, device.principal, Lane.ORDERS)
+    newest = turn.orders_lane(device)
     if newest is not None:
         _feed(turn, device, repository.lock_lane(turn.session, repository.key_of(newest)), Unlinked(), None)
 
@@ -211,7 +211,7 @@ def probe(turn: Turn, device: Device) -> bool:
 
     False if there is none, or something is in flight that it will acknowledge anyway.
     """
-    newest = repository.newest_lane(turn.session, device.principal, Lane.ORDERS)
+    newest = turn.orders_lane(device)
     if newest is None or newest.forked_at_seq is not None or newest.closed_at is not None:
         return False
     lane = repository.lock_lane(turn.session, repository.key_of(newest))
@@ -224,11 +224,8 @@ def probe(turn: Turn, device: Device) -> bool:
     return True
 
 
-def push(turn: Turn, device: Device) -> None:
-    """Send what was appended, and repeat what was not answered in time."""
-    newest = repository.newest_lane(turn.session, device.principal, Lane.ORDERS)
-    if newest is None:
-        return
+def push(turn: Turn, device: Device, newest: LaneRow) -> None:
+    """Send what was appended to the device's newest orders log, and repeat what was not answered in time."""
     lane = repository.lock_lane(turn.session, repository.key_of(newest))
     if _is_unheard(lane) and device.broker_online and turn.sessions[device.principal]:
         # Its hello said nothing of this log, which did not exist then: so it has nothing of it.
@@ -280,7 +277,7 @@ def _session_for(turn: Turn, device: Device, state: SenderState) -> DeviceSessio
 def _send(turn: Turn, lane: LaneRow, send: Send, via: DeviceSession) -> int:
     before = repository.hash_at(turn.session, lane, send.first_seq - 1)
     assert before is not None, "the sender's state is saved with the log it speaks of"
-    parcels = _parcels(turn.session, lane, send)
+    parcels = _parcels(turn, lane, send)
     message, upto = pack(
         repository.lane_id(lane),
         Head(send.first_seq - 1, before),
@@ -294,10 +291,10 @@ def _send(turn: Turn, lane: LaneRow, send: Send, via: DeviceSession) -> int:
     return upto
 
 
-def _parcels(session: Session, lane: LaneRow, send: Send) -> list[Parcel]:
+def _parcels(turn: Turn, lane: LaneRow, send: Send) -> list[Parcel]:
     """Records with the content that they name, up to what fits a batch; each piece of content rides once."""
     limit = min(send.max_records, SEND_MAX_RECORDS)
-    entries = repository.read_entries(session, lane, after=send.first_seq - 1, limit=limit)
+    entries = repository.read_entries(turn.session, lane, after=send.first_seq - 1, limit=limit)
     parcels: list[Parcel] = []
     riding: set[bytes] = set()
     size = 0
@@ -307,7 +304,7 @@ def _parcels(session: Session, lane: LaneRow, send: Send) -> list[Parcel]:
         blobs: tuple[Blob, ...] = ()
         if refs:
             missing = [ref.hash for ref in refs if ref.hash not in riding]
-            blobs = tuple(repository.blobs_by_hash(session, missing).values())
+            blobs = turn.blobs(missing)
             riding.update(missing)
         size += len(entry.record) + sum(len(blob.content) for blob in blobs)
         if parcels and size > BATCH_MAX_RAW_BYTES:

@@ -204,9 +204,11 @@ def _act(turn: Turn, admitted: Admitted) -> None:
 
 def _push_orders(turn: Turn) -> None:
     """Orders that were appended in this turn, for devices that it holds. The poll finds the others."""
-    for principal in sorted(turn.orders_for & set(turn.devices)):
+    names = sorted(turn.orders_for & set(turn.devices))
+    newest = turn.read_orders_again(names) if names else {}
+    for principal, lane in newest.items():
         device = turn.devices[principal]
         if device.status == DeviceStatus.ACTIVE:
-            orders.push(turn, device)
+            orders.push(turn, device, lane)
         else:
             orders.on_gone(turn, device)

@@ -4,7 +4,7 @@ Nothing here outlives the transaction: a turn that fails is thrown away whole, c
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -17,8 +17,10 @@ from cloud.ingest.applied import EndedNode
 from cloud.ingest.credit import credit_for
 from cloud.journal import repository
 from cloud.journal.tables import LaneRow
+from cloud.tasks.repository import with_open_offers
+from shared.blobs import Blob
 from shared.gate import close, message_id
-from shared.ids import HUB, LaneId
+from shared.ids import HUB, Lane, LaneId
 from shared.keys import Signer, TrustedKey
 from shared.messages import Payload
 from shared.topics import Channel, device_topic
@@ -63,6 +65,8 @@ class Turn:
     orders_for: set[str] = field(default_factory=set)
     settings_for: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
+    _blobs: dict[bytes, Blob] = field(default_factory=dict)
+    _with_open_offers: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
         self.arrived_at = self.now
@@ -96,6 +100,37 @@ class Turn:
         row = repository.create_lane(self.session, lane, self.now)
         self.lanes[lane.principal].append(row)
         return row
+
+    def orders_lane(self, device: Device) -> LaneRow | None:
+        """The newest orders log of a device of this turn. A query only if orders were appended in this very turn."""
+        if device.principal in self.orders_for:
+            return repository.newest_lane(self.session, device.principal, Lane.ORDERS)
+        return self._newest_known(device.principal)
+
+    def read_orders_again(self, principals: Sequence[str]) -> dict[str, LaneRow]:
+        """The newest orders logs of these devices, for which orders were appended in this turn, with one query."""
+        query = select(LaneRow).where(
+            col(LaneRow.principal).in_(principals), LaneRow.lane == Lane.ORDERS.value
+        )
+        found = self.session.exec(query.order_by(col(LaneRow.id))).all()
+        return {row.principal: row for row in found}  # the last of each is its newest
+
+    def has_open_offers(self, device: Device) -> bool:
+        """Whether offers wait for the device's acknowledgement: one query for all devices of the turn."""
+        if self._with_open_offers is None:
+            self._with_open_offers = frozenset(with_open_offers(self.session, list(self.devices)))
+        return device.principal in self._with_open_offers
+
+    def blobs(self, hashes: Sequence[bytes]) -> tuple[Blob, ...]:
+        """Those of the named blobs that the hub holds: read once, however many orders of the turn name them."""
+        missing = [each for each in hashes if each not in self._blobs]
+        if missing:
+            self._blobs |= repository.blobs_by_hash(self.session, missing)
+        return tuple(self._blobs[each] for each in hashes if each in self._blobs)
+
+    def _newest_known(self, principal: str) -> LaneRow | None:
+        rows = self.lanes[principal]
+        return next((row for row in reversed(rows) if row.lane == Lane.ORDERS), None)
 
     @property
     def trust(self) -> DeviceTrust:

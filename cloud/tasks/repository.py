@@ -143,6 +143,14 @@ def was_offered(session: Session, task_id: str, node: int, principal: str) -> bo
     return found is not None
 
 
+def with_open_offers(session: Session, principals: Sequence[str]) -> Sequence[str]:
+    """Those of the devices that have an offer which they did not acknowledge."""
+    query = select(Offer.principal).where(
+        col(Offer.principal).in_(principals), col(Offer.acknowledged_at).is_(None)
+    )
+    return session.exec(query.distinct()).all()
+
+
 def unacknowledged_offers(session: Session, principal: str, lane_id: int, upto: int) -> Sequence[Offer]:
     return session.exec(
         select(Offer)

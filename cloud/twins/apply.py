@@ -17,7 +17,7 @@ def on_twin_reported(session: Session, applied: Applied, record: TwinReported) -
 
     Raises `ProtocolError` or `CapacityError` if the content is missing or no settings document.
     """
-    content = read_blob(session, record.patch.hash)
+    content = applied.blobs.get(record.patch.hash) or read_blob(session, record.patch.hash)
     if content is None:
         raise ProtocolError("The content of the report did not come with it.")
     patch = parse(content.content, max_bytes=REPORT_MAX_BYTES)

@@ -54,7 +54,7 @@ class PageHub(RealHub):
         home = directory / "hub"
         values = {
             "mqtt_url": f"mqtts://localhost:{free_port()}",
-            "presence_will_grace_s": 0,
+            "presence_will_grace_s": 300,  # a death stays in doubt until the test says that it is believed
             **(settings or {}),
         }
         super().__init__(
