@@ -33,6 +33,7 @@ from cloud.ingest.status import HubWord
 from cloud.ingest.worker import IngestLimits, IngestWorker, filters
 from cloud.leader import Candidate, Job, Leader
 from cloud.ports import Traces, Waker
+from cloud.recovery.routes import recovery_routes
 from cloud.roles import Role
 from cloud.settings import HubSettings
 from cloud.tasks.feed import TaskFeed
@@ -220,6 +221,7 @@ def _web(
         ],
         admin_routers=[
             device_routes(database=database, identity=identity, settings=settings, clock=clock),
+            recovery_routes(database=database, settings=settings, clock=clock, on_changes=on_changes),
             task_routes(database=database, clock=clock, settings=settings, feed=feed, on_changes=on_changes),
             twin_routes(database=database, settings=settings, clock=clock, on_written=fanout.wake),
             metrics_routes(database=database, settings=settings, clock=clock),

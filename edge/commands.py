@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edge import __version__
 from edge.settings import load_settings
 from shared.errors import ConfigError
 
@@ -153,9 +154,9 @@ def doctor(home: Home = None, profile: Profile = None, as_json: Json = False) ->
     Exit code 0 if nothing is wrong (a warning is not), else 1. Works beside the daemon or without it; changes nothing.
     """
     from edge.doctor import diagnose, show
-    from edge.wiring import SystemClock, software_version
+    from edge.wiring import SystemClock
 
-    findings = diagnose(home=home, profile=profile, clock=SystemClock(), version=software_version())
+    findings = diagnose(home=home, profile=profile, clock=SystemClock(), version=__version__)
     raise typer.Exit(show(findings, as_json=as_json))
 
 

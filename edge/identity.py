@@ -10,9 +10,8 @@ import os
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -36,6 +35,9 @@ from shared.enrolment import (
 from shared.errors import ConfigError, ProtocolError, RefusedError, UnavailableError
 from shared.ids import HUB, Principal
 from shared.keys import KeyRing, Signer, TrustedKey
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 HTTP_TIMEOUT_S: Final = 20.0
 CA_MAX_BYTES: Final = 65_536
@@ -112,6 +114,7 @@ def enrol(folder: Path, *, token_text: str, device: str | None, hub_url: str | N
     # Here, because only enrolment needs certificates from the inside and the daemon must stay small.
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
 
     token = Token.parse(token_text)
     url = (hub_url or token.url).rstrip("/")
@@ -222,7 +225,7 @@ def _refusal(body: bytes) -> tuple[str, str]:
         return "refused", "The hub refused the enrolment."
 
 
-def _pem(key: ec.EllipticCurvePrivateKey | Ed25519PrivateKey) -> bytes:
+def _pem(key: "EllipticCurvePrivateKey | Ed25519PrivateKey") -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 

@@ -8,11 +8,12 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from edge.logs import logging_to_stderr
-from edge.settings import EdgeSettings, fixed_locally, load_settings
 from edge.slim import slim_down
+
+if TYPE_CHECKING:
+    from edge.settings import EdgeSettings
 
 OPTIONS: Final = ("--home", "--profile", "--model", "--api-port", "--models-dir")
 FLAG: Final = "--json"
@@ -28,10 +29,13 @@ def run(
     as_json: bool = False,
 ) -> None:
     """Run the device until it is told to stop."""
+    slim_down()
+    from edge.logs import logging_to_stderr  # behind `slim_down`, as all that brings libraries along
+    from edge.settings import fixed_locally, load_settings
+
     settings, origins = load_settings(
         home=home, profile=profile, overrides={"model": model, "api_port": api_port, "models_dir": models_dir}
     )
-    slim_down()
     with logging_to_stderr(settings.log_level):
         if settings.cpu_nice:
             os.nice(settings.cpu_nice)
@@ -74,7 +78,7 @@ def plain_options(arguments: Sequence[str]) -> dict[str, str] | None:
     return values if values.get("--api-port", "0").isdecimal() else None
 
 
-async def _run(settings: EdgeSettings, fixed: frozenset[str], *, as_json: bool) -> None:
+async def _run(settings: "EdgeSettings", fixed: frozenset[str], *, as_json: bool) -> None:
     from edge.wiring import build_daemon, open_ports
 
     def on_ready(url: str) -> None:

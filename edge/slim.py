@@ -1,11 +1,14 @@
 """What the daemon's process does without, to stay small. Only `covey-edge run` calls this, before it imports the rest.
 
-Each thing here is worth about a megabyte or more on a board that has 512, and nothing else in Covey depends on it.
+Each thing here is worth a quarter of a megabyte or more on a board that has 512, and nothing else in Covey depends on
+it. What has been imported already stays as it is.
 """
 
 import contextlib
 import ctypes
+import os
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec
 from types import ModuleType
@@ -13,19 +16,52 @@ from typing import Final
 
 M_ARENA_MAX: Final = -8
 """glibc's <malloc.h>."""
+TZPATH: Final = tuple(f"/{place}/zoneinfo" for place in ("usr/share", "usr/lib", "usr/share/lib", "etc"))
+"""Where Python looks for time zones unless it was built to look elsewhere (CPython's configure.ac)."""
+UNUSED: Final = ("bcrypt", "python_multipart", "multipart")
+"""Libraries that others take if some other package has brought them: `cryptography` for encrypted SSH keys, Starlette
+for forms."""
 
 
 def slim_down() -> None:
     """Call once, early."""
     _share_one_arena()
+    for name in UNUSED:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # None is how an import is refused
+    _leave_out_pydantic_plugins()
+    _leave_out_ssh_keys()
+    _leave_out_build_variables()
     _leave_out_uvicorn_command_line()
-    _leave_out_bcrypt()
 
 
 def _share_one_arena() -> None:
     """With glibc each thread has an arena that keeps what was freed in it; ours hardly ever allocate at once."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+
+
+def _leave_out_pydantic_plugins() -> None:
+    """Pydantic looks for them in the metadata of all that is installed, and needs the libraries that read that."""
+    name = "pydantic.plugin._loader"
+    sys.modules.setdefault(name, _module(name, get_plugins=tuple))
+
+
+def _leave_out_ssh_keys() -> None:
+    """`cryptography` brings SSH's keys, with ciphers and curves for them, along with the reader of PEM files."""
+    name = "cryptography.hazmat.primitives.serialization.ssh"
+    sys.modules.setdefault(name, _module(name, __getattr__=_nothing))
+
+
+def _leave_out_build_variables() -> None:
+    """`zoneinfo`, which Pydantic imports, looks up one of the thousand variables that tell how Python was built."""
+    with _standing_in(_module("sysconfig", get_config_var={"TZPATH": os.pathsep.join(TZPATH)}.get)):
+        import_module("zoneinfo")
+
+
+def _nothing(name: str) -> None:
+    """In the place of whatever is imported from a module; what Python itself asks for is not there."""
+    if name.startswith("__"):
+        raise AttributeError(name)
 
 
 def _leave_out_uvicorn_command_line() -> None:
@@ -36,13 +72,25 @@ def _leave_out_uvicorn_command_line() -> None:
     package = module_from_spec(spec)
     sys.modules["uvicorn"] = package
     # Its own log formats, which we do not use, bring click along; its other modules want this one number of them.
-    formats = ModuleType("uvicorn.logging")
-    formats.TRACE_LOG_LEVEL = 5  # type: ignore[attr-defined]  # the module was made here
-    sys.modules[formats.__name__] = formats
-    for module, name in (("uvicorn.config", "Config"), ("uvicorn.server", "Server")):
-        setattr(package, name, getattr(import_module(module), name))
+    sys.modules["uvicorn.logging"] = _module("uvicorn.logging", TRACE_LOG_LEVEL=5)
+    # It would read a configuration of logging, which we never give it, from files of two formats.
+    with _standing_in(_module("logging.config"), _module("configparser", RawConfigParser=object)):
+        for module, name in (("uvicorn.config", "Config"), ("uvicorn.server", "Server")):
+            setattr(package, name, getattr(import_module(module), name))
 
 
-def _leave_out_bcrypt() -> None:
-    """`cryptography` takes it, if some other package has brought it, for encrypted SSH keys."""
-    sys.modules.setdefault("bcrypt", None)  # type: ignore[arg-type]  # None is how an import is refused
+@contextlib.contextmanager
+def _standing_in(*modules: ModuleType) -> Iterator[None]:
+    """Modules in the place of real ones that have not been imported; who asks for those later gets the real ones."""
+    placed = [module for module in modules if sys.modules.setdefault(module.__name__, module) is module]
+    try:
+        yield
+    finally:
+        for module in placed:
+            del sys.modules[module.__name__]
+
+
+def _module(name: str, **content: object) -> ModuleType:
+    module = ModuleType(name)
+    vars(module).update(content)
+    return module

@@ -13,6 +13,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from edge import __version__
 from edge.adapters.ballast_file import BallastFile
 from edge.adapters.board_procfs import ProcfsBoard
 from edge.adapters.index_chroma import ChromaIndex
@@ -177,7 +178,7 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
             link=ports.link,
             outbox=ports.journal,
             clock=ports.clock,
-            version=software_version(),
+            version=__version__,
             hello_timeout_s=settings.hello_timeout_s,
             hello_interval_s=settings.hello_interval_s,
             on_orders=on_orders,
@@ -204,7 +205,7 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         clock=ports.clock,
         new_id=new_id,
         api_token=ports.api_token,
-        version=software_version(),
+        version=__version__,
     )
 
 
@@ -403,22 +404,12 @@ def new_id() -> str:
     return id_from_random(os.urandom(ID_RANDOM_BYTES))
 
 
-def software_version() -> str:
-    """The installed version of Covey."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("covey")
-    except PackageNotFoundError:
-        return "0+source"
-
-
 def _build_traces(settings: EdgeSettings) -> "OtlpTraces | None":
     if settings.otlp_url is None:
         return None
     from edge.adapters.traces_otlp import OtlpTraces
 
-    return OtlpTraces(url=settings.otlp_url, version=software_version())
+    return OtlpTraces(url=settings.otlp_url, version=__version__)
 
 
 def _build_link(settings: EdgeSettings, identity: Identity) -> Link:

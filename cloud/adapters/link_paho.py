@@ -125,6 +125,7 @@ class PahoLink:
             except (OSError, ValueError) as error:
                 reason = f"the broker is not reachable: {error}"
             finally:
+                connection.end("we closed it")
                 self._connection = None
                 # Also when cancelled: paho's thread must not outlive its loop.
                 await asyncio.shield(asyncio.to_thread(_close, connection.client, self._presence))
@@ -153,7 +154,7 @@ class PahoLink:
             self._connection.client.publish(self._presence.topic, self._presence.online(), qos=1, retain=True)
 
     async def _serve(self, connection: _Connection) -> None:
-        """Until the connection ends. Messages may be published from the moment the subscriptions stand."""
+        """Until the connection ends."""
         up = asyncio.ensure_future(connection.up.wait())
         ended = asyncio.ensure_future(connection.ended.wait())
         try:
@@ -162,13 +163,18 @@ class PahoLink:
                 connection.end("the broker did not answer in time")
                 return
             logger.info("connected to the broker at %s:%d", self._broker.host, self._broker.port)
-            self._connection = connection
-            self._connected.set()
             await ended
         finally:
             self._connected.clear()
             up.cancel()
             ended.cancel()
+
+    def _on_up(self, connection: _Connection) -> None:
+        """At once, so that whoever gets the connection's first message may answer it."""
+        if not connection.ended.is_set():
+            self._connection = connection
+            self._connected.set()
+            connection.up.set()
 
     def _make(self, deliver: Deliver) -> _Connection:
         """A client whose callbacks hand everything to the loop."""
@@ -210,7 +216,7 @@ class PahoLink:
                 hand_over(connection.end, "the broker refused a subscription; check its ACL")
                 return
             client.publish(presence.topic, presence.online(), qos=1, retain=True)
-            hand_over(connection.up.set)
+            hand_over(self._on_up, connection)
 
         def on_message(_client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
             hand_over(deliver, message.topic, bytes(message.payload))

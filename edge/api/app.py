@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, Router
 
 from edge.agent import AgentRunner, Asked, Ended, Interrupted, model_called
 from edge.api.schemas import AnswerRequest, ChatRequest, LinkRequest, TaskRequest
@@ -101,7 +100,7 @@ class Api:
     set_link: Callable[[bool], None]
 
 
-def build_app(api: Api) -> Starlette:
+def build_app(api: Api) -> Router:
     """The ASGI application."""
     routes = [
         ("/v1/models", "GET", _models),
@@ -118,7 +117,8 @@ def build_app(api: Api) -> Starlette:
         ("/memory/rebuild", "POST", _rebuild_memory),
         ("/link", "POST", _link),
     ]
-    return Starlette(
+    # Not `Starlette`: what that adds, an error page for browsers with the names of all HTML entities, is not used.
+    return Router(
         routes=[Route(path, _guarded(api, handler), methods=[method]) for path, method, handler in routes]
     )
 

@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from edge.models.gguf_file import GgufError, read_header
 from shared.errors import ConfigError, UnavailableError
 
 logger = logging.getLogger(__name__)
@@ -100,6 +99,11 @@ def thread_count(threads: int) -> int:
 
 def check_model_file(path: Path, name: str) -> None:
     """Raises: ConfigError with the file and the command that repairs it."""
+    from edge.models.gguf_file import (
+        GgufError,
+        read_header,
+    )  # here: the daemon imports this module at its start
+
     again = f"install it again with `covey-edge model install {name}`."
     try:
         read_header(path)

@@ -20,6 +20,7 @@ from hatchling.builders.wheel import WheelBuilder
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from edge import __version__
 from tests.architecture.tree import PACKAGES, ROOT, relative, repository_files
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -41,6 +42,10 @@ HEAVY = (
 def test_package_is_loaded_from_this_tree_and_typed(name: str) -> None:
     assert Path(str(import_module(name).__file__)) == ROOT / name / "__init__.py"
     assert (ROOT / name / "py.typed").is_file()
+
+
+def test_the_device_tells_the_version_of_the_project() -> None:
+    assert __version__ == PROJECT["version"]
 
 
 @pytest.mark.parametrize("name", PACKAGES)

@@ -86,6 +86,7 @@ def _check_sightings(name: str, log: Log, history: History) -> Iterator[Violatio
             seen[head.seq] = (head.hash, look.era)
     for gap in log.gaps:
         seen.pop(gap.last_seq, None)  # judged as a gap
+    seen = {seq: what for seq, what in seen.items() if seq > _trimmed_upto(log)}
     for entry in log.entries:
         hash_, era = seen.pop(entry.seq, (entry.hash, 0))
         if hash_ != entry.hash and not _is_lost(history.restores[era:], log.lane, (entry.seq, entry.seq)):
@@ -130,12 +131,13 @@ def _check_upward(device: DeviceHistory, held: HubDevice, history: History) -> I
             yield from _check_branch(name, log, after, copy, device.cloned)
         upto = _compared_upto(log, after, copy)
         gaps = () if copy is None else copy.gaps
+        after_seq = 0 if copy is None else _trimmed_upto(copy)
         # What the branch says is missing before its beginning may be what this log had there.
         later = () if after is None else _gaps_of(copies.get(after.lane))
         yield from _compare(
             f"{name} {log.lane.lane}",
-            _upto(log.entries, upto),
-            _upto(() if copy is None else copy.entries, upto),
+            _between(log.entries, after_seq, upto),
+            _between(() if copy is None else copy.entries, after_seq, upto),
             unseen=log.gaps,
             gaps=(*gaps, *(gap for gap in later if gap.first_seq <= (upto or 0))),
         )
@@ -200,8 +202,13 @@ def _holds(log: Log, position: Head) -> bool:
     return any(entry.seq == position.seq and entry.hash == position.hash for entry in log.entries)
 
 
-def _upto(entries: Iterable[Entry], seq: int | None) -> Iterable[Entry]:
-    return entries if seq is None else (entry for entry in entries if entry.seq <= seq)
+def _between(entries: Iterable[Entry], after: int, upto: int | None) -> Iterable[Entry]:
+    return (entry for entry in entries if entry.seq > after and (upto is None or entry.seq <= upto))
+
+
+def _trimmed_upto(copy: Log) -> int:
+    """Of metrics the hub keeps windows for a while only, and their sums for longer."""
+    return copy.before.seq if copy.lane.lane is Lane.METRICS else 0
 
 
 def _check_gaps(device: DeviceHistory, log: Log, copy: Log | None, history: History) -> Iterator[Violation]:
@@ -264,7 +271,7 @@ def _check_downward(device: DeviceHistory, held: HubDevice, history: History) ->
             yield Violation("dead_letter", where, f"record {seq} could not be applied")
         yield from _compare(
             where,
-            _upto(() if log is None else log.entries, copy.head.seq),
+            _between(() if log is None else log.entries, 0, copy.head.seq),
             copy.entries,
             excused=partial(_is_one_lost, history.restores, lane),
         )

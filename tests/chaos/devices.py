@@ -125,9 +125,9 @@ class StagedDevice:
     # --- a clone
 
     @property
-    def may_be_cloned(self) -> bool:
-        """Not while it is cloned, nor before it heard what was decided about its last clone."""
-        return self.clone is None and self._epoch != self._epoch_before_branch
+    def is_branching(self) -> bool:
+        """It is cloned, or has not heard yet what was decided about its last clone."""
+        return self.clone is not None or self._epoch == self._epoch_before_branch
 
     def begin_clone(self, witness: Witness) -> None:
         """Copy the card of the device, which has just been killed, and put it into a second board."""

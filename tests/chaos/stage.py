@@ -121,7 +121,12 @@ class Stage:
         self._paused.clear()
 
     def back_up(self) -> bool:
-        """A backup of the hub, in place of the one before. Whether it could be made."""
+        """A backup of the hub, in place of the one before. Whether it could be made.
+
+        None between an operator's decision about a clone and the device's hearing of it: that is a case by itself.
+        """
+        if any(each.is_branching and each.clone is None for each in self.devices):
+            return False
         self._backups += 1
         try:
             backup = self.site.back_up(f"backup_{self._backups}")
@@ -152,7 +157,7 @@ class Stage:
 
     def clone(self, device: StagedDevice) -> bool:
         """Copy a device's card. One at a time, as the hub must be asked about it."""
-        if any(each.clone is not None for each in self.devices) or not device.may_be_cloned:
+        if any(each.is_branching for each in self.devices):
             return False
         device.process.kill()
         try:

@@ -97,7 +97,7 @@ class Witness:
     def copy(self, name: str, copy: str) -> None:
         """A store was copied: the copy has the same history so far."""
         self._db.execute("BEGIN")
-        for (log,) in self._db.execute("SELECT id FROM log WHERE store = ?", (name,)).fetchall():
+        for (log,) in self._db.execute("SELECT id FROM log WHERE store = ? ORDER BY id", (name,)).fetchall():
             made = self._db.execute(
                 "INSERT INTO log (store, lane, epoch, branch_of, before_seq, before_hash, head_seq, head_hash)"
                 " SELECT ?, lane, epoch, branch_of, before_seq, before_hash, head_seq, head_hash FROM log WHERE id = ?",

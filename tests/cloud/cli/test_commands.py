@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import ssl
 import subprocess
@@ -364,3 +365,43 @@ def test_settings_are_replaced_from_a_file_and_only_if_nobody_else_wrote(
     file.write_text("[]")
     assert home("twin", "replace", str(file), *group) == 78
     assert "does not hold a JSON object" in capsys.readouterr().err
+
+
+def test_recovery_commands_speak_to_the_running_hub(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is wrong with a new device, and each command says so, or says what is not there."""
+    enrol(home, capsys, "sound-1")
+    for command in (("forks",), ("forks", "sound-1"), ("gaps", "sound-1"), ("deadletters", "sound-1")):
+        assert home("device", *command, "--json") == 0
+        assert json.loads(capsys.readouterr().out) == []
+        assert home("device", *command) == 0
+        capsys.readouterr()
+    assert home("device", "deadletters", "sound-1", "--retry", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"applied": [], "dismissed": [], "refused": {}}
+    assert home("device", "resolve", "sound-1") == 77
+    assert "device forks" in capsys.readouterr().err
+    assert home("device", "gaps", "nobody") == 77
+    assert "There is no device" in capsys.readouterr().err
+    assert home("device", "deadletters", "sound-1", "--retry", "--dismiss") == 2
+
+
+def test_the_running_hub_serves_every_route_that_the_slices_define(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A slice that is not wired answers 404 to every command, and no test of the slice alone sees that."""
+    defined = {
+        literal.replace(":path}", "}")
+        for path in (REPOSITORY / "cloud").rglob("routes.py")
+        for literal in re.findall(
+            r'@router\.(?:get|post|put|patch|delete)\(\s*f?"(/[^"]*)"', path.read_text()
+        )
+    }
+    assert len(defined) > 20
+    token = (home.directory / "admin.token").read_text().strip()
+    verified = ssl.create_default_context(cafile=str(home.directory / "identity" / "ca.pem"))
+    with httpx.Client(
+        base_url=f"https://127.0.0.1:{home.port}", verify=verified, trust_env=False,
+        headers={"Authorization": f"Bearer {token}"},
+    ) as client:  # fmt: skip
+        served = set(client.get("/v1/openapi.json").raise_for_status().json()["paths"])
+    missing = {path for path in defined if not any(each.endswith(path) for each in served)}
+    assert missing == set()
