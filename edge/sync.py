@@ -151,6 +151,7 @@ class Sync:
         self._in_flight: dict[Lane, _Packed] = {}
         self._connection: bytes | None = None
         self._nonce: bytes | None = None
+        self._asked: tuple[bytes, ...] = ()
         self._hello_sent_at: datetime | None = None
         self._hellos = 0
         self._hello_due_at: datetime | None = None
@@ -314,7 +315,7 @@ class Sync:
                 await self._end_session()
                 self._link.drop()
                 return
-            await self._say_hello()
+            await self._say_hello(again=True)
         elif self._nonce is None and (waited >= self._hello_interval or waited < timedelta(0)):
             await self._say_hello()
 
@@ -352,12 +353,15 @@ class Sync:
         if was_linked:
             self._on_linked(False)
 
-    async def _say_hello(self) -> None:
+    async def _say_hello(self, *, again: bool = False) -> None:
+        """Ask the hub for a session. Said `again`, the answers to those before count as well: in a storm an answer may
+        take longer than we wait, and whoever hears only the last one never gets any."""
         if self._connection is None:
             return
         heads = [lane for name in UPWARD if (lane := await self._outbox.lane(name)) is not None]
         orders = await self._outbox.lane(Lane.ORDERS)
         self._nonce = os.urandom(NONCE_BYTES)
+        self._asked = (*self._asked, self._nonce) if again else (self._nonce,)
         self._hello_due_at = None
         self._hello_sent_at = self._clock.now()
         self._hellos += 1
@@ -429,7 +433,7 @@ class Sync:
             case Rejected(reason):
                 self._count(reason)
             case Accepted(ack, _):
-                if self._nonce is None or ack.nonce != self._nonce:
+                if self._nonce is None or ack.nonce not in self._asked:
                     self._count(gate.Reason.STALE)
                     return
                 await self._begin_session(ack)

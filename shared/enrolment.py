@@ -63,13 +63,10 @@ DeviceName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,38}$")]
 TenantName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,23}$")]
 
 
-# Messages of enrolment are built when they are first used: an enrolled device imports this module, and enrols no more.
-
-
 class Token(BaseModel):
     """What `covey-hub token create` prints: one line, spent once. `ca` is the SHA-256 of the CA certificate's DER."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     v: Literal[1] = 1
     url: Annotated[str, Field(pattern=r"^https://[^\s/?#@]+$", max_length=300)]
@@ -102,7 +99,7 @@ class Token(BaseModel):
 class EnrolRequest(BaseModel):
     """Body of `POST /v1/enroll`. `device` is needed only when the token leaves the name open."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     token_id: Annotated[str, Field(pattern=ID_PATTERN)]
     secret: Secret
@@ -124,7 +121,7 @@ class BrokerAddress(BaseModel):
 class EnrolResponse(BaseModel):
     """What makes the device a member: its name and certificate, and whom it shall trust from now on."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     principal: Annotated[str, Field(pattern=PRINCIPAL_PATTERN)]
     certificate_pem: Annotated[str, Field(max_length=16_384)]

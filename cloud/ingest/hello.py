@@ -15,8 +15,9 @@ from shared.ids import UPWARD, Lane
 from shared.messages import SESSION_BYTES, Cursor, Hello, HelloAck, LaneHead
 from shared.topics import Channel
 
-PENDING_MAX: Final = 2
-"""Sessions that are offered and not yet used. Two, so that a hello that arrives twice does not undo its own answer."""
+PENDING_MAX: Final = 3
+"""Sessions that are offered and not yet used: a device says hello so often before it gives the connection up, and takes
+the first answer that reaches it."""
 
 
 def answer(turn: Turn, device: Device, hello: Hello) -> None:

@@ -1,7 +1,4 @@
-"""Bodies that the local API accepts. The chat body is OpenAI's; of what it may carry, this is what a device honours.
-
-Their validators are made when the first body of the kind comes: few devices are ever asked for everything.
-"""
+"""Bodies that the local API accepts. The chat body is OpenAI's; of what it may carry, this is what a device honours."""
 
 from typing import Annotated, Any, Literal
 
@@ -14,14 +11,14 @@ from shared.errors import RefusedError
 class TextPart(BaseModel):
     """A part of a message. Devices read text only."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     type: Literal["text"]
     text: str
 
 
 class ChatMessage(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | tuple[TextPart, ...]
@@ -33,20 +30,20 @@ class ChatMessage(BaseModel):
 
 
 class StreamOptions(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     include_usage: bool = False
 
 
 class JsonSchemaFormat(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     name: str = "answer"
     schema_: Annotated[dict[str, Any], Field(alias="schema")]
 
 
 class ResponseFormat(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchemaFormat | None = None
@@ -55,7 +52,7 @@ class ResponseFormat(BaseModel):
 class ChatRequest(BaseModel):
     """POST /v1/chat/completions."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     model: str
     messages: Annotated[tuple[ChatMessage, ...], Field(min_length=1, max_length=1_000)]
@@ -102,7 +99,7 @@ class ChatRequest(BaseModel):
 class TaskRequest(BaseModel):
     """POST /tasks: work for this device, done in the background."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     goal: Annotated[str, Field(min_length=1)]
 
@@ -110,7 +107,7 @@ class TaskRequest(BaseModel):
 class AnswerRequest(BaseModel):
     """POST /tasks/{task}/answer: whether the interrupted effect `call` happened."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     call: Annotated[int, Field(ge=0)]
     happened: bool
@@ -120,6 +117,6 @@ class AnswerRequest(BaseModel):
 class LinkRequest(BaseModel):
     """POST /link: stop or start the link to the hub; the device works on without it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     enabled: bool

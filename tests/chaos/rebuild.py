@@ -49,6 +49,9 @@ OF_WORK: Final = {kind: handler for kind, handler in HANDLERS.items() if kind is
 """Settings are not work, and are in their content."""
 HUB_DECIDED: Final = frozenset({"store_lost", "deadline", "attempts_exhausted", "goal_forgotten"})
 """Reasons with which the hub itself ends a node: no device says so."""
+REPLIED: Final = "replied"
+ASKED: Final = "asked"
+"""Of a question: that the hub has answered is in no journal before the device has taken the answer."""
 NODE_COLUMNS: Final = (
     *("task", "node", "origin", "attempt", "state", "reason", "goal_hash", "result_hash", "limits"),
     *("deadline_ms", "created_ms", "started_ms", "cancel"),
@@ -74,6 +77,8 @@ def hub_differences(database: Database, scratch: Path) -> tuple[str, ...]:
             for lane, first_seq, records in _journal_chunks(database, principal):
                 with fresh.write() as session, session.no_autoflush:
                     dead |= _replay(session, lane, first_seq, records)
+        with database.read() as real, fresh.write() as session:
+            _decide(real, session)
         with database.read() as real, fresh.read() as rebuilt:
             found = [
                 *_table_differences(real, rebuilt, Task, ("id",)),
@@ -104,6 +109,14 @@ def _seed(real: Session, session: Session) -> None:
         found = session.get(Node, (offer.task_id, offer.node))
         if offer.acknowledged_at is not None and found is not None and found.attempt == offer.attempt:
             tree.move(session, found, NodeState.OFFERED, now=offer.acknowledged_at)
+
+
+def _decide(real: Session, session: Session) -> None:
+    """What the hub itself decided about nodes, which their parents follow."""
+    for node in real.exec(select(Node).where(col(Node.reason).in_(HUB_DECIDED))).all():
+        found = session.get(Node, (node.task_id, node.node))
+        if found is not None:
+            tree.move(session, found, NodeState(node.state), now=node.updated_at, reason=node.reason)
 
 
 def _copy(row: SQLModel, **changes: object) -> SQLModel:
@@ -157,10 +170,11 @@ def _table_differences(
         where = f"{model.__name__.lower()} {'/'.join(map(str, place))}"
         if row is None or again is None:
             yield f"{where} is in the {'rebuild' if row is None else 'table'} only"
-        elif getattr(row, "reason", None) not in HUB_DECIDED:
+        else:
             for name in columns:
-                if getattr(row, name) != getattr(again, name):
-                    yield f"{where}: {name} is {getattr(row, name)!r}, rebuilt {getattr(again, name)!r}"
+                value, other = getattr(row, name), getattr(again, name)
+                if value != other and (value, other) != (REPLIED, ASKED):
+                    yield f"{where}: {name} is {value!r}, rebuilt {other!r}"
 
 
 def _rows(session: Session, model: type[SQLModel], key: Sequence[str]) -> dict[tuple[Any, ...], SQLModel]:

@@ -288,10 +288,22 @@ async def test_an_unanswered_hello_is_said_again_with_another_nonce_then_the_con
     assert len(nonces) == MAX_HELLOS + 1
 
 
-async def test_a_late_answer_to_an_earlier_hello_is_not_a_link(world: World) -> None:
-    """P17"""
+async def test_a_late_answer_links_and_the_one_after_it_counts_no_more(world: World) -> None:
+    """P17: a hub in a storm answers each hello, only later than we wait."""
     first = await world.hello()
     world.clock.advance(seconds=HELLO_TIMEOUT_S)
+    second = await world.hello()
+    world.say(Channel.HELLO_ACK, world.hub.hello_ack(first))
+    await world.until(lambda: world.sync.is_linked)
+    world.say(Channel.HELLO_ACK, world.hub.hello_ack(second))
+    await world.until(lambda: world.refused)
+
+
+async def test_an_answer_of_before_the_hub_announced_itself_is_not_a_link(world: World) -> None:
+    """P17: it may come from a hub that has been restored since."""
+    first = await world.hello()
+    world.clock.advance(seconds=2)
+    world.broker.publish(HUB_STATUS, world.hub.status(online=True), retain=True)
     second = await world.hello()
     world.say(Channel.HELLO_ACK, world.hub.hello_ack(first))
     await world.until(lambda: world.refused)

@@ -61,9 +61,25 @@ class Device:
     """One device over all its connections."""
 
     __slots__ = (
-        "_connection", "_counter", "_hello_at", "_hello_due", "_hellos", "_hub", "_hub_gone_at", "_logs",
-        "_nonce", "_order_hashes", "_orders", "_reported", "_session", "_signer", "must_reconnect", "orders_seq",
-        "principal", "refused",
+        "_asked",
+        "_connection",
+        "_counter",
+        "_hello_at",
+        "_hello_due",
+        "_hellos",
+        "_hub",
+        "_hub_gone_at",
+        "_logs",
+        "_nonce",
+        "_order_hashes",
+        "_orders",
+        "_reported",
+        "_session",
+        "_signer",
+        "must_reconnect",
+        "orders_seq",
+        "principal",
+        "refused",
     )  # fmt: skip
 
     def __init__(self, principal: str, *, signer: Signer, hub: KeyRing) -> None:
@@ -78,6 +94,7 @@ class Device:
         self._session: Session | None = None
         self._counter = 0
         self._nonce: bytes | None = None
+        self._asked: tuple[bytes, ...] = ()
         self._hello_at: datetime | None = None
         self._hello_due: datetime | None = None
         self._hub_gone_at: datetime | None = None
@@ -162,17 +179,18 @@ class Device:
                 self._end_session(now)
                 self.must_reconnect = True
                 return said
-            said += self._say_hello(now)
+            said += self._say_hello(now, again=True)
         elif self._nonce is None and waited >= HELLO_INTERVAL:
             said += self._say_hello(now)
         return said
 
     # --- hello
 
-    def _say_hello(self, now: datetime) -> list[Said]:
+    def _say_hello(self, now: datetime, *, again: bool = False) -> list[Said]:
         if self._connection is None:
             return []
         self._nonce = os.urandom(NONCE_BYTES)
+        self._asked = (*self._asked, self._nonce) if again else (self._nonce,)
         self._hello_at = now
         self._hello_due = None
         self._hellos += 1
@@ -229,7 +247,7 @@ class Device:
             self.refused[verdict.reason] += 1
             return []
         ack = verdict.message
-        if self._nonce is None or ack.nonce != self._nonce:
+        if self._nonce is None or ack.nonce not in self._asked:
             self.refused[Reason.STALE] += 1
             return []
         self._forget_hub()
