@@ -53,7 +53,7 @@ class Device(SQLModel, table=True):
 
 
 class DeviceSession(SQLModel, table=True):
-    """A session that a hello settled (rule P17). At most three a device: the one in use and the last two offered."""
+    """A session that a hello settled (rule P17). At most four a device: the one in use and the last three offered."""
 
     __tablename__ = "device_session"
 

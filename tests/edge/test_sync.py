@@ -637,13 +637,14 @@ async def test_when_the_hub_goes_the_link_is_gone_and_when_it_comes_the_hello_is
 async def test_a_will_that_another_worker_contradicts_interrupts_nothing(world: World) -> None:
     """P18: what is in flight is answered in the session that stands; the hello comes in its own time."""
     await world.linked()
-    await world.write(2)
+    await world.write(1)
     await world.batch()
     world.broker.publish(HUB_STATUS, world.hub.status(online=False), retain=True)
     await world.ticks()
     world.clock.advance(HUB_GONE_AFTER - timedelta(seconds=1))
     world.broker.publish(HUB_STATUS, world.hub.status(online=True, spread_ms=60_000), retain=True)
-    await world.ticks()
+    world.say(Channel.HELLO_ACK, b"what is counted comes after the announcement")
+    await world.until(lambda: world.refused)
     world.clock.advance(HUB_GONE_AFTER)
     world.ack()
     await world.until(lambda: world.sync.status().waiting == 0)
