@@ -135,7 +135,8 @@ def _settle(
         is_kept = is_known(node, session.get(Offer, (node.task_id, node.node, node.attempt)))
         if is_kept and not offers_again:
             continue
-        goal = read_blob(session, task.goal_hash) if is_kept else None
+        # Work that began on the device itself was never offered, so it cannot be offered again.
+        goal = read_blob(session, task.goal_hash) if is_kept and node.deadline is not None else None
         if goal is not None and not node.is_cancel_requested:
             withdraw(session, node, now)
             node.attempt += 1

@@ -481,6 +481,23 @@ async def test_what_a_resolved_device_does_not_know_to_be_done_is_not_done_again
     assert states == {THERE: "succeeded", kept: "offered", later: "failed", HERE: "failed"}
 
 
+async def test_work_that_began_on_a_device_whose_store_was_lost_has_failed_and_its_new_log_is_taken(
+    database: Database, clock: ManualClock
+) -> None:
+    """P13: it was never offered, so it is not offered again; and nothing stands in the way of the new log."""
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        await device.link()
+        goal = blob_of("asked on site")
+        device.script.journal.append(TaskCreated(at_ms=2, task=HERE, goal=goal.ref(), limits=Limits()), goal)
+        await device.send(device.script.journal)
+        assert state_of(database, HERE) == "queued"
+        device.script.journal = ScriptedLog(LaneId(NAME, Lane.JOURNAL, bytes_from("new store")))
+        await device.link()
+        assert (await device.append(started(1))).upto == 1
+    assert state_of(database, HERE) == "failed"
+
+
 async def test_a_hub_restored_from_a_backup_orders_again_what_was_not_acknowledged(
     database: Database, clock: ManualClock
 ) -> None:
