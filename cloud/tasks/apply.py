@@ -15,7 +15,7 @@ from sqlmodel import Session
 
 from cloud.ingest.applied import Applied, Handler
 from cloud.tasks import repository, tree
-from cloud.tasks.orders import withdraw
+from cloud.tasks.orders import Changes, order_cancel, withdraw
 from cloud.tasks.tables import Effect, LateResult, Node, Task
 from shared.errors import ProtocolError
 from shared.ids import HUB, Principal
@@ -118,6 +118,11 @@ def on_node_moved(session: Session, applied: Applied, record: NodeMoved) -> None
             result_hash=result_hash,
             at=applied.now,
         )
+        if record.state not in TERMINAL and BY_VALUE[node.state] in TERMINAL:
+            # It works on what has ended here: it was put back to an older copy, or we were, and the cancel was lost
+            # with that. Nobody would ever answer what it asks about.
+            changes = Changes(orders_for=applied.orders_for)
+            order_cancel(session, node, applied.principal, "already_ended", now=applied.now, changes=changes)
         _touch(applied, task)
         return
     if node.parent is not None:

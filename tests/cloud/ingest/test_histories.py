@@ -481,6 +481,22 @@ async def test_what_a_resolved_device_does_not_know_to_be_done_is_not_done_again
     assert states == {THERE: "succeeded", kept: "offered", later: "failed", HERE: "failed"}
 
 
+async def test_a_device_that_works_on_what_has_ended_is_told(database: Database, clock: ManualClock) -> None:
+    """P21: whatever was lost in between, on whichever side; else it would wait for an answer for ever."""
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        await device.link()
+        offers(database, clock, THERE)
+        await take_orders(hub, device)
+        await device.append(moved(THERE, NodeState.RUNNING), moved(THERE, NodeState.SUCCEEDED))
+        await device.append(moved(THERE, NodeState.RUNNING), moved(THERE, NodeState.WAITING))
+        assert await take_orders(hub, device) == ["task.offered", "task.cancelled", "task.cancelled"]
+        await device.append(moved(THERE, NodeState.CANCELLED))
+        await hub.settle()
+        assert device.heard_nothing(Channel.DOWN_ORDERS)
+    assert state_of(database, THERE) == "succeeded"
+
+
 async def test_work_that_began_on_a_device_whose_store_was_lost_has_failed_and_its_new_log_is_taken(
     database: Database, clock: ManualClock
 ) -> None:
@@ -507,6 +523,8 @@ async def test_a_hub_restored_from_a_backup_orders_again_what_was_not_acknowledg
         await device.link()
         script = device.script
         offers(database, clock, THERE)
+        hub.worker.wake(NAME)
+        await device.hears(Channel.DOWN_ORDERS)  # in the old session; what follows is told in the new one
         lane = lanes_of(database, Lane.ORDERS)[0]
         script.orders = ScriptedLog(LaneId(NAME, Lane.ORDERS, lane.epoch))
         script.orders.append(offered())
