@@ -4,6 +4,7 @@
     server.pem server.key    HTTPS and the broker's listener; made anew near its end or when the name changes
     client.pem client.key    the hub's own connection to the broker; common name `hub`
     signing.key              Ed25519 (rule P6): envelopes, acknowledgements and seals of the orders lanes
+    derived.key              32 random bytes, from which keys are derived that are used inside the hub only
 
 Keys never leave their files (0600). A device's certificate is made from the public key of its CSR and from nothing
 else in it: name, use and life are the hub's decision.
@@ -11,6 +12,7 @@ else in it: name, use and life are the hub's decision.
 
 import hashlib
 import ipaddress
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +23,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -38,6 +41,7 @@ CA_LIFE: Final = timedelta(days=3_652)
 LEAF_LIFE: Final = timedelta(days=90)
 RENEW_BEFORE: Final = timedelta(days=30)
 """A hub certificate with less than this left is made anew."""
+DERIVED_BYTES: Final = 32
 BACKDATED: Final = timedelta(hours=24)
 """Certificates are valid from a day before: boards without a battery clock start in the past."""
 
@@ -90,6 +94,10 @@ class Paths:
     def signing_key(self) -> Path:
         return self.directory / "signing.key"
 
+    @property
+    def derived_key(self) -> Path:
+        return self.directory / "derived.key"
+
 
 @dataclass(frozen=True, slots=True)
 class DeviceCertificate:
@@ -110,15 +118,23 @@ class Identity:
         ca: x509.Certificate,
         ca_key: ec.EllipticCurvePrivateKey,
         signer: Signer,
+        master: bytes,
         trust_domain: str,
     ) -> None:
         self.paths = paths
         self.signer = signer
+        self._master = master
         self.ca_pem = ca.public_bytes(Encoding.PEM).decode()
         self.ca_sha256 = hashlib.sha256(ca.public_bytes(Encoding.DER)).digest()
         self._ca = ca
         self._ca_key = ca_key
         self._trust_domain = trust_domain
+
+    def derive(self, purpose: str) -> bytes:
+        """A key of 32 bytes for one purpose within the hub; the same as long as `derived.key` is (RFC 5869)."""
+        return HKDF(hashes.SHA256(), DERIVED_BYTES, salt=None, info=f"covey/1/{purpose}".encode()).derive(
+            self._master
+        )
 
     def renew(self, hosts: Sequence[str], *, now: datetime) -> bool:
         """Make the hub's own certificates anew, with new keys, where they are missing, unfit or near their end.
@@ -231,7 +247,8 @@ def open_identity(directory: Path, *, hosts: Sequence[str], trust_domain: str, n
     paths = Paths(directory)
     ca, ca_key = _open_ca(paths, now)
     signer = _open_signer(paths)
-    identity = Identity(paths, ca=ca, ca_key=ca_key, signer=signer, trust_domain=trust_domain)
+    master = _open_master(paths)
+    identity = Identity(paths, ca=ca, ca_key=ca_key, signer=signer, master=master, trust_domain=trust_domain)
     identity.renew(hosts, now=now)
     return identity
 
@@ -250,7 +267,14 @@ def load_identity(directory: Path, *, trust_domain: str) -> Identity:
     signing_key = read_key(paths.signing_key)
     if not isinstance(signing_key, ed25519.Ed25519PrivateKey):
         raise ConfigError(f"{paths.signing_key} is not an Ed25519 key; restore it from the backup.")
-    return Identity(paths, ca=ca, ca_key=ca_key, signer=Signer(signing_key), trust_domain=trust_domain)
+    return Identity(
+        paths,
+        ca=ca,
+        ca_key=ca_key,
+        signer=Signer(signing_key),
+        master=_master_in(paths, _read(paths.derived_key)),
+        trust_domain=trust_domain,
+    )
 
 
 def read_certificate(path: Path) -> x509.Certificate:
@@ -314,6 +338,20 @@ def _open_signer(paths: Paths) -> Signer:
     if not isinstance(loaded, ed25519.Ed25519PrivateKey):
         raise ConfigError(f"{paths.signing_key} is not an Ed25519 key; restore it from the backup.")
     return Signer(loaded)
+
+
+def _open_master(paths: Paths) -> bytes:
+    found = read_private(paths.derived_key)
+    if found is None:
+        write_private(paths.derived_key, secrets.token_bytes(DERIVED_BYTES))
+        found = read_private(paths.derived_key) or b""
+    return _master_in(paths, found)
+
+
+def _master_in(paths: Paths, found: bytes) -> bytes:
+    if len(found) != DERIVED_BYTES:
+        raise ConfigError(f"{paths.derived_key} is damaged; restore it from the backup.")
+    return found
 
 
 def _server_names(hosts: Sequence[str]) -> list[x509.GeneralName]:

@@ -1,16 +1,34 @@
 """Every table of the hub in one place, so that the metadata is whole. For migrations and tests only."""
 
-from cloud.devices.tables import Device, DeviceSession, EnrolmentToken, HubHearing, Refusal
+from cloud.audit.tables import AuditEntry, AuditHead, AuditNode, SignedTreeHead
+from cloud.consent.tables import Proposal
+from cloud.devices.tables import (
+    Device,
+    DeviceCertificateRow,
+    DeviceKey,
+    DeviceSession,
+    EnrolmentToken,
+    HubHearing,
+    Refusal,
+)
 from cloud.journal.tables import BlobRow, DeadLetter, LaneGap, LaneRow, RecordRow, SealRow
 from cloud.leader import Lease
+from cloud.people.tables import ApiToken, BrowserSession, Membership, SignInAttempts, Tenant, User
 from cloud.tasks.tables import Effect, LateResult, Node, Offer, Task
 from cloud.telemetry.tables import DeviceMetrics, MetricHour, MetricRollUp
 from cloud.twins.tables import DeviceTwin, TwinLayer
 
 TABLES = (
+    ApiToken,
+    AuditEntry,
+    AuditHead,
+    AuditNode,
     BlobRow,
+    BrowserSession,
     DeadLetter,
     Device,
+    DeviceCertificateRow,
+    DeviceKey,
     DeviceMetrics,
     DeviceSession,
     DeviceTwin,
@@ -21,13 +39,19 @@ TABLES = (
     LaneRow,
     LateResult,
     Lease,
+    Membership,
     MetricHour,
     MetricRollUp,
     Node,
     Offer,
+    Proposal,
     RecordRow,
     Refusal,
     SealRow,
+    SignInAttempts,
+    SignedTreeHead,
     Task,
+    Tenant,
     TwinLayer,
+    User,
 )

@@ -10,8 +10,13 @@ from cloud.db import UtcDateTime
 
 
 class DeviceStatus(StrEnum):
-    """What the hub lets a device do: `quarantined` and `revoked` devices are refused at the gate."""
+    """What the hub lets a device do: all but `active` devices are refused at the gate.
 
+    `pending`: enrolled, and an operator has to approve. `quarantined`: until it is resolved or released. `revoked`:
+    for good; its name may be taken over by a replacement.
+    """
+
+    PENDING = "pending"
     ACTIVE = "active"
     QUARANTINED = "quarantined"
     REVOKED = "revoked"
@@ -50,6 +55,36 @@ class Device(SQLModel, table=True):
     conditions: dict[str, int] = Field(
         default_factory=dict, sa_column=Column(JSON, nullable=False, server_default="{}")
     )
+    sealing_public: bytes | None = Field(default=None, sa_column=Column(LargeBinary(32)))
+    """X25519 key to which secrets for this device are encrypted."""
+
+
+class DeviceKey(SQLModel, table=True):
+    """Every signing key that a device ever had: older ones still verify the logs that they sealed, and admit
+    nothing."""
+
+    __tablename__ = "device_key"
+
+    kid: bytes = Field(sa_column=Column(LargeBinary(8), primary_key=True))
+    principal: str = Field(index=True, max_length=64)
+    public: bytes = Field(sa_column=Column(LargeBinary(32), nullable=False))
+    since: datetime = Field(sa_type=UtcDateTime)
+    until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class DeviceCertificateRow(SQLModel, table=True):
+    """Every certificate made for a device, by its serial number (hexadecimal): what a revocation list names."""
+
+    __tablename__ = "device_certificate"
+
+    serial: str = Field(primary_key=True, max_length=40)
+    principal: str = Field(index=True, max_length=64)
+    issuer_sha256: str = Field(max_length=64)
+    sha256: str = Field(max_length=64)
+    not_after: datetime = Field(sa_type=UtcDateTime)
+    made_at: datetime = Field(sa_type=UtcDateTime)
+    revoked_at: datetime | None = Field(default=None, index=True, sa_type=UtcDateTime)
+    reason: str | None = Field(default=None, max_length=32)
 
 
 class DeviceSession(SQLModel, table=True):
@@ -80,6 +115,10 @@ class EnrolmentToken(SQLModel, table=True):
     expires_at: datetime = Field(sa_type=UtcDateTime)
     used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     used_by: str | None = Field(default=None, max_length=64)
+    needs_approval: bool = False
+    replaces: bool = False
+    """For a new board that takes over the name, settings and history of the device `device`."""
+    created_by: str = Field(default="", max_length=64)
 
 
 class Refusal(SQLModel, table=True):

@@ -1,0 +1,1 @@
+"""What was done at the hub, by whom, provably: an append-only log under a Merkle tree."""

@@ -1,0 +1,1 @@
+"""People who use the hub: users, roles in tenants, sessions, API tokens, sign-in."""
