@@ -91,7 +91,7 @@ class Caller:
 
 
 Authenticate = Callable[[str, str], Caller | None]
-"""Who a bearer token (first argument) lets in, coming from an address; None: nobody. Blocking: it reads the database."""
+"""Who a bearer token (first argument) lets in, coming from an address; None: nobody. It reads the database: blocks."""
 
 HUB_ITSELF: Final = Caller(name="hub", tenant=None, permissions=frozenset(Permission), means=Means.PROGRAM)
 """Who acts in periodic jobs, for the audit log."""

@@ -33,6 +33,9 @@ MAX_SEQ: Final = 2**63 - 1
 JOURNAL_FULL: Final = "journal_full"
 """A device's condition, and why it rejects what it is offered: it has no room for new work; another one may have."""
 
+FORGOTTEN: Final = "forgotten"
+"""Why a node has failed that the hub asks about and its device does not know: any more, or at all."""
+
 Seq = Annotated[int, Field(ge=1, le=MAX_SEQ)]
 AtMs = Annotated[int, Field(ge=0, le=MAX_MS)]
 Count = Annotated[int, Field(ge=0, le=MAX_SEQ)]
@@ -118,13 +121,17 @@ def _node_state(value: object) -> object:
 
 
 class NodeMoved(NodeBody):
-    """A node entered `state`. A terminal state may carry the result; `reason` is a code, its detail the result."""
+    """A node entered `state`. A terminal state may carry the result; `reason` is a code, its detail the result.
+
+    `is_repeated`: it did so before; this answers `NodeQueried` and says nothing new at the device.
+    """
 
     kind: Literal["node.moved"] = "node.moved"
     attempt: Annotated[int, Field(ge=1, le=65_535)]
     state: Annotated[NodeState, BeforeValidator(_node_state)]
     reason: Code | None = None
     result: BlobRef | None = None
+    is_repeated: bool = False
 
     def blob_refs(self) -> tuple[BlobRef, ...]:
         return () if self.result is None else (self.result,)
@@ -291,6 +298,16 @@ class QuestionReplied(NodeBody):
     happened: bool
 
 
+class NodeQueried(NodeBody):
+    """Records of the device's journal never came, and the hub believes that it holds this node: how does it stand?
+
+    The device says it again (`NodeMoved`); of a node that it does not know, that it failed as `FORGOTTEN` (rule P19).
+    """
+
+    kind: Literal["node.queried"] = "node.queried"
+    attempt: Annotated[int, Field(ge=1, le=65_535)]
+
+
 class TwinDesired(RecordBody):
     """The settings that the device shall run, whole: JSON in `document`. Only the latest counts."""
 
@@ -316,7 +333,7 @@ JournalRecord = (
     | TwinReported
 )
 MetricsRecord = MetricsWindow | MetricsShed
-OrderRecord = TaskOffered | TaskCancelled | QuestionReplied | TwinDesired
+OrderRecord = TaskOffered | TaskCancelled | QuestionReplied | NodeQueried | TwinDesired
 Record = JournalRecord | MetricsRecord | OrderRecord
 
 _UNPRINTABLE: Final = re.compile(r"[^ -~]")

@@ -133,3 +133,5 @@ def _skip(turn: Turn, row: LaneRow, missing: Missing, batch: Batch, *, branch_of
         at=turn.now,
     )
     row.head_seq, row.head_hash = after.seq, after.hash
+    if reason == "lost" and row.lane == Lane.JOURNAL:
+        orders.on_gap(turn, turn.devices[row.principal])

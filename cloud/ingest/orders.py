@@ -17,7 +17,7 @@ from cloud.ingest.turn import Turn
 from cloud.journal import repository
 from cloud.journal.tables import CloseReason, LaneRow
 from cloud.tasks.orders import Changes
-from cloud.tasks.recovery import begin_orders_anew, history_lost, lost_history, store_lost
+from cloud.tasks.recovery import ask_again, begin_orders_anew, history_lost, lost_history, store_lost
 from cloud.tasks.service import orders_acknowledged
 from shared.blobs import Blob
 from shared.ids import Lane
@@ -150,6 +150,13 @@ def on_branch(turn: Turn, device: Device, origin: LaneRow, at: int) -> None:
     )
     changes = Changes()
     history_lost(turn.session, device.principal, lost, turn.now, changes)
+    _note(turn, device, changes)
+
+
+def on_gap(turn: Turn, device: Device) -> None:
+    """Records of the device's journal will never come: what they said of its work it is asked again."""
+    changes = Changes()
+    ask_again(turn.session, device.principal, turn.now, changes)
     _note(turn, device, changes)
 
 

@@ -118,7 +118,7 @@ def on_node_moved(session: Session, applied: Applied, record: NodeMoved) -> None
             result_hash=result_hash,
             at=applied.now,
         )
-        if record.state not in TERMINAL and BY_VALUE[node.state] in TERMINAL:
+        if record.state not in TERMINAL and BY_VALUE[node.state] in TERMINAL and not record.is_repeated:
             # It works on what has ended here: it was put back to an older copy, or we were, and the cancel was lost
             # with that. Nobody would ever answer what it asks about.
             changes = Changes(orders_for=applied.orders_for)

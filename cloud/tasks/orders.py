@@ -13,7 +13,7 @@ from cloud.tasks import repository, tree
 from cloud.tasks.tables import Node, Offer
 from shared.blobs import Blob
 from shared.clock import to_ms
-from shared.records import TaskCancelled, TaskOffered
+from shared.records import NodeQueried, TaskCancelled, TaskOffered
 from shared.tasks.limits import Limits
 from shared.tasks.states import NodeState
 
@@ -79,5 +79,11 @@ def order_cancel(
     session: Session, node: Node, principal: str, reason: str, *, now: datetime, changes: Changes
 ) -> None:
     record = TaskCancelled(at_ms=to_ms(now), task=node.task_id, node=node.node, reason=reason)
+    append_order(session, principal=principal, records=[(record, ())], now=now)
+    changes.orders_for.add(principal)
+
+
+def query_node(session: Session, node: Node, principal: str, *, now: datetime, changes: Changes) -> None:
+    record = NodeQueried(at_ms=to_ms(now), task=node.task_id, node=node.node, attempt=node.attempt)
     append_order(session, principal=principal, records=[(record, ())], now=now)
     changes.orders_for.add(principal)

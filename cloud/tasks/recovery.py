@@ -15,14 +15,14 @@ from cloud.journal import repository as logs
 from cloud.journal.service import close_orders, order_again, read_blob
 from cloud.journal.tables import CloseReason, LaneRow
 from cloud.tasks import repository, tree
-from cloud.tasks.orders import Changes, end_node, offer_node, order_cancel, withdraw
+from cloud.tasks.orders import Changes, end_node, offer_node, order_cancel, query_node, withdraw
 from cloud.tasks.tables import Node, Offer
 from shared.records import NodeMoved, TaskCreated, parse_record
 from shared.tasks.states import TERMINAL, NodeState
 
 NodeKey = tuple[str, int]
 
-AGAIN: Final = ("task.offered", "task.cancelled", "question.replied")
+AGAIN: Final = ("task.offered", "task.cancelled", "question.replied", "node.queried")
 """Kinds of orders that are ordered again as they stand. Desired settings are ordered anew by their own slice."""
 
 
@@ -88,10 +88,22 @@ def history_lost(
         )
 
     _settle(session, principal, is_known, now, changes, offers_again=False)
+    ask_again(session, principal, now, changes)
     for task_id, number in sorted(lost.ended):
         node = session.get(Node, (task_id, number))
         if node is not None and node.principal == principal and task_id not in lost.created:
             order_cancel(session, node, principal, "already_ended", now=now, changes=changes)
+
+
+def ask_again(session: Session, principal: str, now: datetime, changes: Changes) -> None:
+    """Records of the device will never come: it shall say how each node stands that it holds as far as we know.
+
+    Else what ended in between would be shown as open for ever.
+    """
+    for node in repository.open_nodes_of(session, principal):
+        offer = session.get(Offer, (node.task_id, node.node, node.attempt))
+        if offer is None or offer.acknowledged_at is not None:
+            query_node(session, node, principal, now=now, changes=changes)
 
 
 def begin_orders_anew(

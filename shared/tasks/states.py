@@ -46,17 +46,21 @@ TERMINAL: Final = frozenset(
     }
 )
 
-_OPEN_ENDS: Final = frozenset({NodeState.CANCELLED, NodeState.EXPIRED, NodeState.FAILED})
+REACHED_FROM_ANY: Final = frozenset({NodeState.CANCELLED, NodeState.EXPIRED, NodeState.FAILED})
+"""Ends that any open state may have. The others follow upon `running`, `rejected` upon what has not begun."""
 
 TRANSITIONS: Final[dict[NodeState, frozenset[NodeState]]] = {
     # A lapsed lease takes an offered, running or waiting node back to the queue, for another device.
-    NodeState.QUEUED: frozenset({NodeState.OFFERED, NodeState.RUNNING, NodeState.REJECTED}) | _OPEN_ENDS,
-    NodeState.OFFERED: frozenset({NodeState.QUEUED, NodeState.RUNNING, NodeState.REJECTED}) | _OPEN_ENDS,
+    NodeState.QUEUED: frozenset({NodeState.OFFERED, NodeState.RUNNING, NodeState.REJECTED})
+    | REACHED_FROM_ANY,
+    NodeState.OFFERED: frozenset({NodeState.QUEUED, NodeState.RUNNING, NodeState.REJECTED})
+    | REACHED_FROM_ANY,
     NodeState.RUNNING: frozenset(
         {NodeState.QUEUED, NodeState.WAITING, NodeState.SUCCEEDED, NodeState.TIMED_OUT}
     )
-    | _OPEN_ENDS,
-    NodeState.WAITING: frozenset({NodeState.QUEUED, NodeState.RUNNING, NodeState.TIMED_OUT}) | _OPEN_ENDS,
+    | REACHED_FROM_ANY,
+    NodeState.WAITING: frozenset({NodeState.QUEUED, NodeState.RUNNING, NodeState.TIMED_OUT})
+    | REACHED_FROM_ANY,
     **{state: frozenset() for state in TERMINAL},
 }
 

@@ -11,6 +11,8 @@ import pytest
 
 from tests.architecture.tree import PACKAGES, python_files, relative
 
+pytestmark = pytest.mark.slow
+
 AT_MOST = 30
 MARK = re.compile(r"#\s*type:\s*ignore")
 WITH_REASON = re.compile(r"#\s*type:\s*ignore\[[a-z0-9, -]+\]\s*(#|-|--)\s*\S.{8,}")

@@ -86,6 +86,10 @@ def check_tables(
     if not device.cloned:
         for place in sorted(held.given_up):
             yield Violation("projection", where, f"node {_at(place)} was given up, and nothing was lost")
+    for place, facts in sorted(held.nodes.items()):
+        if facts.state not in TERMINAL:
+            what = f"node {_at(place)} is shown as {facts.state}, and its device has nothing to do"
+            yield Violation("stuck", where, what)
     known = {place: facts for place, facts in at_hub.nodes.items() if place not in held.given_up}
     shown = {
         place: replace(facts, state=NodeState.OFFERED) if facts.state is NodeState.QUEUED else facts

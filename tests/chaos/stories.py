@@ -121,7 +121,7 @@ class Stories:
 
     def _move(self, record: NodeMoved) -> bool:
         place = (record.task, record.node)
-        if record.state in TERMINAL:
+        if record.state in TERMINAL and not record.is_repeated:
             self.ends[record.task, record.node, record.attempt] += 1
         before = self.nodes.get(place)
         if before is None or record.attempt > before.attempt:

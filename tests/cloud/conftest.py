@@ -1,14 +1,15 @@
 """A hub for each test that asks for one, and a database: once SQLite, once PostgreSQL (marker `postgres`)."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from cloud.db import Database
-from cloud.schema import migrate
 from tests.cloud.hub_api import HubApi, hub_api
 from tests.support.clock import ManualClock
+from tests.support.hub_database import migrated_postgres, migrated_sqlite
 
 
 @pytest.fixture
@@ -20,11 +21,11 @@ def hub(tmp_path: Path, clock: ManualClock) -> Iterator[HubApi]:
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An empty, migrated database."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'hub.sqlite'}"
-    else:
-        url = request.getfixturevalue("postgres_database")
-    opened = Database(url)
-    migrate(opened)
-    yield opened
-    opened.close()
+    with ExitStack() as stack:
+        if request.param == "sqlite":
+            url = migrated_sqlite(tmp_path / "hub.sqlite")
+        else:
+            url = stack.enter_context(migrated_postgres(request.getfixturevalue("postgres_server")))
+        opened = Database(url)
+        stack.callback(opened.close)
+        yield opened

@@ -48,6 +48,7 @@ from shared.tasks.states import NodeState
 from shared.topics import Channel
 from tests.support.clock import ManualClock
 from tests.support.device import ScriptedDevice, signer_from
+from tests.support.hub_database import migrated_sqlite
 
 ADMIN_TOKEN = "an-admin-token"
 
@@ -271,8 +272,11 @@ def hub_api(directory: Path, clock: ManualClock, *, url: str = "", **settings: A
         trust_domain=chosen.trust_domain,
         now=clock.now(),
     )
+    if not url:
+        migrated_sqlite(directory / "hub.sqlite")
     database = Database(chosen.database)
-    migrate(database)
+    if url:
+        migrate(database)
     feed = TaskFeed(streams_max=chosen.event_streams_max)
     orders_for: set[str] = set()
 

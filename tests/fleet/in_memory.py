@@ -25,7 +25,6 @@ from cloud.devices.tables import Device
 from cloud.ingest.applied import EndedNode
 from cloud.journal.repository import newest_lane, read_entries
 from cloud.journal.service import LaneReport, RecordView, tail, verify
-from cloud.schema import migrate
 from cloud.tasks import service, views
 from cloud.tasks.orders import Changes
 from cloud.tasks.schemas import TaskView
@@ -55,6 +54,7 @@ from shared.twin import Document
 from tests.support.board import ScriptedBoard
 from tests.support.clock import ManualClock
 from tests.support.device import ScriptedDevice, signer_from, task_id_from
+from tests.support.hub_database import migrated_sqlite
 from tests.support.ingest import HUB_SIGNER, IngestHub, blob_of, device_row
 from tests.support.memory_broker import MemoryBroker
 from tests.support.memory_link import MemoryLink
@@ -97,7 +97,7 @@ class MemoryFleet:
         self.directory = directory
         self.clock = clock or ManualClock()
         self.broker = MemoryBroker()
-        self.database = Database(f"sqlite:///{directory / 'hub.sqlite'}")
+        self.database = Database(migrated_sqlite(directory / "hub.sqlite"))
         self._tasks = count(1)
         self._hub: IngestHub | None = None
         self._sweeper = Sweeper(
@@ -105,7 +105,6 @@ class MemoryFleet:
         )
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(migrate, self.database)
         await self.start_hub()
         return self
 

@@ -7,6 +7,8 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from edge.core.turn import ToolSpec
 from edge.tools import Tool
 from shared.ids import Lane
@@ -21,6 +23,8 @@ from shared.records import (
 )
 from tests.fleet.in_memory import LEASE_S, MemoryDevice, MemoryFleet, eventually, use
 from tests.support.model import Reply, ScriptedModel
+
+pytestmark = pytest.mark.slow
 
 QUESTION = "What is the temperature of the fridge, and is it in range?"
 ANSWER = "The fridge is at 4.2 °C, within its range."

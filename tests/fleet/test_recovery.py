@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 from pathlib import Path
 
+import pytest
 from sqlmodel import select
 
 from cloud.db import Database
@@ -18,6 +19,8 @@ from shared.ids import Lane
 from shared.log import Head
 from tests.fleet.in_memory import MemoryDevice, MemoryFleet, eventually, use
 from tests.support.model import ScriptedModel
+
+pytestmark = pytest.mark.slow
 
 NAME = "fridge-1"
 PRINCIPAL = "acme.fridge-1"

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from sqlmodel import Session
 
 from cloud.telemetry.tables import DeviceMetrics
@@ -13,6 +14,8 @@ from shared.records import MetricsWindow
 from shared.spans import Span
 from tests.fleet.in_memory import MemoryFleet, eventually, use
 from tests.support.model import ScriptedModel
+
+pytestmark = pytest.mark.slow
 
 ANSWER = "The fridge is at 4.2 °C, within its range."
 

@@ -17,6 +17,8 @@ from tests.support.real_device import RealDevice
 from tests.support.real_hub import READY_TIMEOUT_S, RealHub
 from tests.support.store import records
 
+pytestmark = pytest.mark.slow
+
 NAME = "fridge-1"
 
 

@@ -165,6 +165,7 @@ def test_a_number_is_the_same_with_and_without_a_fraction_of_nothing() -> None:
 
 
 @given(DOCUMENTS)
+@pytest.mark.slow
 def test_the_canonical_form_does_not_depend_on_the_order_of_keys_p22(document: Document) -> None:
     turned = dict(reversed(list(document.items())))
     assert canonical(turned) == canonical(document)

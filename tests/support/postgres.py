@@ -41,10 +41,10 @@ class PostgresServer:
         return f"postgresql+psycopg://{SUPERUSER}@127.0.0.1:{self._port}/{database}"
 
     @contextmanager
-    def fresh_database(self) -> Iterator[str]:
-        """The URL of a new, empty database, dropped afterwards with whatever is still connected to it."""
+    def fresh_database(self, template: str = "template1") -> Iterator[str]:
+        """The URL of a new database, empty or a copy; dropped afterwards with whatever is still connected to it."""
         name = f"test_{uuid.uuid4().hex[:12]}"
-        self.execute(f'CREATE DATABASE "{name}"')
+        self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         try:
             yield self.url(name)
         finally:

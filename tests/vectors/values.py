@@ -23,6 +23,7 @@ from shared.records import (
     MetricsWindow,
     ModelCalled,
     NodeMoved,
+    NodeQueried,
     QuestionAnswered,
     QuestionAsked,
     QuestionReplied,
@@ -138,6 +139,7 @@ RECORDS: Final[Mapping[str, Record]] = {
         ),
         TaskCancelled(at_ms=AT_MS + 10, task=TASK, node=0, reason="operator"),
         QuestionReplied(at_ms=AT_MS + 11, task=TASK, node=0, call=3, happened=True),
+        NodeQueried(at_ms=AT_MS + 11, task=TASK, node=0, attempt=1),
         DeviceCondition(at_ms=AT_MS + 12, condition="journal_full", is_active=True),
         TwinReported(
             at_ms=AT_MS + 13,

@@ -19,6 +19,7 @@ from edge.adapters.store_sqlite.projection import (
     read_episodes,
     read_node,
     read_open_nodes,
+    repeated,
 )
 from edge.adapters.store_sqlite.trimming import drop_through
 from edge.adapters.store_sqlite.twin import read_settings
@@ -37,7 +38,15 @@ from shared.errors import CapacityError, UnavailableError
 from shared.ids import EPOCH_BYTES, UPWARD, Lane, LaneId
 from shared.log import Entry, Head, chain, extend, start
 from shared.messages import BATCH_MAX_RECORDS, Batch
-from shared.records import MetricsRecord, OrderRecord, Poison, RecordBody, encode_record, parse_record
+from shared.records import (
+    MetricsRecord,
+    NodeQueried,
+    OrderRecord,
+    Poison,
+    RecordBody,
+    encode_record,
+    parse_record,
+)
 from shared.replication import (
     BATCH_MAX_RAW_BYTES,
     Agreed,
@@ -339,6 +348,10 @@ def _take_order(
         reason = f"{record.kind} is not an order"
     else:
         size = _store_blobs(db, lane_id, seq, record, blobs)
+        if isinstance(record, NodeQueried):
+            answers = [Draft(answer) for answer in repeated(db, record, seq=seq, epoch=epoch)]
+            if answers:
+                append_records(db, Lane.JOURNAL, [(draft, _encode(draft)) for draft in answers])
         reason = apply_order(db, record, seq=seq, epoch=epoch)
     if reason is not None:
         db.execute("INSERT INTO dead_letter VALUES (?, ?, ?)", (lane_id, seq, reason))

@@ -13,6 +13,7 @@ from edge.ports import EffectView, Episode, NodeView
 from shared.blobs import BlobRef
 from shared.clock import from_ms
 from shared.records import (
+    FORGOTTEN,
     DeviceCondition,
     DeviceStarted,
     DeviceStopped,
@@ -20,6 +21,7 @@ from shared.records import (
     JournalRecord,
     ModelCalled,
     NodeMoved,
+    NodeQueried,
     OrderRecord,
     QuestionAnswered,
     QuestionAsked,
@@ -33,7 +35,7 @@ from shared.records import (
     TwinReported,
 )
 from shared.tasks.limits import Limits
-from shared.tasks.states import TERMINAL, NodeState, Step, step
+from shared.tasks.states import REACHED_FROM_ANY, TERMINAL, NodeState, Step, step
 
 _OPEN = tuple(state.value for state in NodeState if state not in TERMINAL)
 
@@ -54,6 +56,8 @@ def apply_journal(db: sqlite3.Connection, record: JournalRecord, *, seq: int, ep
                 at_ms=record.at_ms,
                 cause=(epoch, seq),
             )
+        case NodeMoved(is_repeated=True):
+            pass  # for the hub, which missed it
         case NodeMoved():
             _move(db, record)
         case ModelCalled():
@@ -159,6 +163,8 @@ def apply_order(db: sqlite3.Connection, record: OrderRecord, *, seq: int, epoch:
                 )
         case QuestionReplied():
             _reply(db, record)
+        case NodeQueried():
+            pass  # whoever takes the order answers it in the same transaction (`repeated`)
         case TwinDesired():
             return apply_desired(db, record, seq=seq, epoch=epoch)
         case _:
@@ -185,6 +191,37 @@ def read_node(db: sqlite3.Connection, task: str, node: int) -> NodeView | None:
     """One node, or None."""
     row = db.execute(f"{_SELECT_NODE} WHERE task = ? AND node = ?", (task, node)).fetchone()
     return None if row is None else _node_view(db, row)
+
+
+def repeated(db: sqlite3.Connection, query: NodeQueried, *, seq: int, epoch: bytes) -> tuple[NodeMoved, ...]:
+    """How the node stands that order `seq` asks about, in steps that lead there from any open state (rule P19)."""
+
+    def moved(state: NodeState, reason: str | None = None, result: BlobRef | None = None) -> NodeMoved:
+        return NodeMoved(
+            at_ms=query.at_ms,
+            causes=(ForeignCause(lane="orders", epoch=epoch, seq=seq),),
+            task=query.task,
+            node=query.node,
+            attempt=query.attempt,
+            state=state,
+            reason=reason,
+            result=result,
+            is_repeated=True,
+        )
+
+    row = db.execute(
+        "SELECT attempt, state, reason, result_hash FROM node WHERE task = ? AND node = ?",
+        (query.task, query.node),
+    ).fetchone()
+    if row is None:
+        return (moved(NodeState.FAILED, FORGOTTEN),)
+    attempt, state = row[0], NodeState(row[1])
+    if attempt != query.attempt or state is NodeState.OFFERED:
+        return ()  # it did not begin yet: what it will say of it the hub can follow
+    last = moved(state, row[2], _blob_ref(db, row[3]))
+    if state in (NodeState.RUNNING, NodeState.REJECTED) or state in REACHED_FROM_ANY:
+        return (last,)
+    return (moved(NodeState.RUNNING), last)
 
 
 def read_effects(db: sqlite3.Connection, task: str, node: int) -> tuple[EffectView, ...]:

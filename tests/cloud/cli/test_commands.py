@@ -22,6 +22,8 @@ from tests.support.broker import Mosquitto
 from tests.support.ports import accepts, free_ports
 from tests.support.process import ChildProcess
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[3]
 WAIT_S = 30.0
 

@@ -12,8 +12,10 @@ from cloud.tasks.tables import Node, Offer, Task
 from shared.errors import RefusedError
 from shared.ids import Lane, LaneId
 from shared.records import (
+    FORGOTTEN,
     MetricsShed,
     NodeMoved,
+    NodeQueried,
     Poison,
     TaskCancelled,
     TaskCreated,
@@ -495,6 +497,57 @@ async def test_a_device_that_works_on_what_has_ended_is_told(database: Database,
         await hub.settle()
         assert device.heard_nothing(Channel.DOWN_ORDERS)
     assert state_of(database, THERE) == "succeeded"
+
+
+async def test_the_hub_asks_how_work_stands_of_which_records_were_lost(
+    database: Database, clock: ManualClock
+) -> None:
+    """P19: else what ended within the gap would be shown as running for ever."""
+    waits = task_id_from("not acknowledged")
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        await device.link()
+        offers(database, clock, THERE)
+        await take_orders(hub, device)
+        log, goal = device.script.journal, blob_of("asked on site")
+        await device.append(moved(THERE, NodeState.RUNNING))
+        log.append(TaskCreated(at_ms=2, task=HERE, goal=goal.ref(), limits=Limits()), goal)
+        await device.send(log, first=2)
+        offers(database, clock, waits)
+        log.append(moved(THERE, NodeState.SUCCEEDED))
+        log.append(moved(HERE, NodeState.RUNNING))
+        log.append(started(5))
+        assert await sends_from(device, log, 5, missing_from=3) == "ok"
+        await take_orders(hub, device)
+        assert device.script.orders is not None
+        told = [parse_record(entry.record) for entry in device.script.orders.entries]
+        assert {(order.task, order.attempt) for order in told if isinstance(order, NodeQueried)} == {
+            (THERE, 1),
+            (HERE, 1),
+        }
+        again = {"is_repeated": True}
+        await device.append(
+            moved(THERE, NodeState.RUNNING).model_copy(update=again),
+            moved(THERE, NodeState.SUCCEEDED).model_copy(update=again),
+            moved(HERE, NodeState.FAILED).model_copy(update={**again, "reason": FORGOTTEN}),
+        )
+    states = {task: state_of(database, task) for task in (THERE, HERE)}
+    assert states == {THERE: "succeeded", HERE: "failed"}
+
+
+async def test_an_answer_about_what_has_ended_meanwhile_cancels_nothing(
+    database: Database, clock: ManualClock
+) -> None:
+    """P19."""
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        await device.link()
+        offers(database, clock, THERE)
+        await take_orders(hub, device)
+        await device.append(moved(THERE, NodeState.RUNNING), moved(THERE, NodeState.SUCCEEDED))
+        await device.append(moved(THERE, NodeState.RUNNING).model_copy(update={"is_repeated": True}))
+        await hub.settle()
+        assert device.heard_nothing(Channel.DOWN_ORDERS)
 
 
 async def test_work_that_began_on_a_device_whose_store_was_lost_has_failed_and_its_new_log_is_taken(

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from sqlmodel import select
 
 from cloud.journal.tables import BlobRow, RecordRow
@@ -91,6 +92,7 @@ def test_a_device_is_ordered_what_its_layers_come_to_and_says_what_it_runs(hub: 
     assert twin(fridge)["difference"] == {}
 
 
+@pytest.mark.slow
 def test_a_device_that_was_away_goes_straight_to_the_latest(hub: HubApi) -> None:
     fridge = hub.device("fridge-1", is_online=False)
     for number in range(50):
@@ -250,6 +252,7 @@ def test_reports_cannot_grow_without_bound_by_differences(hub: HubApi) -> None:
     assert hub.get("/v1/devices/fridge-1")["dead_letter_count"] == 1
 
 
+@pytest.mark.slow
 def test_several_processes_that_carry_a_change_to_the_fleet_order_it_once(hub: HubApi) -> None:
     names = {f"main.d{number}" for number in range(8)}
     for name in names:

@@ -299,6 +299,7 @@ past_calls = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(st.text(max_size=300), past_calls, st.integers(512, 2_048), st.sampled_from(["act", "answer"]))
+@pytest.mark.slow
 def test_a_prompt_always_keeps_its_budget_once_the_request_fits(
     goal: str, calls: list[ToolUsed], context_tokens: int, purpose: str
 ) -> None:
@@ -379,6 +380,7 @@ hostile = st.one_of(
         output_tokens=st.integers(1, 3_000),
     ),
 )
+@pytest.mark.slow
 def test_a_node_ends_within_its_limits_whatever_the_model_says(
     goal: str, texts: list[str], outcomes: list[bool], limits: dict[str, int]
 ) -> None:

@@ -122,6 +122,7 @@ BOUNDS = st.one_of(st.none(), st.integers(-1200, 1200))
 
 @settings(max_examples=150, deadline=None)
 @given(BOUNDS, BOUNDS, st.lists(st.integers(-3000, 3000), min_size=1, max_size=40))
+@pytest.mark.slow
 def test_integer_range_accepts_its_numbers_and_no_other(
     low: int | None, high: int | None, numbers: list[int]
 ) -> None:
@@ -140,6 +141,7 @@ def test_integer_range_accepts_its_numbers_and_no_other(
 
 @settings(max_examples=150, deadline=None)
 @given(BOUNDS, BOUNDS, st.lists(st.decimals(-1500, 1500, places=2), min_size=1, max_size=40))
+@pytest.mark.slow
 def test_number_range_accepts_no_number_outside(
     low: int | None, high: int | None, numbers: list[object]
 ) -> None:

@@ -1,5 +1,6 @@
 """What a person sees while tokens arrive: whole characters and nothing of a stop string."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,6 +41,7 @@ def test_earliest_of_several_stop_strings_wins() -> None:
 
 
 @given(st.text(), st.lists(st.text(min_size=1, max_size=4), max_size=3), st.data())
+@pytest.mark.slow
 def test_how_text_is_cut_into_tokens_changes_nothing(text: str, stop: list[str], data: st.DataObject) -> None:
     raw = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace").encode()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=6)))

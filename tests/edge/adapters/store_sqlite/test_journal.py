@@ -15,9 +15,11 @@ from shared.ids import Lane, LaneId
 from shared.log import Head, first_break, start
 from shared.messages import Batch
 from shared.records import (
+    FORGOTTEN,
     DeviceStarted,
     ModelCalled,
     NodeMoved,
+    NodeQueried,
     QuestionReplied,
     TaskCancelled,
     TaskCreated,
@@ -329,6 +331,48 @@ async def test_a_batch_that_comes_again_changes_nothing(
     hub.order(TaskCancelled(at_ms=2, task=TASK, node=0, reason="asked"))
     assert (await journal.receive(hub.batch_of_orders())).new_records == 1
     assert verified(path) == {"journal": None, "orders": None}
+
+
+@pytest.mark.parametrize(
+    ("states", "said"),
+    [
+        ((), []),
+        ((NodeState.RUNNING,), [NodeState.RUNNING]),
+        ((NodeState.RUNNING, NodeState.WAITING), [NodeState.RUNNING, NodeState.WAITING]),
+        ((NodeState.RUNNING, NodeState.SUCCEEDED), [NodeState.RUNNING, NodeState.SUCCEEDED]),
+        ((NodeState.RUNNING, NodeState.FAILED), [NodeState.FAILED]),
+        ((NodeState.REJECTED,), [NodeState.REJECTED]),
+    ],
+)
+async def test_the_hub_is_told_again_how_a_node_stands(
+    journal: SqliteJournal, hub: ScriptedHub, states: tuple[NodeState, ...], said: list[NodeState]
+) -> None:
+    """P19: with the result, in steps that lead there from any open state; the device's own tables stay as they are."""
+    answer = make_blob(b"4 degrees")
+    offer(hub)
+    await journal.receive(hub.batch_of_orders())
+    for state in states:
+        result = answer if state is NodeState.SUCCEEDED else None
+        await journal.append(moved(state, result=result), durable=True)
+    before = await journal.node(TASK, 0)
+    hub.order(NodeQueried(at_ms=9, task=TASK, node=0, attempt=1))
+    await journal.receive(hub.batch_of_orders())
+    answers = [each for each in await records(journal) if isinstance(each, NodeMoved) and each.is_repeated]
+    assert [each.state for each in answers] == said
+    assert await journal.node(TASK, 0) == before
+    if NodeState.SUCCEEDED in states:
+        assert answers[-1].result == answer.ref()
+
+
+async def test_a_node_that_the_device_does_not_know_has_failed_as_forgotten(
+    journal: SqliteJournal, hub: ScriptedHub
+) -> None:
+    """P19: nobody will ever hear of it again."""
+    hub.order(NodeQueried(at_ms=9, task=TASK, node=0, attempt=1))
+    await journal.receive(hub.batch_of_orders())
+    (answer,) = await records(journal)
+    assert (answer.state, answer.reason, answer.is_repeated) == (NodeState.FAILED, FORGOTTEN, True)
+    assert await journal.node(TASK, 0) is None
 
 
 async def test_a_gap_is_answered_with_what_is_there(journal: SqliteJournal, hub: ScriptedHub) -> None:

@@ -214,6 +214,7 @@ def histories(draw: st.DrawFn) -> list[Event]:
 
 @settings(max_examples=100, deadline=None)
 @given(histories())
+@pytest.mark.slow
 def test_either_order_of_the_logs_gives_what_was_lived(events: list[Event]) -> None:
     ours = [event for event in events if event[0] == "journal"]
     theirs = [event for event in events if event[0] == "orders"]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -138,6 +139,7 @@ def live(device: Device, steps: list[tuple[str, int]]) -> None:
 
 @UNHURRIED
 @given(steps=STEPS.map(lambda steps: [("send" if step == "send unheard" else step, n) for step, n in steps]))
+@pytest.mark.slow
 def test_the_tombstones_at_the_hub_add_up_to_what_was_lost(steps: list[tuple[str, int]]) -> None:
     with a_device() as device:
         live(device, steps)
@@ -148,6 +150,7 @@ def test_the_tombstones_at_the_hub_add_up_to_what_was_lost(steps: list[tuple[str
 
 @UNHURRIED
 @given(steps=STEPS)
+@pytest.mark.slow
 def test_with_lost_acknowledgements_they_add_up_to_what_the_device_could_not_know_to_be_safe(
     steps: list[tuple[str, int]],
 ) -> None:
