@@ -14,9 +14,26 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from pydantic import ValidationError
 
-from cloud.cli import devices, doctor, hub, journal, metrics, recovery, tasks, tokens, twins
+from cloud.cli import (
+    audit,
+    devices,
+    doctor,
+    hub,
+    journal,
+    keys,
+    lifecycle,
+    metrics,
+    people,
+    proposals,
+    recovery,
+    tasks,
+    tokens,
+    twins,
+    vaults,
+)
 from cloud.cli.client import Connection
 from cloud.cli.options import Common, OpenHub
+from cloud.cli.show import printable
 from cloud.errors import exit_code_of
 from cloud.roles import Role
 from cloud.settings import HubSettings
@@ -48,11 +65,20 @@ app.command()(hub.serve)
 app.command()(doctor.doctor)
 app.add_typer(tokens.app, name="token")
 recovery.add_to(devices.app)
+lifecycle.add_to(devices.app)
 metrics.add_to(devices.app)
 app.add_typer(devices.app, name="device")
 app.add_typer(tasks.app, name="task")
 app.add_typer(journal.app, name="journal")
 app.add_typer(twins.app, name="twin")
+app.add_typer(vaults.app, name="secret")
+app.add_typer(proposals.app, name="proposal")
+app.add_typer(audit.app, name="audit")
+app.add_typer(keys.app, name="keys")
+app.command()(people.whoami)
+app.add_typer(people.users, name="user")
+app.add_typer(people.tenants, name="tenant")
+app.add_typer(people.api_tokens, name="api-token")
 
 
 @app.callback()
@@ -60,7 +86,12 @@ def options(
     context: typer.Context,
     home: Annotated[Path | None, typer.Option(help="The hub's directory (~/.covey/hub).")] = None,
     url: Annotated[str | None, typer.Option(help="Address of a hub elsewhere: https://HOST:PORT.")] = None,
-    token_file: Annotated[Path | None, typer.Option(help="File with the admin token of that hub.")] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the admin token of that hub, or an API token (COVEY_HUB_TOKEN_FILE; home/admin.token)."
+        ),
+    ] = None,
     ca_file: Annotated[Path | None, typer.Option(help="PEM file of that hub's CA.")] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "warning",
 ) -> None:
@@ -124,7 +155,8 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    typer.echo(f"covey-hub: {message}", err=True)
+    # What went wrong may quote a device, or whatever answered.
+    typer.echo(f"covey-hub: {printable(message)}", err=True)
     return code
 
 

@@ -9,92 +9,39 @@ caller: it is answered as unknown, never as forbidden.
         principal = caller.principal(name, settings.tenant)
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import Depends, Request
 
+from cloud.caller import (
+    HUB_ITSELF,
+    PERMISSIONS,
+    Authenticate,
+    Caller,
+    Means,
+    Permission,
+    Role,
+    device_unknown,
+)
 from shared.errors import ProtocolError, RefusedError
-from shared.ids import Principal
 
-
-class Permission(StrEnum):
-    """What a route may need."""
-
-    READ = "read"
-    OPERATE = "operate"
-    AUTHOR = "author"
-    ADMINISTER = "administer"
-
-
-class Role(StrEnum):
-    """What a person or token is in a tenant."""
-
-    VIEWER = "viewer"
-    OPERATOR = "operator"
-    AUTHOR = "author"
-    ADMIN = "admin"
-
-
-class Means(StrEnum):
-    """By which credential a caller came."""
-
-    ADMIN_TOKEN = "admin_token"
-    API_TOKEN = "api_token"
-    SESSION = "session"
-    PROGRAM = "program"
-    """The hub itself: a periodic job."""
-
-
-PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = {
-    Role.VIEWER: frozenset({Permission.READ}),
-    Role.OPERATOR: frozenset({Permission.READ, Permission.OPERATE}),
-    Role.AUTHOR: frozenset({Permission.READ, Permission.AUTHOR}),
-    Role.ADMIN: frozenset(Permission),
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """`name` is unique on the hub: a user's name, `token:ID`, or `root`. `tenant` is None for who may act in all.
-
-    `address`: where the request came from, as far as the hub sees it.
-    """
-
-    name: str
-    tenant: str | None
-    permissions: frozenset[Permission]
-    means: Means
-    address: str = ""
-
-    def may(self, permission: Permission) -> bool:
-        return permission in self.permissions
-
-    def sees(self, tenant: str) -> bool:
-        return self.tenant is None or self.tenant == tenant
-
-    def tenant_or(self, default: str, asked: str | None = None) -> str:
-        """The tenant in which something is made. Raises `RefusedError` (code `tenant_unknown`) for another's."""
-        tenant = asked or self.tenant or default
-        if not self.sees(tenant):
-            raise RefusedError(f"There is no tenant {tenant}.", code="tenant_unknown")
-        return tenant
-
-    def principal(self, name: str, default: str) -> str:
-        """The device meant by `name` or `tenant.name`. Raises `RefusedError` (code `device_unknown`) for another's."""
-        principal = Principal.parse(name if "." in name else f"{self.tenant or default}.{name}")
-        if not self.sees(principal.tenant):
-            raise RefusedError(f"There is no device {principal}.", code="device_unknown")
-        return str(principal)
-
-
-Authenticate = Callable[[str, str], Caller | None]
-"""Who a bearer token (first argument) lets in, coming from an address; None: nobody. It reads the database: blocks."""
-
-HUB_ITSELF: Final = Caller(name="hub", tenant=None, permissions=frozenset(Permission), means=Means.PROGRAM)
-"""Who acts in periodic jobs, for the audit log."""
+__all__ = [
+    "HUB_ITSELF",
+    "PERMISSIONS",
+    "Admin",
+    "Authenticate",
+    "Author",
+    "Caller",
+    "HubAdmin",
+    "HubReader",
+    "Means",
+    "Needs",
+    "Operator",
+    "Permission",
+    "Reader",
+    "Role",
+    "device_unknown",
+]
 
 
 class Needs:

@@ -1,21 +1,25 @@
 """The hub's web application: routes, the gate before them, and the one place where errors become answers.
 
-`create_app` assembles; it opens nothing and starts nothing. What runs beside the requests is `cloud.server`'s.
+`create_app` assembles; it opens nothing and starts nothing. What runs beside the requests is `cloud.server`'s. Every
+route declares who may call it (`cloud.declarations`); an application with one that does not is not made.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
+from cloud.caller import Authenticate
+from cloud.declarations import document_routes, require_declarations
 from cloud.errors import PROBLEM_RESPONSES, STATUS_OF_HTTP, Problem, problem_of, status_of
 from cloud.http_gate import Door, HttpGate
+from cloud.rates import GateRates
 from shared.enrolment import HEALTH_PATH
 from shared.errors import CoveyError
 
@@ -38,39 +42,50 @@ def create_app(
     version: str,
     admin_token: str,
     body_max_bytes: int,
-    open_routers: list[APIRouter],
-    admin_routers: list[APIRouter],
+    routers: Sequence[APIRouter],
     doors: Sequence[Door] = (),
+    authenticate: Authenticate | None = None,
+    rates: GateRates = GateRates(),  # noqa: B008 - frozen
+    trusted_proxies: Sequence[str] = (),
+    counts: Counter[str] | None = None,
 ) -> FastAPI:
-    """`admin_routers` need the administrator's token. The gate refuses by path, whatever a router declares.
+    """Each route of `routers` is open (`cloud.http_gate.OPEN_PATHS`), guarded by one of `doors`, or declares with
+    `cloud.access.Needs` who may call it. The other arguments are the gate's.
 
-    `doors` guard the paths that are no API: their routes and mounts are added to what is returned.
+    Raises `ValueError` for a route that is neither, naming it: a mistake in a program.
     """
     app = FastAPI(
         title="Covey hub",
         version=version,
-        openapi_url="/v1/openapi.json",
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         responses=PROBLEM_RESPONSES,
     )
-    app.add_middleware(HttpGate, admin_token=admin_token, body_max_bytes=body_max_bytes, doors=doors)
+    app.add_middleware(
+        HttpGate,
+        admin_token=admin_token,
+        body_max_bytes=body_max_bytes,
+        doors=doors,
+        authenticate=authenticate,
+        rates=rates,
+        trusted_proxies=trusted_proxies,
+        counts=counts,
+    )
     app.add_exception_handler(CoveyError, _covey_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
-    for router in open_routers:
+    for router in routers:
         app.include_router(router)
-    # For the OpenAPI document only: it tells clients how to authenticate. Enforcing is the gate's.
-    documented = Depends(HTTPBearer(auto_error=False, description="The hub's admin token."))
-    for router in admin_routers:
-        app.include_router(router, dependencies=[documented])
 
     @app.get(HEALTH_PATH, tags=["health"])
     def health() -> Health:
         """Whether the hub answers."""
         return Health(status="ok", version=version)
 
+    app.include_router(document_routes(app))
+    require_declarations(app, doors)
     return app
 
 

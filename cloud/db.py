@@ -11,12 +11,12 @@ from typing import Any, Final, Protocol
 
 from sqlalchemy import Dialect, Engine, Table, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.types import DateTime, TypeDecorator
 from sqlmodel import Session, SQLModel, create_engine
 
 from cloud.turnstile import Turnstile
-from shared.errors import UnavailableError
+from shared.errors import ProtocolError, UnavailableError
 
 CACHE_KIB: Final = 65_536
 """SQLite's page cache, of each connection: task ids are random, so a large hub's indexes are read all over."""
@@ -29,6 +29,9 @@ IDLE_TRANSACTION_TIMEOUT_S: Final = 20
 virtual machine) would else keep its locks, and every other process of the hub waiting."""
 
 
+NOT_STORABLE: Final = (
+    "A value is outside of what the hub can hold: a number beyond 64 bits, or text with a NUL in it."
+)
 AWAY: Final = "The hub's database does not answer; see its log, then try again."
 ROWS_OF_INSERT: Final = 50
 """Rows that one INSERT of many carries: a third cheaper than one each, and far below any limit on parameters."""
@@ -93,7 +96,11 @@ class Database:
         except DBAPIError as error:
             if _is_away(error):
                 raise UnavailableError(AWAY) from error
+            if isinstance(error, DataError):
+                raise ProtocolError(NOT_STORABLE, code="invalid") from error
             raise
+        except OverflowError as error:  # SQLite's driver says so of a number beyond 64 bits
+            raise ProtocolError(NOT_STORABLE, code="invalid") from error
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -106,7 +113,11 @@ class Database:
         except DBAPIError as error:
             if _is_away(error):
                 raise UnavailableError(AWAY) from error
+            if isinstance(error, DataError):
+                raise ProtocolError(NOT_STORABLE, code="invalid") from error
             raise
+        except OverflowError as error:  # SQLite's driver says so of a number beyond 64 bits
+            raise ProtocolError(NOT_STORABLE, code="invalid") from error
 
     def close(self) -> None:
         self.engine.dispose()

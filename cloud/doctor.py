@@ -123,7 +123,11 @@ def _process(facts: Mapping[str, Any], settings: HubSettings) -> Process:
 
 def _identity(settings: HubSettings) -> Identity | None:
     try:
-        return load_identity(settings.identity_directory, trust_domain=settings.trust_domain)
+        return load_identity(
+            settings.identity_directory,
+            trust_domain=settings.trust_domain,
+            passphrase=settings.key_passphrase(),
+        )
     except ConfigError as error:
         logger.debug("the identity cannot be loaded: %s", error)
         return None

@@ -4,7 +4,7 @@ What several processes of one home must not make twice is made under a lock. Eve
 """
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError
 
 from cloud.db import Database
 from cloud.identity import Identity, open_identity
+from cloud.keys.authorities import FORMER_KEY_KEPT
 from cloud.private_files import home_lock, in_turn, make_private_directory, read_private, write_private
 from cloud.roles import Role
 from cloud.schema import migrate
@@ -55,6 +56,8 @@ def open_ground(settings: HubSettings, role: Role, *, has_own_broker: bool, cloc
                 hosts=settings.certificate_hosts,
                 trust_domain=settings.trust_domain,
                 now=clock.now(),
+                passphrase=settings.key_passphrase(),
+                former_kept=max(FORMER_KEY_KEPT, settings.renewal_rules.life + settings.renewal_rules.grace),
             )
             has_door = role.has_https or bool(settings.metrics_port)
             admin_token = open_admin_token(settings.admin_token_file) if has_door else None
@@ -77,25 +80,6 @@ def open_ground(settings: HubSettings, role: Role, *, has_own_broker: bool, cloc
             )
         finally:
             database.close()
-
-
-def renewal(ground: Ground) -> Callable[[], bool]:
-    """Also true when another process of this home has made the certificates anew."""
-    identity, settings = ground.identity, ground.settings
-
-    def certificates() -> tuple[bytes | None, bytes | None]:
-        return read_private(identity.paths.server), read_private(identity.paths.client)
-
-    known = certificates()
-
-    def renew() -> bool:
-        nonlocal known
-        with in_turn(settings.home / SETUP_LOCK_NAME):
-            identity.renew(settings.certificate_hosts, now=ground.clock.now())
-        before, known = known, certificates()
-        return known != before
-
-    return renew
 
 
 def open_admin_token(path: Path) -> str:

@@ -43,6 +43,10 @@ class Link(Protocol):
         """Say again, retained, that the hub is there: another worker's will has said that it is not."""
         ...
 
+    async def reconnect(self) -> None:
+        """Publish what is retained beside the birth, then connect anew without a goodbye: the will is another now."""
+        ...
+
 
 class Waker(Protocol):
     """Tells the ingest workers of other processes that orders were appended, so that they need not wait for a poll.

@@ -33,6 +33,15 @@ def make_private_directory(path: Path) -> None:
 
 def write_private(path: Path, data: bytes) -> None:
     """Replace `path` by `data`, mode 0600, atomically and durably: after a power cut it is the old file or the new."""
+    _replace(path, data, mode=0o600)
+
+
+def write_public(path: Path, data: bytes) -> None:
+    """As `write_private`, for what is no secret and other accounts must read: mode 0644."""
+    _replace(path, data, mode=0o644)
+
+
+def _replace(path: Path, data: bytes, *, mode: int) -> None:
     try:
         descriptor, temporary = tempfile.mkstemp(
             dir=path.parent, prefix=f".{path.name}."
@@ -41,6 +50,7 @@ def write_private(path: Path, data: bytes) -> None:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
                 file.flush()
+                os.fchmod(file.fileno(), mode)
                 os.fsync(file.fileno())
             Path(temporary).replace(path)
         except BaseException:

@@ -222,6 +222,7 @@ def _configuration(web: Web) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # `cloud.http_gate` decides whom to believe
         ssl_certfile=web.listener.certificate,
         ssl_keyfile=web.listener.key,
         timeout_graceful_shutdown=web.listener.shutdown_timeout_s,

@@ -11,20 +11,38 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from cloud.addresses import ClientAddresses
+from cloud.caller import Role
 from cloud.devices.presence import PresenceLimits
+from cloud.devices.renewal_rules import RenewalRules
+from cloud.ingest.rates import DeviceRate
+from cloud.rates import GateRates, Rate
 from shared.blobs import BLOB_MAX_BYTES
 from shared.enrolment import TenantName
 from shared.errors import ConfigError
 
 FILE_NAME: Final = "hub.toml"
 HOME_VARIABLE: Final = "COVEY_HUB_HOME"
+TOKEN_FILE_VARIABLE: Final = "COVEY_HUB_TOKEN_FILE"
+CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
+"""Where systemd puts what LoadCredential= gives a service."""
+KEYS_CREDENTIAL: Final = "covey-hub-keys"
 EVERY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, never a default
+MQTT_URL_PATTERN: Final = r"^(mqtts://[A-Za-z0-9._-]+(:[0-9]{1,5})?)?$"
 DEFAULT_HOME: Final = Path("~/.covey/hub")
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Host = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9._:-]+$")]
+
+
+def _is_network(text: str) -> str:
+    ClientAddresses([text])
+    return text
+
+
+Proxy = Annotated[str, AfterValidator(_is_network)]
 
 
 class HubSettings(BaseModel):
@@ -47,8 +65,28 @@ class HubSettings(BaseModel):
     mqtt_port: Port = Field(default=8883, description="Port of the broker.")
     mqtt_url: str = Field(
         default="",
-        pattern=r"^(mqtts://[A-Za-z0-9._-]+(:[0-9]{1,5})?)?$",
+        pattern=MQTT_URL_PATTERN,
         description="Broker that `serve` uses, mqtts://host:port. `up` starts its own.",
+    )
+    mqtt_hub_port: int = Field(
+        default=0,
+        ge=0,
+        le=65_535,
+        description="Port on 127.0.0.1 where the broker of `up` takes the hub itself; 0 takes a free one.",
+    )
+    mqtt_hub_url: str = Field(
+        default="",
+        pattern=MQTT_URL_PATTERN,
+        description="Where `serve` itself finds that broker, if its devices' listener makes names to client ids.",
+    )
+    crl_file: Path | None = Field(
+        default=None,
+        description="Where the certificate revocation list is kept for the broker; none: broker/revoked.pem.",
+    )
+    broker_reload_command: tuple[Annotated[str, Field(min_length=1, max_length=1_024)], ...] = Field(
+        default=(),
+        max_length=64,
+        description="Command, as a list, by which `serve` has its broker read the revocation list again.",
     )
     mqtt_max_connections: int = Field(
         default=16_000, ge=10, le=1_000_000, description="Connections that `up` lets its broker take."
@@ -60,7 +98,26 @@ class HubSettings(BaseModel):
         pattern=r"^[a-z0-9._-]{1,255}$",
         description="Domain in the SPIFFE ids of device certificates.",
     )
+    key_passphrase_file: Path | None = Field(
+        default=None,
+        description="File with the passphrase of the hub's encrypted keys; systemd's credential goes before.",
+    )
     token_ttl_s: int = Field(default=3_600, ge=1, le=2_592_000, description="Life of an enrolment token.")
+    device_certificate_days: float = Field(
+        default=60.0,
+        gt=0,
+        le=825,
+        description="Life of a device's certificate; it is renewed at two thirds of it.",
+    )
+    device_renewal_grace_days: float = Field(
+        default=90.0,
+        ge=0,
+        le=3_650,
+        description="How long after its end a certificate still renews itself, over HTTPS.",
+    )
+    device_renewal_interval_s: float = Field(
+        default=300.0, ge=0, le=86_400, description="A device gets no more than one certificate in so long."
+    )
     task_lease_s: int = Field(
         default=300, ge=1, le=31_536_000, description="How long a device may be silent about a task it holds."
     )
@@ -115,6 +172,21 @@ class HubSettings(BaseModel):
     ingest_device_max_messages: int = Field(
         default=64, ge=8, le=100_000, description="Messages of one device that wait; more of it are dropped."
     )
+    ingest_device_rate_per_s: float = Field(
+        default=500.0,
+        gt=0,
+        le=100_000,
+        description="Messages a second that one device may send on the long run.",
+    )
+    ingest_device_burst_messages: int = Field(
+        default=2_000, ge=64, le=1_000_000, description="How many of them may come at once."
+    )
+    ingest_device_bytes_per_s: int = Field(
+        default=16_777_216, ge=4_096, le=17_179_869_184, description="The same in bytes."
+    )
+    ingest_device_burst_bytes: int = Field(
+        default=67_108_864, ge=1_048_576, le=17_179_869_184, description="How many of them may come at once."
+    )
     ingest_group_max_messages: int = Field(
         default=64, ge=1, le=10_000, description="Messages that share one commit."
     )
@@ -153,8 +225,70 @@ class HubSettings(BaseModel):
     otlp_content: bool = Field(
         default=False, description="Put goals, prompts, answers and tool results into the traces."
     )
+    audit_head_interval_s: float = Field(
+        default=300.0,
+        ge=1,
+        le=86_400,
+        description="How often the audit log's tree head is signed, if there is anything new.",
+    )
+    audit_checkpoint_interval_s: float = Field(
+        default=3_600.0,
+        ge=1,
+        le=604_800,
+        description="How often the audit log vouches for where the devices' logs stand, of those that moved.",
+    )
+    two_person_actions: tuple[str, ...] = Field(
+        default=(),
+        description='Actions that a second person must agree to, e.g. ["device.revoke", "twin.fleet"].',
+    )
+    two_person_task_devices: int = Field(
+        default=10,
+        ge=1,
+        le=65_000,
+        description="A task for more devices than this is the action `task.fleet`.",
+    )
+    proposal_ttl_s: int = Field(
+        default=86_400, ge=60, le=2_592_000, description="How long a second person may take to agree."
+    )
+    secret_max_devices: int = Field(
+        default=1_000, ge=1, le=65_000, description="Devices that one request may give a secret."
+    )
     body_max_bytes: int = Field(
         default=524_288, ge=16_384, le=16_777_216, description="Largest HTTP request body; beyond it 413."
+    )
+    http_open_rate_per_s: float = Field(
+        default=50.0,
+        gt=0,
+        le=100_000,
+        description="Requests a second of one address without a credential: enrolment, sign-in, strangers.",
+    )
+    http_open_burst_requests: int = Field(
+        default=1_000, ge=1, le=1_000_000, description="How many of them may come at once."
+    )
+    http_failed_rate_per_s: float = Field(
+        default=1.0,
+        gt=0,
+        le=100_000,
+        description="Unknown tokens a second that are looked at from one address.",
+    )
+    http_failed_burst_requests: int = Field(
+        default=30, ge=1, le=1_000_000, description="How many of them may come at once."
+    )
+    http_caller_rate_per_s: float = Field(
+        default=500.0, gt=0, le=100_000, description="Requests a second of one user or API token."
+    )
+    http_caller_burst_requests: int = Field(
+        default=5_000, ge=1, le=1_000_000, description="How many of them may come at once."
+    )
+    http_addresses_max: int = Field(
+        default=10_000,
+        ge=100,
+        le=10_000_000,
+        description="Addresses and callers that are counted at a time; IPv6 by networks of 64 bits.",
+    )
+    trusted_proxies: tuple[Proxy, ...] = Field(
+        default=(),
+        description="Proxies before the hub whose `X-Forwarded-For` is believed: addresses or networks.",
     )
     goal_max_bytes: int = Field(
         default=BLOB_MAX_BYTES, ge=1, le=BLOB_MAX_BYTES, description="Largest goal of a task, in UTF-8 bytes."
@@ -174,6 +308,51 @@ class HubSettings(BaseModel):
         ge=60,
         le=2_592_000,
         description="How long a browser stays signed in at the fleet page.",
+    )
+    dashboard_idle_s: int = Field(
+        default=3_600,
+        ge=60,
+        le=2_592_000,
+        description="The same without a page being open or asked for.",
+    )
+    api_token_ttl_s: int = Field(
+        default=2_592_000, ge=60, le=315_360_000, description="Life of an API token, unless it is told."
+    )
+    api_token_max_s: int = Field(
+        default=31_536_000, ge=60, le=315_360_000, description="Longest life of an API token."
+    )
+    oidc_issuer: str = Field(
+        default="",
+        max_length=300,
+        pattern=r"^(https://[^\s/?#]+[^\s?#]*|http://(127\.0\.0\.1|localhost)(:[0-9]{1,5})?[^\s?#]*)?$",
+        description="OpenID Connect provider by which people sign in, as it calls itself; none without.",
+    )
+    oidc_client_id: str = Field(
+        default="", max_length=255, description="What this hub is called at the provider."
+    )
+    oidc_client_secret_file: Path | None = Field(
+        default=None, description="File with the hub's secret at the provider; none for a public client."
+    )
+    oidc_label: str = Field(
+        default="your organisation",
+        min_length=1,
+        max_length=40,
+        description="The provider's name on the sign-in page.",
+    )
+    oidc_redirect_url: str = Field(
+        default="",
+        max_length=300,
+        pattern=r"^(https://[^\s/?#]+/dashboard/sign-in/return)?$",
+        description="Where the provider sends browsers back to, if people reach the hub by another name or port.",
+    )
+    oidc_ca_file: Path | None = Field(
+        default=None, description="PEM file of the provider's authority, if the system does not know it."
+    )
+    oidc_auto_create_role: Role | None = Field(
+        default=None, description="Role of whom the provider knows and the hub does not; none: not let in."
+    )
+    oidc_auto_create_tenant: TenantName | None = Field(
+        default=None, description="Tenant of these; that of `tenant` without."
     )
     shutdown_timeout_s: int = Field(
         default=10, ge=1, le=600, description="How long open requests may finish when the hub stops."
@@ -207,6 +386,16 @@ class HubSettings(BaseModel):
         """The URL in effect."""
         return self.database_url or f"sqlite:///{self.home / 'hub.sqlite'}"
 
+    def key_passphrase(self) -> bytes | None:
+        """What opens the hub's encrypted keys; None if nothing is said. Raises `ConfigError` if the file is unfit."""
+        # Most commands need no key, and start without its libraries.
+        from cloud.keys.vault import passphrase_in
+
+        given = os.environ.get(CREDENTIALS_VARIABLE)
+        credential = None if given is None else Path(given) / KEYS_CREDENTIAL
+        path = credential if credential is not None and credential.is_file() else self.key_passphrase_file
+        return None if path is None else passphrase_in(self.home / path.expanduser())
+
     @property
     def url(self) -> str:
         """What devices are told to call."""
@@ -219,10 +408,23 @@ class HubSettings(BaseModel):
         return f"https://{_bracketed(host)}:{self.port}"
 
     @property
+    def oidc_return_url(self) -> str:
+        """As it has to be registered at the identity provider."""
+        return self.oidc_redirect_url or f"{self.url}/dashboard/sign-in/return"
+
+    @property
     def certificate_hosts(self) -> list[str]:
         """What the server certificate is for: the public name, and where we listen unless that is everywhere."""
         listening = [host for host in (self.host, self.mqtt_host) if host not in EVERY_ADDRESS]
         return [self.public_host, *listening]
+
+    @property
+    def renewal_rules(self) -> RenewalRules:
+        return RenewalRules(
+            life=timedelta(days=self.device_certificate_days),
+            grace=timedelta(days=self.device_renewal_grace_days),
+            interval=timedelta(seconds=self.device_renewal_interval_s),
+        )
 
     @property
     def presence_limits(self) -> PresenceLimits:
@@ -231,6 +433,27 @@ class HubSettings(BaseModel):
             lost_after=timedelta(seconds=self.presence_lost_after_s),
             will_grace=timedelta(seconds=self.presence_will_grace_s),
         )
+
+    @property
+    def gate_rates(self) -> GateRates:
+        return GateRates(
+            stranger=Rate(per_s=self.http_open_rate_per_s, burst=self.http_open_burst_requests),
+            failed=Rate(per_s=self.http_failed_rate_per_s, burst=self.http_failed_burst_requests),
+            caller=Rate(per_s=self.http_caller_rate_per_s, burst=self.http_caller_burst_requests),
+            entries_max=self.http_addresses_max,
+        )
+
+    @property
+    def device_rate(self) -> DeviceRate:
+        return DeviceRate(
+            messages=Rate(per_s=self.ingest_device_rate_per_s, burst=self.ingest_device_burst_messages),
+            bytes=Rate(per_s=self.ingest_device_bytes_per_s, burst=self.ingest_device_burst_bytes),
+        )
+
+    @property
+    def revocation_file(self) -> Path:
+        """The list that the broker reads."""
+        return self.crl_file or self.broker_directory / "revoked.pem"
 
     @property
     def run_directory(self) -> Path:
@@ -248,6 +471,12 @@ class HubSettings(BaseModel):
     @property
     def broker_directory(self) -> Path:
         return self.home / "broker"
+
+
+def find_token_file(given: Path | None, home: Path) -> Path:
+    """What shows this program to a hub: as given, else from COVEY_HUB_TOKEN_FILE, else the admin token in `home`."""
+    said = os.environ.get(TOKEN_FILE_VARIABLE)
+    return given or (Path(said).expanduser() if said else home / "admin.token")
 
 
 def find_home(home: Path | None) -> Path:

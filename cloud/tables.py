@@ -1,6 +1,6 @@
 """Every table of the hub in one place, so that the metadata is whole. For migrations and tests only."""
 
-from cloud.audit.tables import AuditEntry, AuditHead, AuditNode, SignedTreeHead
+from cloud.audit.tables import AuditCheckpoint, AuditEntry, AuditHead, AuditNode, SignedTreeHead
 from cloud.consent.tables import Proposal
 from cloud.devices.tables import (
     Device,
@@ -13,13 +13,23 @@ from cloud.devices.tables import (
 )
 from cloud.journal.tables import BlobRow, DeadLetter, LaneGap, LaneRow, RecordRow, SealRow
 from cloud.leader import Lease
-from cloud.people.tables import ApiToken, BrowserSession, Membership, SignInAttempts, Tenant, User
+from cloud.people.tables import (
+    ApiToken,
+    BrowserSession,
+    Membership,
+    SignInAttempts,
+    SpentOidcState,
+    Tenant,
+    User,
+)
 from cloud.tasks.tables import Effect, LateResult, Node, Offer, Task
 from cloud.telemetry.tables import DeviceMetrics, MetricHour, MetricRollUp
 from cloud.twins.tables import DeviceTwin, TwinLayer
+from cloud.vaults.tables import DeviceSecret
 
 TABLES = (
     ApiToken,
+    AuditCheckpoint,
     AuditEntry,
     AuditHead,
     AuditNode,
@@ -30,6 +40,7 @@ TABLES = (
     DeviceCertificateRow,
     DeviceKey,
     DeviceMetrics,
+    DeviceSecret,
     DeviceSession,
     DeviceTwin,
     Effect,
@@ -49,6 +60,7 @@ TABLES = (
     Refusal,
     SealRow,
     SignInAttempts,
+    SpentOidcState,
     SignedTreeHead,
     Task,
     Tenant,

@@ -7,35 +7,47 @@ anything: `cloud.server.run` does.
 import importlib.metadata
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
-from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 
 from fastapi import APIRouter
 
 from cloud import server
 from cloud.app import create_app
-from cloud.dashboard.attempts import Attempts
-from cloud.dashboard.door import DashboardDoor
+from cloud.audit.heads import HeadKeeper
+from cloud.audit.hub_keys import keys_of
+from cloud.audit.routes import audit_routes
+from cloud.consent.assembly import Consent
+from cloud.consent.assembly import assemble as assemble_consent
 from cloud.dashboard.live import Live
-from cloud.dashboard.sessions import Sessions
-from cloud.dashboard.sign_in import sign_in_routes
 from cloud.db import Database, Transactions
+from cloud.declarations import require_declarations
+from cloud.devices.deeds import revoke_deed
+from cloud.devices.lifecycle_routes import lifecycle_routes
+from cloud.devices.renewal import Renewals
+from cloud.devices.renewal_routes import renewal_routes
+from cloud.devices.replacement_routes import replacement_routes, restore_routes
 from cloud.devices.routes import device_routes, enrolment_routes
-from cloud.ground import Ground, open_ground, renewal
-from cloud.identity import Identity
+from cloud.ground import Ground, open_ground
+from cloud.identity_watch import IDENTITY_POLL_S, IdentityWatch
 from cloud.ingest.presence import end_doubted
 from cloud.ingest.status import HubWord
-from cloud.ingest.worker import IngestLimits, IngestWorker, filters
+from cloud.ingest.worker import SHARE_PURPOSE, IngestLimits, IngestWorker, filters
+from cloud.keys.deeds import KeyKeeper
+from cloud.keys.routes import key_routes
 from cloud.leader import Candidate, Job, Leader
+from cloud.people.assembly import People
 from cloud.ports import Traces, Waker
 from cloud.recovery.routes import recovery_routes
 from cloud.roles import Role
+from cloud.row_seal import RowSeal
 from cloud.settings import HubSettings
+from cloud.tasks import deeds as task_deeds
+from cloud.tasks.departure import leave_behind
 from cloud.tasks.feed import TaskFeed
 from cloud.tasks.orders import Changes
 from cloud.tasks.routes import task_routes
@@ -44,20 +56,22 @@ from cloud.telemetry.roll_up import roll_up
 from cloud.telemetry.routes import metrics_routes
 from cloud.telemetry.scrape import IngestNumbers, Told, scrape_routes
 from cloud.telemetry.tracing import HubTracer
-from cloud.twins.delivery import salts_of
+from cloud.twins import deeds as twin_deeds
+from cloud.twins.delivery import SALT_PURPOSE, SaltOf, salts_of
 from cloud.twins.fanout import Fanout
 from cloud.twins.routes import twin_routes
+from cloud.vaults.routes import vault_routes
+from cloud.wiring_broker import BrokerParts, broker_parts
+from cloud.wiring_people import Entrance, authenticator, entrance, people_of, people_routers
 from shared.errors import UnavailableError
 from shared.ids import EPOCH_BYTES
-from shared.topics import HUB_STATUS
+from shared.topics import HUB_KEYS, HUB_STATUS
 
 if TYPE_CHECKING:
     from cloud.adapters.traces_otlp import OtlpTraces
 
 logger = logging.getLogger(__name__)
 
-RENEW_INTERVAL_S: Final = 43_200.0
-"""How often the hub looks at its own certificates: twice a day, for a change due each two months."""
 CLIENT_ID_RANDOM_BYTES: Final = 8
 HOLDER_RANDOM_BYTES: Final = 8
 LEADER: Final = "leader"
@@ -69,8 +83,7 @@ PRESENCE_INTERVAL_S: Final = 1.0
 class _Dashboard:
     """The fleet page: who is let in, how, and what keeps open pages up to date."""
 
-    door: DashboardDoor
-    sign_in: APIRouter
+    entrance: Entrance
     live: Live
 
 
@@ -93,7 +106,8 @@ def build_hub(ground: Ground, traces: Traces | None, *, has_own_broker: bool) ->
     settings, database = ground.settings, ground.database
     feed = TaskFeed(streams_max=settings.event_streams_max)
     tracer = _tracer(ground, traces)
-    worker = _ingest(ground, feed, tracer) if ground.role.has_ingest else None
+    around = broker_parts(ground, has_own_broker=has_own_broker)
+    worker = _ingest(ground, feed, tracer, around) if ground.role.has_ingest else None
     waker = _waker(database)
     on_ordered = _telling(worker, waker)
 
@@ -109,9 +123,7 @@ def build_hub(ground: Ground, traces: Traces | None, *, has_own_broker: bool) ->
         max_attempts=settings.task_max_attempts,
         presence=settings.presence_limits,
     )
-    fanout = Fanout(
-        database=database, salt_of=salts_of(ground.identity.signer), clock=ground.clock, on_ordered=on_ordered
-    )
+    fanout = Fanout(database=database, salt_of=_salts(ground), clock=ground.clock, on_ordered=on_ordered)
     jobs = [
         Job(name="sweep", interval_s=settings.sweep_interval_s, work=sweeper.sweep),
         Job(
@@ -124,23 +136,36 @@ def build_hub(ground: Ground, traces: Traces | None, *, has_own_broker: bool) ->
                 limits=settings.presence_limits,
             ),
         ),
+        Job(name="departures", interval_s=settings.sweep_interval_s, work=_departures(ground, on_changes)),
+        Job(
+            name="audit",
+            interval_s=settings.audit_head_interval_s,
+            work=HeadKeeper(
+                clock=ground.clock,
+                keys=partial(keys_of, ground.identity),
+                checkpoint_interval_s=settings.audit_checkpoint_interval_s,
+            ).work,
+        ),
         Job(name="metrics", interval_s=settings.metrics_roll_up_interval_s, work=_rolling_up(ground)),
     ]
     leader = _leader(ground, jobs)
-    background = {"leader": leader.run, "twins": fanout.run}
+    background = {"leader": leader.run, "twins": fanout.run, "revocations": around.keeper.run}
     if tracer is not None:
         background["traces"] = tracer.run
+    refused: Counter[str] = Counter()
     scrape = scrape_routes(
         database=database,
         clock=ground.clock,
         limits=settings.presence_limits,
-        told=_told(ground, worker, leader, tracer),
+        told=_told(ground, worker, leader, tracer, refused),
     )
     admin_token = ground.admin_token
     web_token = admin_token if ground.role.has_https else None
-    dashboard = None if web_token is None else _dashboard(ground, web_token)
+    people = None if web_token is None else people_of(ground, web_token)
+    dashboard = None if people is None else _dashboard(ground, people)
     if dashboard is not None:
         background["dashboard"] = dashboard.live.run
+        background["sessions"] = dashboard.entrance.sessions.run
     if worker is not None:
         background["ingest"] = worker.run
     if worker is not None and waker is not None:
@@ -148,36 +173,41 @@ def build_hub(ground: Ground, traces: Traces | None, *, has_own_broker: bool) ->
         background["wake"] = lambda: waker.listen(hear)
     return server.Parts(
         web=None
-        if web_token is None
-        else _web(ground, web_token, feed, on_changes, fanout, dashboard, scrape),
+        if web_token is None or people is None
+        else _web(ground, web_token, people, feed, on_changes, fanout, dashboard, scrape, refused, around),
         background=background,
         connected=None if worker is None else worker.connected,
-        broker=_own_broker(settings, ground.identity) if has_own_broker else None,
+        broker=around.broker,
         broker_address=ground.address,
-        renew=renewal(ground),
-        renew_interval_s=RENEW_INTERVAL_S,
-        aside=_metrics_door(ground, admin_token, feed, scrape)
+        renew=IdentityWatch(ground, on_keys=(lambda: None) if worker is None else worker.sign_anew).look,
+        renew_interval_s=IDENTITY_POLL_S,
+        aside=_metrics_door(ground, admin_token, feed, scrape, refused)
         if admin_token is not None and web_token is None
         else None,
     )
 
 
-def _ingest(ground: Ground, feed: TaskFeed, tracer: HubTracer | None) -> IngestWorker:
+def _ingest(ground: Ground, feed: TaskFeed, tracer: HubTracer | None, around: BrokerParts) -> IngestWorker:
     from cloud.adapters.link_paho import BrokerAccess, PahoLink, Presence
 
     settings, identity = ground.settings, ground.identity
     word = HubWord(epoch=secrets.token_bytes(EPOCH_BYTES), signer=identity.signer)
     link = PahoLink(
         broker=BrokerAccess(
-            host=ground.reach.host,
-            port=ground.reach.port,
+            host=around.own.host,
+            port=around.own.port,
             ca=identity.paths.ca,
             certificate=identity.paths.client,
             key=identity.paths.client_key,
         ),
         client_id=f"hub-{secrets.token_hex(CLIENT_ID_RANDOM_BYTES)}",
-        filters=filters(identity.signer),
-        presence=Presence(topic=HUB_STATUS, online=word.online, offline=word.offline),
+        filters=filters(identity.derive(SHARE_PURPOSE)),
+        presence=Presence(
+            topic=HUB_STATUS,
+            online=word.online,
+            offline=lambda: word.offline,
+            beside={HUB_KEYS: lambda: identity.keys_message},
+        ),
         reconnect_max_s=settings.reconnect_max_s,
     )
     return IngestWorker(
@@ -185,15 +215,20 @@ def _ingest(ground: Ground, feed: TaskFeed, tracer: HubTracer | None) -> IngestW
         link=link,
         word=word,
         signer=identity.signer,
+        trust=identity.trust,
+        salt_of=_salts(ground),
         clock=ground.clock,
         on_tasks_changed=feed.publish,
         on_nodes_ended=(lambda _ended: None) if tracer is None else tracer.nodes_ended,
+        renewals=_renewals(ground),
+        on_revoked_heard=around.cut_heard,
         limits=IngestLimits(
             queue_max_messages=settings.ingest_queue_max_messages,
             queue_max_bytes=settings.ingest_queue_max_bytes,
             device_max_messages=settings.ingest_device_max_messages,
             group_max_messages=settings.ingest_group_max_messages,
             group_max_bytes=settings.ingest_group_max_bytes,
+            device_rate=settings.device_rate,
             poll_s=settings.ingest_poll_s,
             hello_rate_max_per_s=settings.hello_rate_max_per_s,
             presence=settings.presence_limits,
@@ -201,38 +236,138 @@ def _ingest(ground: Ground, feed: TaskFeed, tracer: HubTracer | None) -> IngestW
     )
 
 
+def _salts(ground: Ground) -> SaltOf:
+    return salts_of(ground.identity.derive(SALT_PURPOSE))
+
+
+def _renewals(ground: Ground) -> Renewals:
+    return Renewals(certifier=ground.identity, rules=ground.settings.renewal_rules)
+
+
+def _consent(
+    ground: Ground,
+    people: People,
+    on_changes: Callable[[Changes], None],
+    fanout: Fanout,
+    around: BrokerParts,
+) -> Consent:
+    """Every action that may need a second person."""
+    settings, clock = ground.settings, ground.clock
+    return assemble_consent(
+        database=ground.database,
+        settings=settings,
+        clock=clock,
+        rows=RowSeal(ground.identity.derive("rows")),
+        people=people.seals,
+        deeds=[
+            twin_deeds.fleet_deed(clock=clock, on_written=fanout.wake),
+            task_deeds.fleet_deed(settings=settings, clock=clock, on_changes=on_changes),
+            revoke_deed(
+                clock=clock,
+                presence=settings.presence_limits,
+                max_attempts=settings.task_max_attempts,
+                on_changes=on_changes,
+                on_revoked=around.keeper.wake,
+            ),
+            _key_keeper(ground).deed(),
+        ],
+    )
+
+
+def _key_keeper(ground: Ground) -> KeyKeeper:
+    return KeyKeeper(
+        database=ground.database, identity=ground.identity, settings=ground.settings, clock=ground.clock
+    )
+
+
 def _web(
     ground: Ground,
     admin_token: str,
+    people: People,
     feed: TaskFeed,
     on_changes: Callable[[Changes], None],
     fanout: Fanout,
     dashboard: _Dashboard | None,
     scrape: APIRouter,
+    refused: Counter[str],
+    around: BrokerParts,
 ) -> server.Web:
     settings, database, identity, clock = ground.settings, ground.database, ground.identity, ground.clock
+    consent = _consent(ground, people, on_changes, fanout, around)
+    doors = [] if dashboard is None else [dashboard.entrance.door]
     app = create_app(
         version=program_version(),
         admin_token=admin_token,
         body_max_bytes=settings.body_max_bytes,
-        open_routers=[
-            enrolment_routes(database=database, identity=identity, broker=ground.address, clock=clock),
-            *(() if dashboard is None else (dashboard.sign_in,)),
-        ],
-        admin_routers=[
+        routers=[
+            enrolment_routes(
+                database=database,
+                identity=identity,
+                broker=ground.address,
+                clock=clock,
+                life=settings.renewal_rules.life,
+            ),
+            renewal_routes(database=database, renewals=_renewals(ground), clock=clock),
+            *([] if dashboard is None else dashboard.entrance.pages),
+            *people_routers(people, database=database, settings=settings, clock=clock),
             device_routes(database=database, identity=identity, settings=settings, clock=clock),
+            lifecycle_routes(
+                database=database,
+                identity=identity,
+                settings=settings,
+                clock=clock,
+                on_changes=on_changes,
+                on_revoked=around.keeper.wake,
+                consent=consent.second_person,
+            ),
+            restore_routes(database=database, clock=clock),
+            replacement_routes(
+                database=database,
+                identity=identity,
+                settings=settings,
+                clock=clock,
+                on_revoked=around.keeper.wake,
+                consent=consent.second_person,
+            ),
+            consent.routes,
+            key_routes(keeper=_key_keeper(ground), consent=consent.second_person),
             recovery_routes(database=database, settings=settings, clock=clock, on_changes=on_changes),
-            task_routes(database=database, clock=clock, settings=settings, feed=feed, on_changes=on_changes),
-            twin_routes(database=database, settings=settings, clock=clock, on_written=fanout.wake),
+            task_routes(
+                database=database,
+                clock=clock,
+                settings=settings,
+                feed=feed,
+                on_changes=on_changes,
+                consent=consent.second_person,
+            ),
+            twin_routes(
+                database=database,
+                settings=settings,
+                clock=clock,
+                on_written=fanout.wake,
+                consent=consent.second_person,
+            ),
+            vault_routes(
+                database=database,
+                settings=settings,
+                clock=clock,
+                on_ordered=lambda principals: on_changes(Changes(orders_for=principals)),
+            ),
             metrics_routes(database=database, settings=settings, clock=clock),
+            audit_routes(database=database, settings=settings, clock=clock, keys=partial(keys_of, identity)),
             scrape,
         ],
-        doors=[] if dashboard is None else [dashboard.door],
+        doors=doors,
+        authenticate=people.authenticate,
+        rates=settings.gate_rates,
+        trusted_proxies=settings.trusted_proxies,
+        counts=refused,
     )
     if dashboard is not None:
         from cloud.dashboard.mount import mount_dashboard  # NiceGUI, which other processes do without
 
         mount_dashboard(app, database=database, live=dashboard.live, default_tenant=settings.tenant)
+        require_declarations(app, doors)
     listener = server.Listener(
         host=settings.host,
         port=settings.port,
@@ -243,28 +378,29 @@ def _web(
     return server.Web(app=app, listener=listener, feed=feed, has_sockets=dashboard is not None)
 
 
-def _dashboard(ground: Ground, admin_token: str) -> _Dashboard | None:
+def _dashboard(ground: Ground, people: People) -> _Dashboard | None:
     if ground.settings.dashboard == "off":
         return None
-    lifetime = timedelta(seconds=ground.settings.dashboard_session_s)
-    sessions = Sessions(clock=ground.clock, lifetime=lifetime)
-    attempts = Attempts(clock=ground.clock)
     return _Dashboard(
-        door=DashboardDoor(sessions=sessions, clock=ground.clock),
-        sign_in=sign_in_routes(admin_token=admin_token, sessions=sessions, attempts=attempts),
+        entrance=entrance(people, clock=ground.clock),
         live=Live(database=ground.database, clock=ground.clock, limits=ground.settings.presence_limits),
     )
 
 
-def _metrics_door(ground: Ground, admin_token: str, feed: TaskFeed, scrape: APIRouter) -> server.Web:
+def _metrics_door(
+    ground: Ground, admin_token: str, feed: TaskFeed, scrape: APIRouter, refused: Counter[str]
+) -> server.Web:
     """What a process without the API answers: its metrics, and whether it is there."""
     settings = ground.settings
     app = create_app(
         version=program_version(),
         admin_token=admin_token,
         body_max_bytes=settings.body_max_bytes,
-        open_routers=[],
-        admin_routers=[scrape],
+        routers=[scrape],
+        authenticate=authenticator(ground),
+        rates=settings.gate_rates,
+        trusted_proxies=settings.trusted_proxies,
+        counts=refused,
     )
     listener = server.Listener(
         host=settings.host,
@@ -276,7 +412,13 @@ def _metrics_door(ground: Ground, admin_token: str, feed: TaskFeed, scrape: APIR
     return server.Web(app=app, listener=listener, feed=feed)
 
 
-def _told(ground: Ground, worker: IngestWorker | None, leader: Leader, tracer: HubTracer | None) -> Told:
+def _told(
+    ground: Ground,
+    worker: IngestWorker | None,
+    leader: Leader,
+    tracer: HubTracer | None,
+    refused: Counter[str],
+) -> Told:
     """What this process tells about itself at `GET /metrics`."""
 
     def ingest(of: IngestWorker) -> IngestNumbers:
@@ -286,9 +428,26 @@ def _told(ground: Ground, worker: IngestWorker | None, leader: Leader, tracer: H
         version=program_version(),
         role=ground.role.value,
         ingest=None if worker is None else partial(ingest, worker),
+        refused=lambda: refused,
         spans=None if tracer is None else lambda: tracer.counts,
         leads=lambda: leader.generation is not None,
     )
+
+
+def _departures(ground: Ground, on_changes: Callable[[Changes], None]) -> Callable[[Transactions], None]:
+    settings = ground.settings
+
+    def work(transactions: Transactions) -> None:
+        changes = leave_behind(
+            transactions,
+            presence=settings.presence_limits,
+            max_attempts=settings.task_max_attempts,
+            now=ground.clock.now(),
+        )
+        if changes.tasks or changes.orders_for:
+            on_changes(changes)
+
+    return work
 
 
 def _rolling_up(ground: Ground) -> Callable[[Transactions], None]:
@@ -362,32 +521,3 @@ def program_version() -> str:
         return importlib.metadata.version("covey")
     except importlib.metadata.PackageNotFoundError:  # run from a tree that is not installed
         return "0+unknown"
-
-
-def _own_broker(settings: HubSettings, identity: Identity) -> server.Broker:
-    from cloud.adapters.broker_mosquitto import (
-        BrokerFiles,
-        Mosquitto,
-        allow_connections,
-        find_program,
-        write_configuration,
-    )
-
-    files = BrokerFiles(
-        directory=settings.broker_directory,
-        address=settings.mqtt_host,
-        port=settings.mqtt_port,
-        ca=identity.paths.ca,
-        certificate=identity.paths.server,
-        key=identity.paths.server_key,
-        connections_max=settings.mqtt_max_connections,
-    )
-    allow_connections(settings.mqtt_max_connections)
-    program = find_program(settings.mosquitto_program)
-    return Mosquitto(
-        program,
-        write_configuration(files),
-        address=settings.mqtt_host,
-        port=settings.mqtt_port,
-        random=SystemRandom(),
-    )

@@ -426,6 +426,7 @@ class AgentRunner:
             )
         moved = NodeMoved(
             at_ms=self._now_ms(),
+            causes=(node.cause,),
             task=node.task,
             node=node.node,
             attempt=node.attempt,

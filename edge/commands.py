@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from edge import __version__
-from edge.settings import load_settings
+from edge.settings import EdgeSettings, load_settings
 from shared.errors import ConfigError
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ Model = Annotated[str | None, typer.Option("--model", help="The model's catalogu
 def command_line() -> None:
     """Parse and call. Raises what the commands raise; ends the process where it is the library that wants it."""
     _add_model_commands()
+    _add_secret_commands()
     try:
         code = app(standalone_mode=False)
     except typer.Abort:
@@ -85,16 +86,65 @@ def enroll(
 ) -> None:
     """Join a hub: makes the device's keys here, and spends a one-time token."""
     from edge.identity import enrol
+    from edge.replacement import check_room, must_restore
     from edge.wiring import prepare_home
+    from shared.enrolment import Token
 
     settings, _ = load_settings(home=home)
     prepare_home(settings)
-    identity = enrol(settings.identity_dir, token_text=token, device=device, hub_url=hub)
+    check_room(Token.parse(token), settings.store_path)
+    identity = enrol(
+        settings.identity_dir,
+        token_text=token,
+        device=device,
+        hub_url=hub,
+        passphrase_file=settings.identity_passphrase_file,
+    )
+    waits = " It waits for an operator's approval at the hub." if identity.needs_approval else ""
+    restored = _restore(settings) if must_restore(settings.identity_dir) else None
+    told = "" if restored is None else f" It has the {restored:,} records of the board whose place it takes."
     _show(
         as_json,
-        {"device": str(identity.principal), "hub": identity.hub_url},
-        f"Enrolled as {identity.principal} at {identity.hub_url}. Now: covey-edge run (or restart the service).",
+        {
+            "device": str(identity.principal),
+            "hub": identity.hub_url,
+            "needs_approval": identity.needs_approval,
+            "restored_records": restored,
+        },
+        f"Enrolled as {identity.principal} at {identity.hub_url}.{waits}{told} Now: covey-edge run (or restart the"
+        " service).",
     )
+
+
+@app.command()
+def restore(home: Home = None, as_json: Json = False) -> None:
+    """Fetch the logs of the board whose place this one takes, if that did not succeed at `enroll`."""
+    settings, _ = load_settings(home=home)
+    records = _restore(settings)
+    _show(as_json, {"restored_records": records}, f"{records:,} records are here. Now: covey-edge run.")
+
+
+def _restore(settings: EdgeSettings) -> int:
+    """How many records were fetched. Says on standard error how far it is."""
+    from edge.identity import load_identity, post_to_hub
+    from edge.replacement import restore as fetch
+    from shared.ids import Lane
+
+    identity = load_identity(settings.identity_dir, settings.identity_passphrase_file)
+    if identity is None:
+        raise ConfigError("This device is not enrolled; `covey-edge enroll` joins it to a hub.")
+
+    def tell(lane: Lane, done: int, total: int) -> None:
+        if total:
+            print(f"{lane}: {done:,} of {total:,} records", file=sys.stderr)
+
+    counts = fetch(
+        settings.identity_dir,
+        settings.store_path,
+        lambda path, content: post_to_hub(identity, path, content),
+        tell,
+    )
+    return sum(counts.values())
 
 
 @app.command()
@@ -260,6 +310,14 @@ def _show(as_json: bool, data: dict[str, Any], text: str) -> None:
 
 
 def _add_model_commands() -> None:
+    from edge.identity_commands import identity_app
     from edge.models.cli import model_app
 
     app.add_typer(model_app, name="model")
+    app.add_typer(identity_app, name="identity")
+
+
+def _add_secret_commands() -> None:
+    from edge.secret_commands import secret_app
+
+    app.add_typer(secret_app, name="secret")

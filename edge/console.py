@@ -408,7 +408,7 @@ def _stored_status(settings: EdgeSettings) -> dict[str, Any]:
     from edge.desired import summarize
     from edge.identity import load_identity
 
-    identity = load_identity(settings.identity_dir)
+    identity = load_identity(settings.identity_dir, settings.identity_passphrase_file)
     head, acked = 0, 0
     stored: dict[str, Any] = {}
     conditions: frozenset[str] = frozenset()

@@ -25,13 +25,15 @@ from edge.agent import AgentRunner
 from edge.api.app import AGENT_MODEL, Api, build_app
 from edge.desired import Desired, summarize
 from edge.identity import Identity
-from edge.ports import Draft, Journal, LanguageModel
+from edge.ports import Draft, Journal, LaneState, LanguageModel
 from edge.recall import Recall
+from edge.renewal import Renewal
 from edge.retention import Retention
 from edge.settings import EdgeSettings
 from edge.store_status import describe_store
-from edge.sync import Sync
+from edge.sync import Sync, SyncStatus
 from edge.telemetry import Telemetry
+from edge.vault import Vault
 from shared.clock import Clock, to_ms
 from shared.errors import CapacityError, ConfigError, CoveyError, UnavailableError
 from shared.ids import Lane
@@ -50,6 +52,14 @@ API_STOP_TIMEOUT_S: Final = 2
 KEEPALIVE_S: Final = 30
 LISTEN_BACKLOG: Final = 128
 """Connections to the local API that wait to be accepted at most."""
+TAKEN_OVER: Final = (
+    "Another device uses this identity: the broker gave its connection away. Stop the copy, or enrol it anew under a"
+    " name of its own; `covey-hub device forks` at the hub shows whether both wrote."
+)
+APPROVAL_AWAITED: Final = (
+    "This device waits for approval: the hub takes nothing from it until an operator says"
+    " `covey-hub device approve`."
+)
 META_CLEAN: Final = "stopped_cleanly"
 META_PAUSED: Final = "link_paused"
 
@@ -66,8 +76,10 @@ class Daemon:
         journal: SqliteJournal,
         observed: Journal,
         model: LanguageModel,
+        vault: Vault,
         runner: AgentRunner,
         sync: Sync | None,
+        renewal: Renewal | None,
         recall: Recall,
         retention: Retention,
         telemetry: Telemetry,
@@ -85,7 +97,9 @@ class Daemon:
         self._journal = journal
         self._observed = observed
         self._model = model
+        self.vault = vault
         self._sync = sync
+        self._renewal = renewal
         self.recall = recall
         self.retention = retention
         self.telemetry = telemetry
@@ -124,6 +138,7 @@ class Daemon:
             asyncio.create_task(self._keep("agent", self.runner.run), name="agent"),
             asyncio.create_task(self._serve(listener), name="api"),
             asyncio.create_task(self._keep("settings", self.desired.run), name="settings"),
+            asyncio.create_task(self._keep("secrets", self.vault.run), name="secrets"),
             asyncio.create_task(self._keep("retention", self.retention.run), name="retention"),
             asyncio.create_task(self._keep("telemetry", self.telemetry.run), name="telemetry"),
         ]
@@ -131,6 +146,10 @@ class Daemon:
             parts.append(asyncio.create_task(self._keep("traces", self._tracer.run), name="traces"))
         if self._sync is not None:
             parts.append(asyncio.create_task(self._keep("link", self._sync.run), name="link"))
+        if self._renewal is not None:
+            parts.append(
+                asyncio.create_task(self._keep("certificate", self._renewal.run), name="certificate")
+            )
         on_ready(url)
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         try:
@@ -168,6 +187,7 @@ class Daemon:
                 twin=self.desired.twin,
                 metrics=self.metrics,
                 set_link=self._set_link,
+                refresh_secrets=self.vault.refresh,
             )
         )
 
@@ -184,7 +204,22 @@ class Daemon:
             if sync is not None and sync.is_forked
             else {}
         )
-        issues = {**waiting, **forked, **self.retention.issues, **self._issues}
+        taken_over = {"identity": TAKEN_OVER} if sync is not None and sync.is_taken_over else {}
+        awaited = {"approval": APPROVAL_AWAITED} if self._awaits_approval(lane, sync) else {}
+        unreadable = {} if self.vault.problem is None else {"secrets": self.vault.problem}
+        keys = {} if sync is None or sync.key_problem is None else {"hub keys": sync.key_problem}
+        certificate = {} if self._renewal is None else self._renewal.issues
+        issues = {
+            **waiting,
+            **keys,
+            **forked,
+            **taken_over,
+            **awaited,
+            **unreadable,
+            **self.retention.issues,
+            **certificate,
+            **self._issues,
+        }
         head = 0 if lane is None else lane.head.seq
         acked = 0 if lane is None else lane.acked
         link: dict[str, Any] = {
@@ -206,6 +241,7 @@ class Daemon:
             "uptime_s": round(monotonic() - self._started, 3),
             "rss_mb": _rss_mb(),
             "link": link,
+            "certificate": {} if self._renewal is None else self._renewal.certificate(),
             "journal": {"head": head, "acknowledged": acked, "waiting": head - acked},
             **describe_store(await self.retention.usage(), self.desired.settings),
             "settings": summarize(await self.desired.twin()),
@@ -215,9 +251,16 @@ class Daemon:
                 "loaded": bool(getattr(self._model, "is_loaded", True)),
                 "chat_as": [AGENT_MODEL, self._model.name],
             },
+            "secrets": list(self.vault.names),
             "sensors": [sensor.name for sensor in self._settings.sensors],
             "issues": [{"part": part, "message": message} for part, message in issues.items()],
         }
+
+    def _awaits_approval(self, lane: LaneState | None, sync: SyncStatus | None) -> bool:
+        """Whether an operator has to let the device in, as far as it knows: the hub has never answered it."""
+        if self._identity is None or not self._identity.needs_approval or sync is None:
+            return False
+        return sync.last_hello_at is None and (lane is None or lane.acked == 0)
 
     async def metrics(self) -> str:
         """What Prometheus scrapes."""
@@ -304,6 +347,8 @@ class Daemon:
     # --- start and stop ---
 
     async def _begin(self) -> None:
+        with contextlib.suppress(CapacityError, UnavailableError):  # tried again as a part
+            await self.vault.refresh()
         was_clean, is_paused = await self._database.read(_read_flags)
         if self._sync is not None and is_paused:
             self._sync.pause(True)

@@ -1,20 +1,23 @@
 """The one door to the outside world: every tool call goes through here, intent before, result after.
 
 The intent is on the disk before the tool runs and the result before the model sees it (DESIGN.md section 3). Only the
-dispatcher holds the tools; nothing else can call them.
+dispatcher holds the tools; nothing else can call them. It lends a tool the secrets that its contract names, for the
+time of the call, and covers every secret's value in arguments, results, errors and tracebacks before anybody sees it.
 """
 
 import asyncio
 import json
 import logging
 import os
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
-from typing import Final
+from typing import Final, assert_never
 
 from edge.core.turn import ToolSpec
 from edge.ports import Draft, Journal
-from edge.tools import Tool
+from edge.tools import AnyTool, Tool, ToolWithSecrets
+from edge.vault import NoSecrets, SecretSource
 from shared.blobs import BLOB_MAX_BYTES, SALT_BYTES, Blob
 from shared.clock import Clock, to_ms
 from shared.errors import CapacityError, CoveyError, ProtocolError, RefusedError, UnavailableError
@@ -29,7 +32,15 @@ RESULT_MAX_BYTES: Final = BLOB_MAX_BYTES
 class Dispatcher:
     """Holds the tools and calls them, with the journal as witness."""
 
-    def __init__(self, *, tools: Sequence[Tool], journal: Journal, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        tools: Sequence[AnyTool],
+        journal: Journal,
+        clock: Clock,
+        secrets: SecretSource = NoSecrets(),  # noqa: B008  # has no state
+    ) -> None:
+        self._secrets = secrets
         self._tools = {tool.spec.name: tool for tool in tools}
         self._journal = journal
         self._clock = clock
@@ -57,6 +68,9 @@ class Dispatcher:
         held = self._tools.get(tool)
         if held is None:
             raise RefusedError(f"This device has no tool {tool}.")
+        scrubbed = self._secrets.scrubber.value(dict(arguments))
+        assert isinstance(scrubbed, dict)
+        arguments = scrubbed
         argument = make_blob(json.dumps(arguments, ensure_ascii=False).encode())
         (intent,) = await self._journal.append(
             Draft(
@@ -91,6 +105,7 @@ class Dispatcher:
         self, *, task: str, node: int, call: int, tool: str, ok: bool, content: object, ms: float, intent: int
     ) -> int:
         """Write what came of an effect; returns the record's sequence."""
+        content = self._secrets.scrubber.value(content)
         try:
             data = json.dumps(content, ensure_ascii=False).encode()
         except (TypeError, ValueError, RecursionError):
@@ -119,20 +134,35 @@ class Dispatcher:
         )
         return seq
 
-    async def _attempt(self, tool: Tool, arguments: Mapping[str, object], *, key: str) -> tuple[bool, object]:
+    async def _attempt(
+        self, tool: AnyTool, arguments: Mapping[str, object], *, key: str
+    ) -> tuple[bool, object]:
+        # As of now: if a secret is changed while the tool runs, its old value is covered all the same.
+        scrubber = self._secrets.scrubber
         try:
             async with asyncio.timeout(TOOL_TIMEOUT_S):
-                return True, await tool.call(arguments, key)
+                return True, scrubber.value(await self._call(tool, arguments, key))
         except TimeoutError:
             return False, {"error": f"{tool.spec.name} gave no result within {TOOL_TIMEOUT_S:.0f} s."}
         except (RefusedError, UnavailableError, CapacityError, ProtocolError) as error:
-            return False, {"error": str(error)}
+            return False, {"error": scrubber.text(str(error))}
         except CoveyError:
             raise
-        except Exception:
+        except Exception as error:  # noqa: BLE001  # logged as a traceback, but with secrets covered
             # A tool is foreign code: its crash is a result for the model, and a traceback for the operator's log.
-            logger.exception("tool %s failed", tool.spec.name)
+            told = "".join(traceback.format_exception(error))
+            logger.error("tool %s failed\n%s", tool.spec.name, scrubber.text(told))  # noqa: TRY400
             return False, {"error": f"{tool.spec.name} failed."}
+
+    async def _call(self, tool: AnyTool, arguments: Mapping[str, object], key: str) -> object:
+        match tool:
+            case Tool():
+                return await tool.call(arguments, key)
+            case ToolWithSecrets():
+                with self._secrets.lend(tool.secrets) as handles:
+                    return await tool.call(arguments, key, handles)
+            case _:
+                assert_never(tool)
 
 
 def make_blob(content: bytes, *, random: Callable[[int], bytes] = os.urandom) -> Blob:

@@ -45,7 +45,7 @@ def gather(settings: EdgeSettings, *, clock: Clock, version: str) -> Subject:
     hub: HubAnswer | None = None
     daemon: dict[str, Any] | None = None
     try:
-        identity = load_identity(settings.identity_dir)
+        identity = load_identity(settings.identity_dir, settings.identity_passphrase_file)
     except ConfigError as error:
         logger.debug("the identity cannot be loaded: %s", error)
     if identity is not None:

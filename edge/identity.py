@@ -1,26 +1,33 @@
 """Who this device is: keys and certificates in `<home>/identity`, made on the device and never leaving it.
 
-Enrolment trusts the first contact through the token's CA fingerprint (rule P6). Files are 0600 and written atomically;
-the device is enrolled when `enrolment.json`, written last, is there.
+Enrolment trusts the first contact through the token's CA fingerprint (rule P6). Its files (`edge.key_files`) are
+stored all or none.
 """
 
 import hashlib
 import json
-import os
 import ssl
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from edge.key_files import (
+    CA,
+    CERTIFICATE,
+    ENROLMENT,
+    SEALING_KEY,
+    SIGNING_KEY,
+    TICKET,
+    TLS_KEY,
+    KeyFiles,
+)
+from edge.keychain import HubKeys
 from shared.enrolment import (
     CA_PATH,
     ENROL_PATH,
@@ -33,20 +40,11 @@ from shared.enrolment import (
     proof_input,
 )
 from shared.errors import ConfigError, ProtocolError, RefusedError, UnavailableError
-from shared.ids import HUB, Principal
-from shared.keys import KeyRing, Signer, TrustedKey
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from shared.ids import Principal
+from shared.keys import Signer, TrustView
 
 HTTP_TIMEOUT_S: Final = 20.0
 CA_MAX_BYTES: Final = 65_536
-
-_TLS_KEY = "device.key"
-_CERTIFICATE = "device.crt"
-_CA = "ca.crt"
-_SIGNING_KEY = "signing.key"
-_ENROLMENT = "enrolment.json"
 
 
 class _Enrolment(BaseModel):
@@ -57,33 +55,57 @@ class _Enrolment(BaseModel):
     hub_signing_public: PublicKey
     hub_kid: Kid
     broker: BrokerAddress
+    needs_approval: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """An enrolled device: its name, its signer, whom it trusts, and where its TLS files are."""
+    """An enrolled device: its name, its signer, whom it trusts, and where its TLS files are.
+
+    `sealing`: with it the device opens what the hub encrypted for it; None until a device that was enrolled without
+    such a key has renewed its certificate. `hub_keys`: what follows the hub's rotations. `passphrase_file`: with what
+    is in it the keys are encrypted, if they are.
+    `needs_approval`: at enrolment the hub said that an operator has to let the device in.
+    """
 
     principal: Principal
     hub_url: str
     signer: Signer
-    trust: KeyRing
+    trust: TrustView
     broker: BrokerAddress
     ca_path: Path
     certificate_path: Path
     key_path: Path
+    sealing: X25519PrivateKey | None = None
+    passphrase_file: Path | None = None
+    needs_approval: bool = False
+    hub_keys: HubKeys | None = None
+
+    @property
+    def files(self) -> KeyFiles:
+        """All its files."""
+        return KeyFiles(self.key_path.parent, self.passphrase_file)
 
 
-def load_identity(folder: Path) -> Identity | None:
-    """The identity in `folder`, None if the device is not enrolled. Raises `ConfigError` if it is damaged."""
-    path = folder / _ENROLMENT
+def load_identity(folder: Path, passphrase_file: Path | None = None) -> Identity | None:
+    """The identity in `folder`, None if the device is not enrolled.
+
+    Raises `ConfigError` if it is damaged, or its passphrase is missing or wrong.
+    """
+    files = KeyFiles(folder, passphrase_file)
+    files.recover()
+    path = folder / ENROLMENT
     if not path.exists():
         return None
+    private = files.load_key(SIGNING_KEY)
+    if not isinstance(private, Ed25519PrivateKey):
+        raise ConfigError(f"{folder / SIGNING_KEY} is not an Ed25519 key; enrol this device again.")
+    sealing = files.load_key(SEALING_KEY) if files.has(SEALING_KEY) else None
+    if sealing is not None and not isinstance(sealing, X25519PrivateKey):
+        raise ConfigError(f"{folder / SEALING_KEY} is not an X25519 key; remove it, and a new one is made.")
     try:
         enrolment = _Enrolment.model_validate_json(path.read_bytes())
-        private = load_pem_private_key((folder / _SIGNING_KEY).read_bytes(), password=None)
-        if not isinstance(private, Ed25519PrivateKey):
-            raise ConfigError(f"{folder / _SIGNING_KEY} is not an Ed25519 key; enrol this device again.")
-        hub = TrustedKey(owner=HUB, public=enrolment.hub_signing_public)
+        hub_keys = HubKeys(folder, enrolled=enrolment.hub_signing_public)
         principal = Principal.parse(enrolment.principal)
     except (OSError, ValueError, ValidationError, ProtocolError) as error:
         raise ConfigError(
@@ -93,21 +115,35 @@ def load_identity(folder: Path) -> Identity | None:
         principal=principal,
         hub_url=enrolment.hub_url,
         signer=Signer(private),
-        trust=KeyRing((hub,)),
+        trust=hub_keys,
+        hub_keys=hub_keys,
         broker=enrolment.broker,
-        ca_path=folder / _CA,
-        certificate_path=folder / _CERTIFICATE,
-        key_path=folder / _TLS_KEY,
+        ca_path=folder / CA,
+        certificate_path=folder / CERTIFICATE,
+        key_path=folder / TLS_KEY,
+        sealing=sealing,
+        passphrase_file=passphrase_file,
+        needs_approval=enrolment.needs_approval,
     )
 
 
-def enrol(folder: Path, *, token_text: str, device: str | None, hub_url: str | None) -> Identity:
-    """Spend a token at the hub and store what it gives. Blocks.
+def enrol(
+    folder: Path,
+    *,
+    token_text: str,
+    device: str | None,
+    hub_url: str | None,
+    passphrase_file: Path | None = None,
+) -> Identity:
+    """Spend a token at the hub and store what it gives, encrypted if there is a passphrase. Blocks.
 
     Raises `RefusedError` if the device is enrolled already or the hub refuses the token, `ProtocolError` if what
-    answers is not the hub of the token, `UnavailableError` if nothing answers, `ConfigError` for a malformed token.
+    answers is not the hub of the token, `UnavailableError` if nothing answers, `ConfigError` for a malformed token or a
+    passphrase file that is none.
     """
-    if (folder / _ENROLMENT).exists():
+    files = KeyFiles(folder, passphrase_file)
+    files.recover()
+    if (folder / ENROLMENT).exists():
         raise RefusedError(
             f"This device is already enrolled; remove {folder} first if it shall join another hub."
         )
@@ -122,8 +158,14 @@ def enrol(folder: Path, *, token_text: str, device: str | None, hub_url: str | N
         raise ConfigError(f"{url} is no address of a hub; it begins with https://.")
     ca_pem = _fetch_ca(url, token)
     tls_key = ec.generate_private_key(ec.SECP256R1())
-    signing_key = Ed25519PrivateKey.generate()
-    signer = Signer(signing_key)
+    signing_key, sealing_key = Ed25519PrivateKey.generate(), X25519PrivateKey.generate()
+    signer, sealing_public = Signer(signing_key), sealing_key.public_key().public_bytes_raw()
+    # Before the token is spent: here it shows whether there is a passphrase to encrypt with.
+    keys = {
+        TLS_KEY: files.encode_key(tls_key),
+        SIGNING_KEY: files.encode_key(signing_key),
+        SEALING_KEY: files.encode_key(sealing_key),
+    }
     csr = (
         x509.CertificateSigningRequestBuilder()
         .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, device or "device")]))
@@ -135,7 +177,8 @@ def enrol(folder: Path, *, token_text: str, device: str | None, hub_url: str | N
         device=device,
         csr_pem=csr.public_bytes(Encoding.PEM).decode(),
         signing_public=signer.public,
-        signing_proof=signer.sign(proof_input(csr.public_bytes(Encoding.DER), token.secret)),
+        signing_proof=signer.sign(proof_input(csr.public_bytes(Encoding.DER), token.secret, sealing_public)),
+        sealing_public=sealing_public,
     )
     context = ssl.create_default_context(cadata=ca_pem)
     answer = _call("POST", url + ENROL_PATH, context, content=request.model_dump_json())
@@ -149,23 +192,38 @@ def enrol(folder: Path, *, token_text: str, device: str | None, hub_url: str | N
         hub_signing_public=response.hub_signing_public,
         hub_kid=response.hub_kid,
         broker=response.broker,
+        needs_approval=response.needs_approval,
     )
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write(folder / _TLS_KEY, _pem(tls_key))
-        _write(folder / _SIGNING_KEY, _pem(signing_key))
-        _write(folder / _CERTIFICATE, response.certificate_pem.encode())
-        _write(folder / _CA, ca_pem.encode())
-        _write(folder / _ENROLMENT, enrolment.model_dump_json(indent=2).encode())
-    except OSError as error:
+        files.store(
+            {
+                **keys,
+                CERTIFICATE: response.certificate_pem.encode(),
+                CA: ca_pem.encode(),
+                ENROLMENT: enrolment.model_dump_json(indent=2).encode(),
+                **({TICKET: token_text.strip().encode()} if token.replaces else {}),
+            }
+        )
+    except ConfigError as error:
         raise ConfigError(
-            f"The identity could not be stored in {folder} ({error.strerror}), and the token is spent; check the disk,"
-            " then enrol again with a new token."
+            f"The identity could not be stored in {folder}, and the token is spent; check the disk, then enrol again"
+            " with a new token."
         ) from error
-    identity = load_identity(folder)
+    identity = load_identity(folder, passphrase_file)
     if identity is None:
         raise ConfigError(f"The identity could not be stored in {folder}; check the disk.")
+    if response.hub_keys and identity.hub_keys is not None:
+        identity.hub_keys.take(response.hub_keys, now=datetime.now(UTC))
     return identity
+
+
+def post_to_hub(identity: Identity, path: str, content: str) -> bytes:
+    """A JSON body to the hub of an enrolled device; its answer. Blocks.
+
+    Raises `RefusedError` with the hub's code, `UnavailableError` if nothing answers.
+    """
+    context = ssl.create_default_context(cafile=str(identity.ca_path))
+    return _call("POST", identity.hub_url + path, context, content=content)
 
 
 def _fetch_ca(url: str, token: Token) -> str:
@@ -211,6 +269,8 @@ def _call(method: str, url: str, context: ssl.SSLContext, *, content: str | None
         ) from error
     if response.status_code >= 500:
         raise UnavailableError("The hub has a problem of its own; see its log, then try again.")
+    if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+        raise UnavailableError("The hub has too much to do just now; try again in a minute.")
     if response.status_code >= 400:
         code, message = _refusal(response.content)
         raise RefusedError(message, code=code)
@@ -223,18 +283,3 @@ def _refusal(body: bytes) -> tuple[str, str]:
         return str(problem["code"]), str(problem["message"])
     except (ValueError, KeyError, TypeError):
         return "refused", "The hub refused the enrolment."
-
-
-def _pem(key: "EllipticCurvePrivateKey | Ed25519PrivateKey") -> bytes:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all, readable by the owner only, and on the disk on return."""
-    partial = path.with_suffix(path.suffix + ".part")
-    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

@@ -7,6 +7,7 @@ same contract test. Implementations raise only `shared.errors`.
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from shared.blobs import Blob, BlobRef
@@ -266,6 +267,48 @@ class SettingsStore(Protocol):
     async def lane(self, name: Lane) -> LaneState | None: ...
 
 
+# --- secrets ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSecret:
+    """A secret as the store has it. `version` is the hub's, 0 if it was set on the device.
+
+    `sealed`: encrypted (`edge.vault_key`); None if it was removed. `is_told`: the journal says so.
+    """
+
+    name: str
+    version: int
+    sealed: bytes | None
+    at: datetime
+    is_told: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretOrder:
+    """The hub's order to set or remove a secret, as long as the journal has no answer. `box`: if it came along."""
+
+    name: str
+    version: int
+    is_removal: bool
+    box: bytes | None
+    order: ForeignCause
+
+
+class SecretStore(Protocol):
+    """Where the device's secrets lie, encrypted."""
+
+    async def secrets(self) -> tuple[StoredSecret, ...]: ...
+
+    async def orders(self) -> tuple[SecretOrder, ...]:
+        """In the order in which they came."""
+        ...
+
+    async def put(self, secrets: Sequence[StoredSecret]) -> None:
+        """In the place of what is there under their names; on the disk on return."""
+        ...
+
+
 # --- retention -----------------------------------------------------------------------------------------------------
 
 JOURNAL_BOUND: Final = "journal_max_bytes"
@@ -404,11 +447,25 @@ class Connected:
     connection: bytes
 
 
+class LinkFault(Enum):
+    """Why no session came about, or why it ended, where somebody can do something about it."""
+
+    OWN_CERTIFICATE_ENDED = "own_certificate_ended"
+    """The broker says of the device's certificate that it is no longer valid."""
+    OWN_CERTIFICATE_REFUSED = "own_certificate_refused"
+    """The broker does not accept it for another reason: revoked, of another authority."""
+    BROKER_CERTIFICATE_DATES = "broker_certificate_dates"
+    """By the device's clock the broker's certificate is not valid yet, or no longer."""
+    TAKEN_OVER = "taken_over"
+    """The session came about, and another connection with the same certificate took its place (MQTT 5, 0x8E)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Disconnected:
     """The broker session ended, or could not be opened; `reason` is for people."""
 
     reason: str
+    fault: LinkFault | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -438,6 +495,10 @@ class Link(Protocol):
 
     def drop(self) -> None:
         """Give up the present connection; a new one is made after the usual back-off."""
+        ...
+
+    def retry(self) -> None:
+        """What kept the device from connecting is gone: do not wait any longer before the next attempt."""
         ...
 
 

@@ -6,13 +6,14 @@ The full command line understands the same options, shows them, and judges what 
 import asyncio
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge.slim import slim_down
 
 if TYPE_CHECKING:
+    from edge.core.scrub import Scrubber
     from edge.settings import EdgeSettings
 
 OPTIONS: Final = ("--home", "--profile", "--model", "--api-port", "--models-dir")
@@ -31,15 +32,16 @@ def run(
     """Run the device until it is told to stop."""
     slim_down()
     from edge.logs import logging_to_stderr  # behind `slim_down`, as all that brings libraries along
+    from edge.scrubbed import scrubbed_output
     from edge.settings import fixed_locally, load_settings
 
     settings, origins = load_settings(
         home=home, profile=profile, overrides={"model": model, "api_port": api_port, "models_dir": models_dir}
     )
-    with logging_to_stderr(settings.log_level):
+    with scrubbed_output() as scrub_with, logging_to_stderr(settings.log_level):
         if settings.cpu_nice:
             os.nice(settings.cpu_nice)
-        asyncio.run(_run(settings, fixed_locally(origins), as_json=as_json))
+        asyncio.run(_run(settings, fixed_locally(origins), scrub_with, as_json=as_json))
 
 
 def run_plainly(arguments: Sequence[str]) -> bool:
@@ -78,7 +80,13 @@ def plain_options(arguments: Sequence[str]) -> dict[str, str] | None:
     return values if values.get("--api-port", "0").isdecimal() else None
 
 
-async def _run(settings: "EdgeSettings", fixed: frozenset[str], *, as_json: bool) -> None:
+async def _run(
+    settings: "EdgeSettings",
+    fixed: frozenset[str],
+    scrub_with: "Callable[[Scrubber], None]",
+    *,
+    as_json: bool,
+) -> None:
     from edge.wiring import build_daemon, open_ports
 
     def on_ready(url: str) -> None:
@@ -88,4 +96,6 @@ async def _run(settings: "EdgeSettings", fixed: frozenset[str], *, as_json: bool
             print(f"covey-edge: ready {url} (token in {settings.api_token_path})", flush=True)
 
     async with open_ports(settings) as ports:
-        await build_daemon(settings, ports, fixed=fixed).run(on_ready=on_ready)
+        daemon = build_daemon(settings, ports, fixed=fixed)
+        daemon.vault.on_scrubber(scrub_with)
+        await daemon.run(on_ready=on_ready)

@@ -18,6 +18,9 @@ from shared.errors import ConfigError
 
 HOME_VARIABLE: Final = "COVEY_EDGE_HOME"
 MODELS_VARIABLE: Final = "COVEY_MODELS_DIR"
+CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
+"""Where systemd puts what LoadCredential= gives a service."""
+IDENTITY_CREDENTIAL: Final = "covey-identity"
 SETTINGS_FILE: Final = "edge.toml"
 DEFAULT_ORIGIN: Final = "default"
 PROFILE_ORIGIN: Final = "profile "
@@ -118,6 +121,7 @@ class EdgeSettings(BaseModel):
     telemetry_interval_s: Annotated[float, Field(ge=0.1, le=86_400)] = 600.0
     otlp_url: Annotated[str, Field(pattern=r"^https?://[^\s/]+[^\s]*$")] | None = None
     otlp_content: bool = False
+    identity_passphrase_file: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     sensors: tuple[SensorSettings, ...] = ()
 
@@ -175,6 +179,12 @@ def load_settings(
         "home": "command line or environment",
         "models_dir": "environment" if MODELS_VARIABLE in os.environ else DEFAULT_ORIGIN,
     }
+    credential = _identity_credential()
+    if credential is not None:
+        values["identity_passphrase_file"], origins["identity_passphrase_file"] = (
+            credential,
+            "systemd credential",
+        )
     if profile is not None:
         path = _profile_path(profile)
         _overlay(values, origins, _read(path), origin=f"{PROFILE_ORIGIN}{profile}", base=path.parent)
@@ -209,6 +219,13 @@ def fixed_locally(origins: Mapping[str, str]) -> frozenset[str]:
 def default_models_dir() -> Path:
     """Where model files live unless a setting says otherwise; shared by all devices of one user."""
     return Path(os.environ.get(MODELS_VARIABLE, Path.home() / ".covey" / "models")).expanduser().absolute()
+
+
+def _identity_credential() -> Path | None:
+    """The passphrase of the device's keys, if systemd gives this process one."""
+    folder = os.environ.get(CREDENTIALS_VARIABLE)
+    path = None if folder is None else Path(folder) / IDENTITY_CREDENTIAL
+    return path if path is not None and path.is_file() else None
 
 
 def profiles() -> list[str]:
@@ -250,6 +267,6 @@ def _rebased(key: str, value: object, base: Path) -> object:
             else sensor
             for sensor in value
         ]
-    if key in ("models_dir", "model_api_key_file") and isinstance(value, str):
+    if key in ("models_dir", "model_api_key_file", "identity_passphrase_file") and isinstance(value, str):
         return base / Path(value).expanduser()
     return value

@@ -15,7 +15,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, TypeVar, assert_never
 
-from edge.ports import Connected, Disconnected, LaneState, Link, Outbox, Received
+from edge.keychain import HubKeys
+from edge.ports import Connected, Disconnected, LaneState, Link, LinkFault, Outbox, Received
 from shared import gate
 from shared.clock import Clock
 from shared.errors import CapacityError, CoveyError, UnavailableError
@@ -37,6 +38,7 @@ from shared.messages import (
     LaneHead,
     Payload,
 )
+from shared.renewal import RenewRequest, RenewResponse
 from shared.replication import (
     Acknowledged,
     Appended,
@@ -54,7 +56,7 @@ from shared.replication import (
     pack,
     step,
 )
-from shared.topics import HUB_STATUS, Channel, ack_channel, batch_channel, device_topic
+from shared.topics import FROM_HUB, HUB_KEYS, HUB_STATUS, Channel, ack_channel, batch_channel, device_topic
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +75,10 @@ MAX_HELLOS: Final = 3
 """Unanswered hellos after which the connection is dropped and made anew."""
 
 
+TAKEN_OVER_TOLD: Final = timedelta(minutes=15)
+"""So long it is told that another connection took ours: longer than either of two devices waits to try again."""
+
+
 class LinkState(StrEnum):
     """How far the device got towards its hub."""
 
@@ -84,7 +90,8 @@ class LinkState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncStatus:
-    """What `status` shows. `waiting`: journal records that the hub has not acknowledged."""
+    """What `status` shows. `waiting`: journal records that the hub has not acknowledged. `is_taken_over`: another
+    connection with the device's identity took the place of its own lately."""
 
     state: LinkState
     detail: str
@@ -93,6 +100,8 @@ class SyncStatus:
     waiting: int
     is_forked: bool
     refused: dict[str, int]
+    is_taken_over: bool = False
+    key_problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,10 +137,14 @@ class Sync:
         hello_interval_s: float,
         on_orders: Callable[[], None],
         on_linked: Callable[[bool], None] = lambda _linked: None,
+        hub_keys: HubKeys | None = None,
+        on_renewed: Callable[[RenewResponse], None] = lambda _response: None,
+        on_disconnected: Callable[[LinkFault | None], None] = lambda _fault: None,
         tick_s: float = TICK_S,
         share: Callable[[], float] = random.random,
     ) -> None:
-        """`share`: of the time over which the hub asks all devices to spread their hellos, from 0 to 1."""
+        """`hub_keys`: is given the hub's key chain, by which `trust` grows. `share`: of the time over which the hub
+        asks all devices to spread their hellos, from 0 to 1."""
         self._principal = principal
         self._signer = signer
         self._trust = trust
@@ -143,6 +156,9 @@ class Sync:
         self._hello_interval = timedelta(seconds=hello_interval_s)
         self._on_orders = on_orders
         self._on_linked = on_linked
+        self._hub_keys = hub_keys
+        self._on_renewed = on_renewed
+        self._on_fault = on_disconnected
         self._tick_s = tick_s
         self._share = share
         self._senders: dict[Lane, SenderState] = {}
@@ -152,6 +168,7 @@ class Sync:
         self._connection: bytes | None = None
         self._nonce: bytes | None = None
         self._asked: tuple[bytes, ...] = ()
+        self._is_hub_doubted = False
         self._hello_sent_at: datetime | None = None
         self._hellos = 0
         self._hello_due_at: datetime | None = None
@@ -162,6 +179,7 @@ class Sync:
         self._last_hello_at: datetime | None = None
         self._last_ack_at: datetime | None = None
         self._refused: dict[str, int] = {}
+        self._taken_over_at: datetime | None = None
         self._are_orders_forked = False
         self._is_forked: dict[Lane, bool] = {}
         self._is_paused = False
@@ -193,7 +211,14 @@ class Sync:
             waiting=0 if journal is None else journal.head - journal.acked,
             is_forked=self._are_orders_forked or any(self._is_forked.values()),
             refused=dict(self._refused),
+            is_taken_over=self._was_taken_over(),
+            key_problem=None if self._hub_keys is None else self._hub_keys.problem,
         )
+
+    def _was_taken_over(self) -> bool:
+        if self._taken_over_at is None:
+            return False
+        return timedelta(0) <= self._clock.now() - self._taken_over_at < TAKEN_OVER_TOLD
 
     def appended(self) -> None:
         """Something was committed to the store."""
@@ -208,6 +233,14 @@ class Sync:
         """Stop or start the link; work goes on without it."""
         self._is_paused = paused
         self._pause_changed.set()
+
+    async def ask_renewal(self, request: RenewRequest) -> bool:
+        """Send a request for a new certificate; False if there is no session (rule P25)."""
+        async with self._turn:
+            if self._session is None:
+                return False
+            await self._publish_in_session(Channel.RENEW, request)
+            return True
 
     # --- life ---
 
@@ -254,8 +287,11 @@ class Sync:
             match event:
                 case Connected(connection):
                     await self._on_connected(connection)
-                case Disconnected(reason):
+                case Disconnected(reason, fault):
+                    if fault is LinkFault.TAKEN_OVER:
+                        self._taken_over_at = self._clock.now()
                     await self._on_disconnected(reason)
+                    self._on_fault(fault)
                 case Received(topic, payload):
                     await self._on_message(topic, payload)
                 case _:
@@ -289,6 +325,8 @@ class Sync:
             await asyncio.sleep(self._tick_s)
             async with self._turn:
                 now = self._clock.now()
+                if self._hub_keys is not None:
+                    self._hub_keys.settle(now)
                 for name in list(self._senders):
                     with self._bearing():
                         await self._feed(name, Tick())
@@ -362,6 +400,7 @@ class Sync:
         orders = await self._outbox.lane(Lane.ORDERS)
         self._nonce = os.urandom(NONCE_BYTES)
         self._asked = (*self._asked, self._nonce) if again else (self._nonce,)
+        self._is_hub_doubted = False
         self._hello_due_at = None
         self._hello_sent_at = self._clock.now()
         self._hellos += 1
@@ -379,20 +418,35 @@ class Sync:
     async def _on_message(self, topic: str, payload: bytes) -> None:
         if topic == HUB_STATUS:
             await self._on_hub_status(payload)
+        elif topic == HUB_KEYS:
+            await self._on_hub_keys(payload)
         elif topic == device_topic(self._principal, Channel.HELLO_ACK):
             await self._on_hello_ack(payload)
         elif topic == device_topic(self._principal, Channel.DOWN_ORDERS):
             await self._on_orders_batch(payload)
+        elif topic == device_topic(self._principal, Channel.RENEW_ACK):
+            if (response := self._admit_in_session(RenewResponse, payload)) is not None:
+                self._on_renewed(response)
         else:
             for lane in UPWARD:
                 if topic == device_topic(self._principal, ack_channel(lane)):
                     await self._on_ack(lane, payload)
 
+    async def _on_hub_keys(self, payload: bytes) -> None:
+        """The hub's key chain (rule P23), before or after what was signed with a key that it brings."""
+        if self._hub_keys is None:
+            return
+        has_new_key = await asyncio.to_thread(self._hub_keys.take, payload, now=self._clock.now())
+        if has_new_key and self._is_hub_doubted and self._session is None:
+            # What the hub said meanwhile was not believed: ask again, at once and with patience.
+            self._hellos = 0
+            await self._say_hello()
+
     async def _on_hub_status(self, payload: bytes) -> None:
         expected = Expected(message=HubStatus, issuer=HUB, audience=EVERYONE, needs_session=False)
         match admit(payload, expected, self._trust):
             case Rejected(reason):
-                self._count(reason)
+                self._count_of_hub(reason)
             case Accepted(HubStatus(online=True, spread_ms=spread_ms), _):
                 # The hub came (back), perhaps with an older log than it had: only a hello tells (rule P17).
                 # The hello that just went out at the start of a connection is not said twice.
@@ -431,7 +485,7 @@ class Sync:
         expected = Expected(message=HelloAck, issuer=HUB, audience=self._principal, needs_session=False)
         match admit(payload, expected, self._trust):
             case Rejected(reason):
-                self._count(reason)
+                self._count_of_hub(reason)
             case Accepted(ack, _):
                 if self._nonce is None or ack.nonce not in self._asked:
                     self._count(gate.Reason.STALE)
@@ -692,6 +746,15 @@ class Sync:
             message, issuer=self._principal, audience=HUB, message_id=message_id, signer=self._signer
         )
 
+    def _count_of_hub(self, reason: gate.Reason) -> None:
+        """A key that is not known (yet) is waited for: its chain comes by itself, and with each new connection."""
+        self._count(reason)
+        if reason in (gate.Reason.UNKNOWN_KEY, gate.Reason.REVOKED_KEY) and self._session is None:
+            self._is_hub_doubted = True
+            self._detail = (
+                "the hub signs with a key that this device does not trust; waiting for its key chain"
+            )
+
     def _count(self, reason: gate.Reason) -> None:
         count = self._refused.get(reason.value, 0) + 1
         self._refused[reason.value] = count
@@ -709,8 +772,7 @@ def will(principal: str, signer: Signer, connection: bytes) -> tuple[str, bytes]
 
 def subscriptions(principal: str) -> tuple[str, ...]:
     """What a device listens to."""
-    channels = (Channel.HELLO_ACK, Channel.UP_JOURNAL_ACK, Channel.UP_METRICS_ACK, Channel.DOWN_ORDERS)
-    return (HUB_STATUS, *(device_topic(principal, channel) for channel in channels))
+    return (HUB_KEYS, HUB_STATUS, *(device_topic(principal, channel) for channel in FROM_HUB))
 
 
 def _lane_head(lane: LaneState) -> LaneHead:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from edge import __version__
 from edge.adapters.ballast_file import BallastFile
@@ -21,27 +23,39 @@ from edge.adapters.store_sqlite.database import Database, open_database
 from edge.adapters.store_sqlite.journal import UNENROLLED, SqliteJournal, append_records
 from edge.adapters.store_sqlite.projection import read_conditions
 from edge.adapters.store_sqlite.retention import SqliteRetention
+from edge.adapters.store_sqlite.secret_rows import SqliteSecrets
 from edge.agent import AgentRunner
 from edge.core.retention import RetentionLimits
+from edge.core.validity import Validity
+from edge.credentials import Credentials
 from edge.daemon import Daemon
 from edge.desired import Desired
 from edge.dispatch import Dispatcher
 from edge.identity import Identity, load_identity
+from edge.key_files import SEALING_KEY, KeyFiles
 from edge.logs import set_level
 from edge.models.installed import InstalledEmbedder, InstalledLlama
 from edge.models.native import share_processors
 from edge.observed import ObservedJournal
-from edge.ports import Ballast, Board, LanguageModel, Link, TextEmbedder, Traces, VectorIndex
+from edge.ports import Ballast, Board, Journal, LanguageModel, Link, TextEmbedder, Traces, VectorIndex
 from edge.recall import Recall
+from edge.renewal import Renewal
+from edge.renewal_steps import Post
+from edge.replacement import must_restore
 from edge.retention import Pace, Retention
+from edge.scrubbed import ScrubbedJournal, ScrubbedModel
 from edge.settings import EdgeSettings
 from edge.sync import Sync, subscriptions, will
 from edge.telemetry import Schedule, Sensor, Telemetry
-from edge.tools import Tool, builtin_tools
+from edge.tools import AnyTool, builtin_tools
 from edge.tools.read_sensor import read_value
+from edge.vault import Vault
+from edge.vault_key import VaultKey, open_vault_key
 from shared.clock import Clock
-from shared.errors import CapacityError, ConfigError
+from shared.errors import CapacityError, ConfigError, RefusedError
 from shared.ids import ID_RANDOM_BYTES, id_from_random
+from shared.renewal import RenewRequest
+from shared.sealed_box import Sealing, open_secret
 from shared.tasks.limits import Limits
 
 if TYPE_CHECKING:
@@ -71,13 +85,15 @@ class Ports:
     identity: Identity | None
     link: Link | None
     clock: Clock
-    tools: Sequence[Tool]
+    tools: Sequence[AnyTool]
     embedder: TextEmbedder | None
     index: VectorIndex | None
     board: Board
     ballast: Ballast
     traces: Traces | None
     api_token: str
+    credentials: Credentials | None = None
+    """Which certificate the link shows; None for a link that shows none."""
 
 
 @asynccontextmanager
@@ -89,7 +105,12 @@ async def open_ports(settings: EdgeSettings, *, with_link: bool = True) -> Async
     prepare_home(settings)
     share_processors()  # before any thread starts: it sets an environment variable for llama.cpp's threads
     clock = SystemClock()
-    identity = load_identity(settings.identity_dir)
+    identity = load_identity(settings.identity_dir, settings.identity_passphrase_file)
+    if must_restore(settings.identity_dir):
+        raise ConfigError(
+            "This board takes an old one's place and has not fetched its logs yet: say `covey-edge restore`, then start"
+            " again."
+        )
     ballast = BallastFile(settings.ballast_path, settings.ballast_bytes)
     database = _open_store(settings, ballast)
     try:
@@ -102,13 +123,16 @@ async def open_ports(settings: EdgeSettings, *, with_link: bool = True) -> Async
         embedder = InstalledEmbedder(settings.models_dir) if settings.index == "on" else None
         index = ChromaIndex(settings.home / "index") if settings.index == "on" else None
         traces = _build_traces(settings)
+        credentials = None if identity is None else Credentials(identity.files)
         try:
             yield Ports(
                 database=database,
                 journal=journal,
                 model=model,
                 identity=identity,
-                link=_build_link(settings, identity) if with_link and identity is not None else None,
+                link=_build_link(settings, identity, credentials)
+                if with_link and identity is not None and credentials is not None
+                else None,
                 clock=clock,
                 tools=builtin_tools(settings.sensors, clock),
                 embedder=embedder,
@@ -117,6 +141,7 @@ async def open_ports(settings: EdgeSettings, *, with_link: bool = True) -> Async
                 ballast=ballast,
                 traces=traces,
                 api_token=load_api_token(settings.api_token_path),
+                credentials=credentials,
             )
         finally:
             if traces is not None:
@@ -137,13 +162,16 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
     observed = ObservedJournal(
         ports.journal, [telemetry.witness, *(() if tracer is None else (tracer.witness,))]
     )
-    dispatcher = Dispatcher(tools=ports.tools, journal=observed, clock=ports.clock)
+    vault = build_vault(settings, ports, observed)
+    journal = ScrubbedJournal(observed, lambda: vault.scrubber)
+    model = ScrubbedModel(ports.model, lambda: vault.scrubber)
+    dispatcher = Dispatcher(tools=ports.tools, journal=journal, clock=ports.clock, secrets=vault)
     retention = build_retention(settings, ports)
     runner = AgentRunner(
         device="this device" if ports.identity is None else ports.identity.principal.device,
-        model=ports.model,
+        model=model,
         dispatcher=dispatcher,
-        journal=observed,
+        journal=journal,
         work=ports.journal,
         room=retention,
         clock=ports.clock,
@@ -165,16 +193,23 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         reports=ports.identity is not None,
     )
     sync: Sync | None = None
+    renewal: Renewal | None = None
     if ports.link is not None and ports.identity is not None:
 
         def on_orders() -> None:
             runner.changed()
             desired.changed()
+            vault.changed()
 
+        async def ask_renewal(request: RenewRequest) -> bool:
+            return sync is not None and await sync.ask_renewal(request)
+
+        renewal = _build_renewal(ports.identity, ports, ask_renewal)
         sync = Sync(
             principal=str(ports.identity.principal),
             signer=ports.identity.signer,
             trust=ports.identity.trust,
+            hub_keys=ports.identity.hub_keys,
             link=ports.link,
             outbox=ports.journal,
             clock=ports.clock,
@@ -182,6 +217,9 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
             hello_timeout_s=settings.hello_timeout_s,
             hello_interval_s=settings.hello_interval_s,
             on_orders=on_orders,
+            on_linked=_nobody if renewal is None else renewal.linked,
+            on_renewed=_nobody if renewal is None else renewal.answered,
+            on_disconnected=_nobody if renewal is None else renewal.disconnected,
         )
         ports.journal.on_change(sync.appended)
         retention.on_trimmed(sync.appended)
@@ -193,10 +231,12 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         desired=desired,
         database=ports.database,
         journal=ports.journal,
-        observed=observed,
-        model=ports.model,
+        observed=journal,
+        model=model,
+        vault=vault,
         runner=runner,
         sync=sync,
+        renewal=renewal,
         recall=Recall(episodes=ports.journal, embedder=ports.embedder, index=ports.index),
         retention=retention,
         telemetry=telemetry,
@@ -206,6 +246,32 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         new_id=new_id,
         api_token=ports.api_token,
         version=__version__,
+    )
+
+
+def build_vault(settings: EdgeSettings, ports: Ports, journal: Journal) -> Vault:
+    """The device's secrets, under the key beside its other keys."""
+    files = KeyFiles(settings.identity_dir, settings.identity_passphrase_file)
+    identity = ports.identity
+
+    def open_key(makes: bool) -> VaultKey | None:
+        return open_vault_key(files, makes=makes)
+
+    def open_box(name: str, version: int, box: bytes) -> str:
+        assert identity is not None, "only a hub seals"
+        if not files.has(SEALING_KEY):
+            raise RefusedError("This device has no sealing key yet.", code="sealing_key_missing")
+        key = files.load_key(SEALING_KEY)
+        if not isinstance(key, X25519PrivateKey):
+            raise ConfigError(f"{files.path(SEALING_KEY)} is not an X25519 key; restore it.")
+        return open_secret(key, box, Sealing(device=str(identity.principal), name=name, version=version))
+
+    return Vault(
+        store=SqliteSecrets(ports.database),
+        journal=journal,
+        clock=ports.clock,
+        open_key=open_key,
+        open_box=None if identity is None else open_box,
     )
 
 
@@ -412,18 +478,64 @@ def _build_traces(settings: EdgeSettings) -> "OtlpTraces | None":
     return OtlpTraces(url=settings.otlp_url, version=__version__)
 
 
-def _build_link(settings: EdgeSettings, identity: Identity) -> Link:
+def _nobody(_what: object) -> None:
+    """Who listens where nobody has to."""
+
+
+def _build_renewal(
+    identity: Identity, ports: Ports, ask: Callable[[RenewRequest], Awaitable[bool]]
+) -> Renewal | None:
+    """Who keeps the certificate from ending; nobody for a link that shows none."""
+    if ports.link is None or ports.credentials is None:
+        return None
+
+    def post(body: bytes) -> bytes:
+        return renewal_post(identity)(body)
+
+    return Renewal(
+        identity=identity,
+        credentials=ports.credentials,
+        link=ports.link,
+        ask=ask,
+        post=post,
+        hub_dates=lambda: hub_validity(identity),
+        clock=ports.clock,
+    )
+
+
+def renewal_post(identity: Identity) -> Post:
+    """The hub's HTTPS, for a renewal without a link."""
+    from edge.adapters.renew_http import post_renewal  # here, because few devices ever need it
+
+    return partial(post_renewal, identity.hub_url, identity.ca_path)
+
+
+def hub_validity(identity: Identity) -> Validity | None:
+    """Of the certificate that the hub shows, to tell which clock is wrong; None if that cannot be looked at."""
+    from edge.adapters.peer_dates import hub_dates
+
+    dates = hub_dates(identity.hub_url, identity.ca_path)
+    return None if dates is None else Validity(*dates)
+
+
+def _build_link(settings: EdgeSettings, identity: Identity, credentials: Credentials) -> Link:
     from edge.adapters.link_paho import BrokerFiles, PahoLink
 
     principal = str(identity.principal)
-    return PahoLink(
-        broker=BrokerFiles(
+
+    def files() -> BrokerFiles:
+        pair = credentials.choose()
+        return BrokerFiles(
             host=identity.broker.host,
             port=identity.broker.port,
             ca=identity.ca_path,
-            certificate=identity.certificate_path,
-            key=identity.key_path,
-        ),
+            certificate=pair.certificate,
+            key=pair.key,
+            passphrase_file=identity.passphrase_file,
+        )
+
+    return PahoLink(
+        broker=files,
         # Whoever connects under the same id ends this connection, and any enrolled device may: so none can guess it.
         client_id=f"{principal}-{secrets.token_hex(CLIENT_ID_RANDOM_BYTES)}",
         subscriptions=subscriptions(principal),

@@ -5,7 +5,7 @@ the device fetches the CA (`GET /v1/ca`), compares, and only then speaks over a 
 is spent by the request. The proof shows that whoever spends it holds the signing key and made this very CSR.
 
     token = Token.parse("covey1.…")
-    proof = signer.sign(proof_input(csr_der, token.secret))
+    proof = signer.sign(proof_input(csr_der, token.secret, sealing_public))
     request = EnrolRequest(token_id=token.id, secret=token.secret, csr_pem=…, signing_public=…, signing_proof=proof)
 """
 
@@ -27,6 +27,7 @@ from pydantic import (
 
 from shared.cbor import decode, encode
 from shared.errors import ConfigError, ProtocolError
+from shared.gate import MESSAGE_MAX_BYTES
 from shared.ids import ID_PATTERN, PRINCIPAL_PATTERN
 from shared.keys import KEY_ID_BYTES, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, TrustedKey
 
@@ -38,7 +39,12 @@ ENROL_PATH: Final = "/v1/enroll"
 CA_PATH: Final = "/v1/ca"
 HEALTH_PATH: Final = "/v1/health"
 
+SEALING_KEY_BYTES: Final = 32
+"""Of an X25519 public key (RFC 7748), to which secrets for the device are encrypted."""
+
 _PROOF_CONTEXT: Final = b"covey/1/enroll"
+_SEALING_PROOF_CONTEXT: Final = b"covey/1/enroll/sealing"
+"""No request for a certificate begins like its end does (DER begins with 0x30), so the two inputs never coincide."""
 
 
 def _from_base64(value: Any) -> Any:
@@ -55,16 +61,22 @@ _IN_JSON: Final = (
     PlainSerializer(lambda value: base64.b64encode(value).decode(), when_used="json"),
     WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
 )
+Base64Bytes = Annotated[bytes, *_IN_JSON]
+"""Bytes that are base64 in JSON; a field that takes them bounds their length."""
 Secret = Annotated[bytes, Field(min_length=SECRET_BYTES, max_length=SECRET_BYTES), *_IN_JSON]
 PublicKey = Annotated[bytes, Field(min_length=PUBLIC_KEY_BYTES, max_length=PUBLIC_KEY_BYTES), *_IN_JSON]
 Signature = Annotated[bytes, Field(min_length=SIGNATURE_BYTES, max_length=SIGNATURE_BYTES), *_IN_JSON]
+SealingKey = Annotated[bytes, Field(min_length=SEALING_KEY_BYTES, max_length=SEALING_KEY_BYTES), *_IN_JSON]
 Kid = Annotated[bytes, Field(min_length=KEY_ID_BYTES, max_length=KEY_ID_BYTES), *_IN_JSON]
 DeviceName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,38}$")]
 TenantName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,23}$")]
 
 
 class Token(BaseModel):
-    """What `covey-hub token create` prints: one line, spent once. `ca` is the SHA-256 of the CA certificate's DER."""
+    """What `covey-hub token create` prints: one line, spent once. `ca` is the SHA-256 of the CA certificate's DER.
+
+    `replaces`: it is for a new board in an old one's place, which then fetches that one's logs (rule P27).
+    """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
@@ -73,12 +85,17 @@ class Token(BaseModel):
     ca: Annotated[bytes, Field(min_length=32, max_length=32)]
     id: Annotated[str, Field(pattern=ID_PATTERN)]
     secret: Annotated[bytes, Field(min_length=SECRET_BYTES, max_length=SECRET_BYTES)]
+    replaces: bool = False
 
     _hint: ClassVar[str] = "copy the whole line that `covey-hub token create` printed"
 
     def text(self) -> str:
         """The line that a person copies."""
-        return TOKEN_PREFIX + base64.urlsafe_b64encode(encode(self.model_dump())).decode().rstrip("=")
+        return TOKEN_PREFIX + base64.urlsafe_b64encode(encode(self._fields())).decode().rstrip("=")
+
+    def _fields(self) -> dict[str, object]:
+        # Devices of before know no such field, and need not as long as it says nothing.
+        return self.model_dump(exclude=None if self.replaces else {"replaces"})
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -97,7 +114,10 @@ class Token(BaseModel):
 
 
 class EnrolRequest(BaseModel):
-    """Body of `POST /v1/enroll`. `device` is needed only when the token leaves the name open."""
+    """Body of `POST /v1/enroll`. `device` is needed only when the token leaves the name open.
+
+    `sealing_public`: the device's X25519 key. Devices that do not have one yet tell it when they renew (rule P25).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -107,6 +127,7 @@ class EnrolRequest(BaseModel):
     csr_pem: Annotated[str, Field(max_length=CSR_MAX_CHARS)]
     signing_public: PublicKey
     signing_proof: Signature
+    sealing_public: SealingKey | None = None
 
 
 class BrokerAddress(BaseModel):
@@ -130,14 +151,21 @@ class EnrolResponse(BaseModel):
     hub_kid: Kid
     broker: BrokerAddress
     certificate_not_after: AwareDatetime
+    needs_approval: bool = False
+    """Nothing of the device is taken until an operator lets it in."""
+    hub_keys: Annotated[bytes, Field(max_length=MESSAGE_MAX_BYTES), *_IN_JSON] = b""
+    """The chain of the hub's keys as the broker keeps it (rule P23), so that the daemon need not verify it."""
 
 
-def proof_input(csr_der: bytes, secret: bytes) -> bytes:
-    """What the device signs with its new Ed25519 key: that key, this CSR and this token belong together.
+def proof_input(csr_der: bytes, secret: bytes, sealing_public: bytes | None = None) -> bytes:
+    """What the device signs with its new Ed25519 key: that key, this CSR, this token and the key for secrets, if it
+    has one, belong together.
 
-    The secret has a fixed length and comes last, so the parts cannot be shifted against one another.
+    What follows the CSR has a fixed length, so the parts cannot be shifted against one another.
     """
-    return hashlib.sha256(_PROOF_CONTEXT + csr_der + secret).digest()
+    if sealing_public is None:
+        return hashlib.sha256(_PROOF_CONTEXT + csr_der + secret).digest()
+    return hashlib.sha256(_SEALING_PROOF_CONTEXT + csr_der + sealing_public + secret).digest()
 
 
 def is_proven(request: EnrolRequest, csr_der: bytes) -> bool:
@@ -146,4 +174,4 @@ def is_proven(request: EnrolRequest, csr_der: bytes) -> bool:
         key = TrustedKey(owner=request.token_id, public=request.signing_public)
     except ProtocolError:
         return False
-    return key.verifies(request.signing_proof, proof_input(csr_der, request.secret))
+    return key.verifies(request.signing_proof, proof_input(csr_der, request.secret, request.sealing_public))

@@ -1,5 +1,7 @@
 """COSE_Sign1 envelopes (RFC 9052, section 4.2) with Ed25519 (RFC 9053, section 2.2). Bytes in, bytes out (rule P5).
 
+Another algorithm is read only by who asks for it: the root's, which signs key statements alone (rule P23).
+
 The signature covers the exact payload bytes that travel; nothing is parsed out of the payload before it is verified
 and nothing is re-serialised to verify it. Who, for whom and which message are CWT claims in the protected header
 (RFC 9597). The payload type is the external data of the signature as well as the content type, so a signature made
@@ -7,11 +9,11 @@ for one purpose never verifies for another.
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from shared.cbor import decode, encode
 from shared.errors import ProtocolError
-from shared.keys import KEY_ID_BYTES, SIGNATURE_BYTES, Signer, TrustedKey
+from shared.keys import KEY_ID_BYTES, SIGNATURE_BYTES
 
 COSE_SIGN1_TAG: Final = 0xD2
 """Tag 18, which fits the initial byte: every envelope starts with it."""
@@ -21,11 +23,25 @@ HEADER_MAX_BYTES: Final = 1_024
 
 ALG, CONTENT_TYPE, KID, CWT_CLAIMS = 1, 3, 4, 15
 EDDSA: Final = -8
+ES256: Final = -7
+"""ECDSA over P-256 with SHA-256 (RFC 9053, section 2.1)."""
 ISS, AUD, CTI = 1, 3, 7
 VERSION_LABEL: Final = "covey"
 ENCODING_LABEL: Final = "enc"
 
 Encoding = Literal["zstd"]
+
+
+class Signs(Protocol):
+    """A private key."""
+
+    def sign(self, data: bytes) -> bytes: ...
+
+
+class Verifies(Protocol):
+    """A public key."""
+
+    def verifies(self, signature: bytes, data: bytes) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +55,7 @@ class Header:
     message_id: bytes
     encoding: Encoding | None = None
     version: int = PROTOCOL_VERSION
+    algorithm: int = EDDSA
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +73,7 @@ def signing_input(*, protected: bytes, payload: bytes, external: bytes) -> bytes
     return encode(["Signature1", protected, external, payload])
 
 
-def seal(header: Header, payload: bytes, signer: Signer) -> bytes:
+def seal(header: Header, payload: bytes, signer: Signs) -> bytes:
     """Sign `payload` under `header`; returns the tagged COSE_Sign1 bytes."""
     protected = encode(_header_map(header))
     signature = signer.sign(
@@ -65,7 +82,7 @@ def seal(header: Header, payload: bytes, signer: Signer) -> bytes:
     return bytes([COSE_SIGN1_TAG]) + encode([protected, {}, payload, signature])
 
 
-def unwrap(raw: bytes) -> Envelope:
+def unwrap(raw: bytes, *, algorithms: tuple[int, ...] = (EDDSA,)) -> Envelope:
     """Parse the outer structure and the header only. Raises `ProtocolError` if either is not exactly ours."""
     if not raw or raw[0] != COSE_SIGN1_TAG:
         raise ProtocolError("The message is not a tagged COSE_Sign1 structure.")
@@ -73,12 +90,12 @@ def unwrap(raw: bytes) -> Envelope:
         case [bytes() as protected, dict() as unprotected, bytes() as payload, bytes() as signature] if (
             not unprotected and len(signature) == SIGNATURE_BYTES
         ):
-            return Envelope(_parse_header(protected), protected, payload, signature)
+            return Envelope(_parse_header(protected, algorithms), protected, payload, signature)
         case _:
             raise ProtocolError("The message is not a COSE_Sign1 structure of four parts.")
 
 
-def is_signed_by(envelope: Envelope, key: TrustedKey) -> bool:
+def is_signed_by(envelope: Envelope, key: Verifies) -> bool:
     """Whether `key` signed exactly these bytes for this content type."""
     return key.verifies(
         envelope.signature,
@@ -92,7 +109,7 @@ def is_signed_by(envelope: Envelope, key: TrustedKey) -> bool:
 
 def _header_map(header: Header) -> dict[object, object]:
     fields: dict[object, object] = {
-        ALG: EDDSA,
+        ALG: header.algorithm,
         CONTENT_TYPE: header.content_type,
         KID: header.kid,
         CWT_CLAIMS: {ISS: header.issuer, AUD: header.audience, CTI: header.message_id},
@@ -103,18 +120,18 @@ def _header_map(header: Header) -> dict[object, object]:
     return fields
 
 
-def _parse_header(protected: bytes) -> Header:
+def _parse_header(protected: bytes, algorithms: tuple[int, ...]) -> Header:
     if len(protected) > HEADER_MAX_BYTES:
         raise ProtocolError(f"The protected header is larger than {HEADER_MAX_BYTES} bytes.")
     match decode(protected, has_integer_keys=True):
         case {
-            1: -8,
+            1: int() as algorithm,
             3: str() as content_type,
             4: bytes() as kid,
             15: {1: str() as issuer, 3: str() as audience, 7: bytes() as message_id, **other_claims},
             "covey": int() as version,
             **rest,
-        } if len(kid) == KEY_ID_BYTES and not other_claims:
+        } if len(kid) == KEY_ID_BYTES and not other_claims and algorithm in algorithms:
             encoding = rest.pop(ENCODING_LABEL, None)
             # An unknown header parameter is refused: we would not know what its sender meant by it.
             if not rest and encoding in (None, "zstd"):
@@ -126,5 +143,6 @@ def _parse_header(protected: bytes) -> Header:
                     message_id=message_id,
                     encoding="zstd" if encoding == "zstd" else None,
                     version=version,
+                    algorithm=algorithm,
                 )
     raise ProtocolError("The protected header is not one of this protocol.")

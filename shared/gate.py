@@ -8,6 +8,7 @@ A refusal is a value: it is counted, and never answered with detail. The rungs, 
     known key       unknown_key, revoked_key
     signature       bad_signature
     sender          wrong_sender      the key's owner, the issuer and the topic must be one
+    purpose         wrong_purpose     what the key may sign (rule P23)
     recipient       wrong_recipient
     type            wrong_type        what may come on this topic
     freshness       stale             the session that the last hello opened
@@ -52,6 +53,7 @@ class Reason(StrEnum):
     REVOKED_KEY = "revoked_key"
     BAD_SIGNATURE = "bad_signature"
     WRONG_SENDER = "wrong_sender"
+    WRONG_PURPOSE = "wrong_purpose"
     WRONG_RECIPIENT = "wrong_recipient"
     WRONG_TYPE = "wrong_type"
     STALE = "stale"
@@ -137,6 +139,8 @@ def admit(
         return Rejected(Reason.BAD_SIGNATURE)
     if not key.owner == header.issuer == expected.issuer:
         return Rejected(Reason.WRONG_SENDER)
+    if key.purpose is not expected.message.key_purpose:
+        return Rejected(Reason.WRONG_PURPOSE)
     if header.audience != expected.audience:
         return Rejected(Reason.WRONG_RECIPIENT)
     if header.content_type != expected.message.content_type:
@@ -167,6 +171,7 @@ def message_id(session: bytes, counter: int) -> bytes:
 
 def close(message: Payload, *, issuer: str, audience: str, message_id: bytes, signer: Signer) -> bytes:
     """Seal a message for the other side's gate; compresses when it pays (rule P7)."""
+    signer = signer.current
     payload = encode(message.model_dump(exclude_defaults=True))
     folded = zstandard.compress(payload, ZSTD_LEVEL) if len(payload) >= COMPRESS_FROM_BYTES else payload
     pays = len(folded) < len(payload)

@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 from shared.blobs import Blob
 from shared.clock import MAX_MS
 from shared.ids import EPOCH_BYTES
-from shared.keys import SIGNATURE_BYTES
+from shared.keys import SIGNATURE_BYTES, Purpose
 
 NONCE_BYTES: Final = 16
 SESSION_BYTES: Final = 16
@@ -30,6 +30,8 @@ class Payload(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     content_type: ClassVar[str]
+    key_purpose: ClassVar[Purpose] = Purpose.ORDERS
+    """Of the keys that may sign it (rule P23)."""
 
 
 class LaneHead(BaseModel):

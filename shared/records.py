@@ -20,6 +20,7 @@ from shared.cbor import decode, decode_each, encode
 from shared.clock import MAX_MS
 from shared.errors import CapacityError, ProtocolError
 from shared.ids import EPOCH_BYTES, ID_PATTERN
+from shared.sealed_box import SECRET_NAME_PATTERN
 from shared.tasks.limits import Limits
 from shared.tasks.states import BY_VALUE, NodeState
 
@@ -46,6 +47,7 @@ NewId = Annotated[str, Field(pattern=ID_PATTERN)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,127}$")]
 Code = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 Reading = Annotated[float, Field(allow_inf_nan=False)]
+SecretName = Annotated[str, Field(pattern=SECRET_NAME_PATTERN)]
 UnitName = Annotated[str, Field(pattern=r"^[A-Za-z0-9%°µΩ²³/·._-]{0,16}$")]
 RefusedPath = Annotated[tuple[Name, Code], Field(strict=False)]
 Epoch = Annotated[bytes, Field(min_length=EPOCH_BYTES, max_length=EPOCH_BYTES)]
@@ -187,11 +189,19 @@ class ToolResult(NodeBody):
 
 
 class QuestionAsked(NodeBody):
-    """An effect's outcome is unknown (interrupted, not idempotent): did call `call` happen?"""
+    """An effect's outcome is unknown (interrupted, not idempotent): did call `call` happen?
+
+    `is_repeated`: it was asked before, as in `NodeMoved`; then `arguments` are those of the call, if still there.
+    """
 
     kind: Literal["question.asked"] = "question.asked"
     call: Call
     tool: Name
+    arguments: BlobRef | None = None
+    is_repeated: bool = False
+
+    def blob_refs(self) -> tuple[BlobRef, ...]:
+        return () if self.arguments is None else (self.arguments,)
 
 
 class QuestionAnswered(NodeBody):
@@ -226,6 +236,31 @@ class TwinReported(RecordBody):
 
     def blob_refs(self) -> tuple[BlobRef, ...]:
         return (self.patch,)
+
+
+class SecretStored(RecordBody):
+    """The device holds the secret `name`. `version` is the hub's; 0: it was set on the device itself."""
+
+    kind: Literal["secret.stored"] = "secret.stored"
+    name: SecretName
+    version: Count
+
+
+class SecretRefused(RecordBody):
+    """The device could not take what the hub sealed for it; what it held under the name before stays."""
+
+    kind: Literal["secret.refused"] = "secret.refused"
+    name: SecretName
+    version: Count
+    reason: Code
+
+
+class SecretForgotten(RecordBody):
+    """The device no longer holds the secret."""
+
+    kind: Literal["secret.forgotten"] = "secret.forgotten"
+    name: SecretName
+    version: Count
 
 
 # --- the device's metrics ------------------------------------------------------------------------------------------
@@ -319,6 +354,26 @@ class TwinDesired(RecordBody):
         return (self.document,)
 
 
+class SecretSet(RecordBody):
+    """A secret for the device's tools, encrypted to its own key (rule P26): `box` is at most `BOX_MAX_BYTES`."""
+
+    kind: Literal["secret.set"] = "secret.set"
+    name: SecretName
+    version: Seq
+    box: BlobRef
+
+    def blob_refs(self) -> tuple[BlobRef, ...]:
+        return (self.box,)
+
+
+class SecretRemoved(RecordBody):
+    """The device shall forget the secret."""
+
+    kind: Literal["secret.removed"] = "secret.removed"
+    name: SecretName
+    version: Seq
+
+
 JournalRecord = (
     DeviceStarted
     | DeviceStopped
@@ -331,9 +386,14 @@ JournalRecord = (
     | QuestionAnswered
     | DeviceCondition
     | TwinReported
+    | SecretStored
+    | SecretRefused
+    | SecretForgotten
 )
 MetricsRecord = MetricsWindow | MetricsShed
-OrderRecord = TaskOffered | TaskCancelled | QuestionReplied | NodeQueried | TwinDesired
+OrderRecord = (
+    TaskOffered | TaskCancelled | QuestionReplied | NodeQueried | TwinDesired | SecretSet | SecretRemoved
+)
 Record = JournalRecord | MetricsRecord | OrderRecord
 
 _UNPRINTABLE: Final = re.compile(r"[^ -~]")

@@ -9,6 +9,8 @@ from shared.ids import UPWARD, Lane, Principal
 
 ROOT: Final = "covey/1"
 HUB_STATUS: Final = f"{ROOT}/hub"
+HUB_KEYS: Final = f"{HUB_STATUS}/keys"
+"""Retained: the hub's key chain, whole (`shared.keychain`, rule P23)."""
 DEVICES: Final = f"{ROOT}/d"
 HUB_PROBE: Final = f"{HUB_STATUS}/probe"
 """Like `probe_topic`, under the hub's name."""
@@ -26,6 +28,8 @@ class Channel(StrEnum):
     UP_METRICS_ACK = "up/metrics/ack"
     DOWN_ORDERS = "down/orders"
     DOWN_ORDERS_ACK = "down/orders/ack"
+    RENEW = "renew"
+    RENEW_ACK = "renew/ack"
 
 
 FROM_DEVICE: Final = (
@@ -34,10 +38,17 @@ FROM_DEVICE: Final = (
     Channel.UP_JOURNAL,
     Channel.UP_METRICS,
     Channel.DOWN_ORDERS_ACK,
+    Channel.RENEW,
 )
 """What a device publishes and the hub reads."""
 
-FROM_HUB: Final = (Channel.HELLO_ACK, Channel.UP_JOURNAL_ACK, Channel.UP_METRICS_ACK, Channel.DOWN_ORDERS)
+FROM_HUB: Final = (
+    Channel.HELLO_ACK,
+    Channel.UP_JOURNAL_ACK,
+    Channel.UP_METRICS_ACK,
+    Channel.DOWN_ORDERS,
+    Channel.RENEW_ACK,
+)
 """What the hub publishes and a device reads."""
 
 _CHANNELS: Final = {channel.value: channel for channel in Channel}

@@ -13,8 +13,10 @@ import pwd
 import resource
 import shutil
 import signal
+import socket
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -31,6 +33,11 @@ logger = logging.getLogger(__name__)
 PACKET_OVERHEAD_BYTES: Final = 1_024
 """Topic, properties and header of an MQTT packet around a payload."""
 CONNECTIONS_MAX: Final = 16_000
+HUB_ADDRESS: Final = "127.0.0.1"
+HUB_PORTS: Final = (20_000, 32_767)
+"""Below those from which Linux takes the ports of outgoing connections: so it is still free when a broker that ended
+is started again (`ip_local_port_range` begins at 32,768)."""
+HUB_PORT_TRIES: Final = 200
 FILES_BESIDE: Final = 512
 """Open files that a broker or hub needs besides one for each connection."""
 START_TIMEOUT_S: Final = 10.0
@@ -46,14 +53,20 @@ PR_SET_PDEATHSIG: Final = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerFiles:
-    """Where a broker listens, where its files are, and how many clients it takes at once."""
+    """Where a broker listens, where its files are, and how many clients it takes at once.
+
+    `hub_port`: where it takes the hub itself, at `hub_address`. `crl`: the revocation list; it must be there.
+    """
 
     directory: Path
     address: str
     port: int
+    hub_port: int
     ca: Path
     certificate: Path
     key: Path
+    crl: Path
+    hub_address: str = HUB_ADDRESS
     connections_max: int = CONNECTIONS_MAX
 
 
@@ -66,6 +79,9 @@ def render(broker: BrokerFiles, *, account: str) -> tuple[str, str]:
         "ca": str(broker.ca),
         "certificate": str(broker.certificate),
         "key": str(broker.key),
+        "crl": str(broker.crl),
+        "hub_address": broker.hub_address,
+        "hub_port": str(broker.hub_port),
         "acl": str(broker.directory / "acl"),
         "data": str(broker.directory),
         "connections_max": str(broker.connections_max),
@@ -90,6 +106,18 @@ def write_configuration(broker: BrokerFiles) -> Path:
     path = broker.directory / "mosquitto.conf"
     write_private(path, configuration.encode())
     return path
+
+
+def free_hub_port(random: Random) -> int:
+    """A port on which nothing listens, for the hub itself. Raises `UnavailableError` if none is found."""
+    for _ in range(HUB_PORT_TRIES):
+        port = random.randint(*HUB_PORTS)
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe, suppress(OSError):
+            probe.bind((HUB_ADDRESS, port))
+            return port
+    raise UnavailableError(
+        "No free port was found for the hub's own listener; choose one with mqtt_hub_port."
+    )
 
 
 def find_program(name: str) -> Path:

@@ -10,7 +10,7 @@ import logging
 import random
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -37,6 +37,12 @@ IN_FLIGHT_MAX: Final = 200
 PUBLISH_TIMEOUT_S: Final = 10.0
 """How long a message waits for room among those in flight before it is dropped."""
 GOODBYE_TIMEOUT_S: Final = 2.0
+SESSION_TAKEN_OVER: Final = 0x8E
+"""Reason code of MQTT 5, section 3.14.2.1."""
+NAMESAKE: Final = (
+    "another process of the hub took our connection over, as the broker makes the certificate's name the client id:"
+    " give the hub a listener of its own there, and set mqtt_hub_url"
+)
 RECONNECT_MAX_S: Final = 30.0
 """Shorter than a device's: there are few workers, and a whole fleet waits for them."""
 PACKET_MAX_BYTES: Final = 2 * MESSAGE_MAX_BYTES
@@ -56,11 +62,15 @@ class BrokerAccess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presence:
-    """The retained birth and will of this worker. `online` is asked at each birth, from any thread."""
+    """The retained birth and will of this worker, asked for at each connection, from any thread.
+
+    `beside`: what else is retained and said before each birth, by topic.
+    """
 
     topic: str
     online: Callable[[], bytes]
-    offline: bytes
+    offline: Callable[[], bytes]
+    beside: Mapping[str, Callable[[], bytes]] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -73,6 +83,7 @@ class _Connection:
     up: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     reason: str = "the connection ended"
+    says_goodbye: bool = True
 
     def acknowledged(self, mid: int) -> None:
         """Births are not counted: they are few, and nobody waits for them."""
@@ -128,7 +139,8 @@ class PahoLink:
                 connection.end("we closed it")
                 self._connection = None
                 # Also when cancelled: paho's thread must not outlive its loop.
-                await asyncio.shield(asyncio.to_thread(_close, connection.client, self._presence))
+                goodbye = self._presence if connection.says_goodbye else None
+                await asyncio.shield(asyncio.to_thread(_close, connection.client, goodbye))
             backoff, wait_s = backoff.failed(random.random())
             logger.warning("%s; the next attempt is in %.1f s", reason, wait_s)
             await asyncio.sleep(wait_s)
@@ -151,7 +163,14 @@ class PahoLink:
 
     async def announce(self) -> None:
         if self._connection is not None:
-            self._connection.client.publish(self._presence.topic, self._presence.online(), qos=1, retain=True)
+            _be_born(self._connection.client, self._presence)
+
+    async def reconnect(self) -> None:
+        if self._connection is not None:
+            for topic, word in self._presence.beside.items():
+                self._connection.client.publish(topic, word(), qos=1, retain=True)
+            self._connection.says_goodbye = False
+            self._connection.end("we connect anew, to leave another will")
 
     async def _serve(self, connection: _Connection) -> None:
         """Until the connection ends."""
@@ -188,7 +207,7 @@ class PahoLink:
         client.connect_timeout = CONNECT_TIMEOUT_S
         client.max_inflight_messages_set(IN_FLIGHT_MAX)
         presence = self._presence
-        client.will_set(presence.topic, presence.offline, qos=1, retain=True)
+        client.will_set(presence.topic, presence.offline(), qos=1, retain=True)
         client.tls_set_context(self._context())
         connection = _Connection(client)
 
@@ -215,7 +234,7 @@ class PahoLink:
             if any(code.is_failure for code in codes):
                 hand_over(connection.end, "the broker refused a subscription; check its ACL")
                 return
-            client.publish(presence.topic, presence.online(), qos=1, retain=True)
+            _be_born(client, presence)
             hand_over(self._on_up, connection)
 
         def on_message(_client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
@@ -227,7 +246,12 @@ class PahoLink:
         def on_disconnect(
             _client: mqtt.Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Any
         ) -> None:
-            hand_over(connection.end, f"the connection to the broker ended: {code}")
+            why = (
+                NAMESAKE
+                if code.value == SESSION_TAKEN_OVER
+                else f"the connection to the broker ended: {code}"
+            )
+            hand_over(connection.end, why)
 
         client.on_connect = on_connect
         client.on_subscribe = on_subscribe
@@ -262,10 +286,16 @@ class PahoLink:
         )
 
 
-def _close(client: mqtt.Client, presence: Presence) -> None:
-    """Blocks: say goodbye if there is somebody to hear it, disconnect, and wait for paho's thread to end."""
-    if client.is_connected():
-        goodbye = client.publish(presence.topic, presence.offline, qos=1, retain=True)
+def _be_born(client: mqtt.Client, presence: Presence) -> None:
+    for topic, word in presence.beside.items():
+        client.publish(topic, word(), qos=1, retain=True)
+    client.publish(presence.topic, presence.online(), qos=1, retain=True)
+
+
+def _close(client: mqtt.Client, presence: Presence | None) -> None:
+    """Blocks: say goodbye if it is one and there is somebody to hear it, disconnect, wait for paho's thread to end."""
+    if client.is_connected() and presence is not None:
+        goodbye = client.publish(presence.topic, presence.offline(), qos=1, retain=True)
         with contextlib.suppress(ValueError, RuntimeError):
             goodbye.wait_for_publish(GOODBYE_TIMEOUT_S)
     client.disconnect()

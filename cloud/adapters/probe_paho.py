@@ -1,7 +1,7 @@
 """A short connection to the broker which finds out what it allows, over paho-mqtt: for the doctor. Everything blocks.
 
-It has a client id of its own, no session at the broker and no will, so it neither ends nor changes a worker's
-connection, and nobody hears that it was there. Must not know what is allowed to whom.
+It has a client id of its own (unless told otherwise), no session at the broker and no will, so it neither ends nor
+changes a worker's connection, and nobody hears that it was there. Must not know what is allowed to whom.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import queue
 import secrets
 import socket
 import ssl
+import threading
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,15 +65,17 @@ class Answer:
 class Probe:
     """A connection, open while used as a context manager."""
 
-    def __init__(self, broker: ProbedBroker) -> None:
+    def __init__(self, broker: ProbedBroker, *, client_id: str = "") -> None:
+        """`client_id` empty: a random one."""
         self._broker = broker
         self._answers: dict[int, queue.SimpleQueue[Answer]] = defaultdict(queue.SimpleQueue)
         self._opened: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._heard: queue.Queue[tuple[str, bytes]] = queue.Queue(HEARD_MAX)
         self._ended: Answer | None = None
+        self._has_ended = threading.Event()
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=f"probe-{secrets.token_hex(CLIENT_ID_RANDOM_BYTES)}",
+            client_id=client_id or f"probe-{secrets.token_hex(CLIENT_ID_RANDOM_BYTES)}",
             protocol=mqtt.MQTTv5,
             reconnect_on_failure=False,
         )
@@ -136,6 +139,10 @@ class Probe:
         """Publish an empty message, not retained, at QoS 1. Raises `UnavailableError` if no answer comes."""
         return self._answer(self._client.publish(topic, b"", qos=1).mid)
 
+    def ends(self, *, timeout_s: float) -> bool:
+        """Whether the broker ends the connection within `timeout_s`."""
+        return self._has_ended.wait(timeout_s)
+
     def hear(self, *, timeout_s: float = 0.0) -> tuple[str, bytes] | None:
         """The next message that came: topic and payload. None if there is none within `timeout_s`."""
         try:
@@ -189,6 +196,7 @@ class Probe:
         self, _client: mqtt.Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Any
     ) -> None:
         self._ended = Answer(True, f"it ended the connection: {code}")
+        self._has_ended.set()
         self._opened.put(self._ended)
         for waiting in list(self._answers.values()):
             waiting.put(self._ended)

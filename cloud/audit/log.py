@@ -2,27 +2,32 @@
 
     note(session, caller, "device.revoke", str(principal), tenant=principal.tenant, now=now, content=reason.encode())
 
-An entry is CBOR: `{seq, at_ms, tenant, actor, means, address, action, target, content_sha256, detail}`. Content itself
-is not kept here, only its SHA-256: it shows on what the deed was, to whoever has the content. No secret is ever given
-to `note`.
+What an entry says and its bytes: `cloud.audit.entry`. Content itself is not kept here, only its SHA-256: it shows on
+what the deed was, to whoever has the content. No secret is ever given to `note`.
 """
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
 from sqlmodel import Session, col, select
 
-from cloud.access import Caller
+from cloud.audit.entry import (
+    CHECKPOINT,
+    START,
+    DetailValue,
+    LaneCheckpoint,
+    chained,
+    encode_entry,
+    entry_hash,
+)
 from cloud.audit.tables import AuditEntry, AuditHead
-from shared.cbor import encode
+from cloud.caller import HUB_ITSELF, Caller
 from shared.clock import to_ms
 
-START: Final = hashlib.sha256(b"covey/1/audit").digest()
-"""The hash before entry 0."""
 TARGET_MAX_CHARS: Final = 128
 DETAIL_MAX_BYTES: Final = 4_096
+CHECKPOINT_MAX_BYTES: Final = 16_384
 
 
 def note(
@@ -34,32 +39,86 @@ def note(
     tenant: str | None,
     now: datetime,
     content: bytes | None = None,
-    detail: Mapping[str, str | int | bool] | None = None,
+    detail: Mapping[str, DetailValue] | None = None,
 ) -> int:
     """Append an entry; returns its number. `action` is `slice.verb`; `tenant`: whose deed, None for the hub's.
 
     Raises `ValueError` for details that are no short facts. Writers wait here for one another until they commit, so
     append last.
     """
+    return _append(
+        session,
+        caller,
+        action,
+        target,
+        tenant=tenant,
+        now=now,
+        content=content,
+        detail=detail or {},
+        heads=(),
+        max_bytes=DETAIL_MAX_BYTES,
+    )
+
+
+def note_checkpoint(session: Session, tenant: str, heads: Sequence[LaneCheckpoint], *, now: datetime) -> int:
+    """Append an entry that vouches for logs of one tenant's devices. Raises `ValueError` for too many of them."""
+    return _append(
+        session,
+        HUB_ITSELF,
+        CHECKPOINT,
+        heads[0].principal if len(heads) == 1 else f"{len(heads)} logs",
+        tenant=tenant,
+        now=now,
+        content=None,
+        detail={},
+        heads=heads,
+        max_bytes=CHECKPOINT_MAX_BYTES,
+    )
+
+
+def _append(
+    session: Session,
+    caller: Caller,
+    action: str,
+    target: str,
+    *,
+    tenant: str | None,
+    now: datetime,
+    content: bytes | None,
+    detail: Mapping[str, DetailValue],
+    heads: Sequence[LaneCheckpoint],
+    max_bytes: int,
+) -> int:
     head = _locked_head(session)
-    fields = {
-        "seq": head.size,
-        "at_ms": to_ms(now),
-        "tenant": tenant,
-        "actor": caller.name,
-        "means": caller.means.value,
-        "address": caller.address,
-        "action": action,
-        "target": target[:TARGET_MAX_CHARS],
-        "content_sha256": None if content is None else hashlib.sha256(content).digest(),
-        "detail": dict(detail or {}),
-    }
-    entry = encode(fields)
-    if len(entry) > DETAIL_MAX_BYTES:
-        raise ValueError(f"an audit entry has at most {DETAIL_MAX_BYTES} bytes")
-    digest = hashlib.sha256(head.hash + entry).digest()
-    session.add(AuditEntry(seq=head.size, tenant=tenant, action=action, at=now, entry=entry, hash=digest))
-    number = head.size
+    number, target = head.size, target[:TARGET_MAX_CHARS]
+    entry = encode_entry(
+        seq=number,
+        at_ms=to_ms(now),
+        tenant=tenant,
+        actor=caller.name,
+        means=caller.means.value,
+        address=caller.address,
+        action=action,
+        target=target,
+        content=content,
+        detail=detail,
+        heads=heads,
+    )
+    if len(entry) > max_bytes:
+        raise ValueError(f"an audit entry has at most {max_bytes} bytes")
+    digest = chained(head.hash, entry_hash(entry))
+    session.add(
+        AuditEntry(
+            seq=number,
+            tenant=tenant,
+            action=action,
+            actor=caller.name,
+            target=target,
+            at=now,
+            entry=entry,
+            hash=digest,
+        )
+    )
     head.size, head.hash = number + 1, digest
     session.add(head)
     session.flush()
@@ -67,8 +126,10 @@ def note(
 
 
 def _locked_head(session: Session) -> AuditHead:
-    # SQLite has one writer anyway and ignores FOR UPDATE.
-    found = session.exec(select(AuditHead).where(col(AuditHead.id) == 1).with_for_update()).first()
+    # SQLite has one writer anyway and ignores FOR UPDATE. The row was made with the tables (migration 0003): two
+    # first writers would else both make it.
+    query = select(AuditHead).where(col(AuditHead.id) == 1).with_for_update()
+    found = session.exec(query.execution_options(populate_existing=True)).first()
     if found is None:
         found = AuditHead(id=1, size=0, hash=START)
         session.add(found)

@@ -1,8 +1,8 @@
-"""The hub's audit log and the signed heads of its Merkle tree (RFC 6962)."""
+"""The hub's audit log, its Merkle tree's subtrees and signed heads (RFC 6962), and how far logs are vouched for."""
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Column, LargeBinary
+from sqlalchemy import BigInteger, Column, ForeignKey, LargeBinary
 from sqlmodel import Field, SQLModel
 
 from cloud.db import UtcDateTime
@@ -12,7 +12,8 @@ class AuditEntry(SQLModel, table=True):
     """One entry: leaf number `seq` (from 0). `entry` is the exact CBOR that is hashed; the columns beside it serve
     queries.
 
-    `hash`: SHA-256 over the hash before and `entry`, so the log is also a chain.
+    `hash`: SHA-256 over the hash before and the leaf's hash, so the log is also a chain, and one that can be followed
+    by somebody who may see only hashes of some entries.
     """
 
     __tablename__ = "audit_entry"
@@ -20,6 +21,8 @@ class AuditEntry(SQLModel, table=True):
     seq: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
     tenant: str | None = Field(default=None, index=True, max_length=24)
     action: str = Field(index=True, max_length=64)
+    actor: str = Field(index=True, max_length=64)
+    target: str = Field(index=True, max_length=128)
     at: datetime = Field(index=True, sa_type=UtcDateTime)
     entry: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     hash: bytes = Field(sa_column=Column(LargeBinary(32), nullable=False))
@@ -55,3 +58,13 @@ class SignedTreeHead(SQLModel, table=True):
     at: datetime = Field(sa_type=UtcDateTime)
     head: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     """The signed envelope."""
+
+
+class AuditCheckpoint(SQLModel, table=True):
+    """Up to where the audit log vouches for a device's log. The leader alone writes it: were it a column of the lane,
+    ingest would wait for it."""
+
+    __tablename__ = "audit_checkpoint"
+
+    lane_id: int = Field(sa_column=Column(BigInteger, ForeignKey("lane.id"), primary_key=True))
+    seq: int = Field(sa_column=Column(BigInteger, nullable=False))

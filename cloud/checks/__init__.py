@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from cloud.checks import (
+    audit,
     broker,
     certificates,
     clock,
@@ -17,7 +18,9 @@ from cloud.checks import (
     fleet,
     ingest,
     leader,
+    people,
     process,
+    revocation,
     versions,
 )
 from cloud.checks.subject import Subject
@@ -36,5 +39,8 @@ CHECKS: Final[dict[str, Check]] = {
     leader.NAME: leader.check,
     ingest.NAME: ingest.check,
     broker.BROKER: broker.check,
+    revocation.CUT: revocation.check,
+    audit.NAME: audit.check,
+    people.NAME: people.check,
     "fleet": fleet.check,
 }

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cloud.checks.subject import Subject, quoted
 from cloud.identity import (
     RENEW_BEFORE,
+    Identity,
     Paths,
     is_issued_by,
     load_identity,
@@ -19,15 +20,21 @@ from cloud.identity import (
     read_certificate,
     read_key,
 )
+from cloud.keys.authorities import is_root_here
 from shared.errors import ConfigError
 from shared.findings import Finding, fail, ok, warn
+from shared.keychain import STATEMENTS_MAX
 
+ROOT: Final = "root"
 AUTHORITY: Final = "certificate authority"
 SIGNING_KEY: Final = "signing key"
 SERVER: Final = "server certificate"
 CLIENT: Final = "client certificate"
-AUTHORITY_LEFT_MIN: Final = timedelta(days=365)
-"""A new authority has to reach every device; that takes time."""
+ROOT_LEFT_MIN: Final = timedelta(days=730)
+"""A new root has to reach every device; that takes time."""
+AUTHORITY_LEFT_MIN: Final = timedelta(days=180)
+"""A new issuing authority is there at once, but its leaves live no longer than it does."""
+STATEMENTS_LEFT_MIN: Final = 16
 RENEWAL_LATE: Final = timedelta(days=1)
 """A hub that runs renews twice a day."""
 CLOCK: Final = "sudo timedatectl set-ntp true"
@@ -51,31 +58,65 @@ def check(subject: Subject) -> Iterator[Finding]:
         return
     now = subject.clock.now()
     try:
-        load_identity(directory, trust_domain=subject.settings.trust_domain)
+        identity = load_identity(
+            directory,
+            trust_domain=subject.settings.trust_domain,
+            passphrase=subject.settings.key_passphrase(),
+        )
         authority = read_certificate(paths.ca)
-        yield judge_authority(authority, now=now)
-        yield ok(SIGNING_KEY, "The Ed25519 key is there, with which the hub signs what devices believe.")
+        yield judge_root(identity.root, is_key_here=is_root_here(paths, identity.root), now=now)
+        yield judge_authority(authority, now=now, command=subject.command("keys rotate issuing"))
+        yield judge_signing(subject, identity)
     except ConfigError as error:
         yield fail(_blamed(paths), str(error))
         return
     hosts = subject.settings.certificate_hosts
-    yield _leaf(subject, SERVER, paths.server, paths.server_key, authority, now=now, hosts=hosts)
+    # In a home of the first layout that was rotated, servers show leaves of the root for a while.
+    server_authority = identity.server_authority
+    yield _leaf(subject, SERVER, paths.server, paths.server_key, server_authority, now=now, hosts=hosts)
     yield _leaf(subject, CLIENT, paths.client, paths.client_key, authority, now=now, hosts=())
 
 
-def judge_authority(authority: x509.Certificate, *, now: datetime) -> Finding:
+def judge_root(root: x509.Certificate, *, is_key_here: bool, now: datetime) -> Finding:
+    """Its key may be here or away: taking it away is advice, its end is not."""
+    until = root.not_valid_after_utc
+    if not root.not_valid_before_utc <= now < until:
+        return fail(
+            ROOT, f"The root is valid from {root.not_valid_before_utc:%Y-%m-%d} to {until:%Y-%m-%d} only."
+        )
+    if until - now < ROOT_LEFT_MIN:
+        return warn(ROOT, f"The root expires on {until:%Y-%m-%d}: plan to enrol all devices at a new one.")
+    where = "its key is on this hub (`covey-hub keys export-root`)" if is_key_here else "its key is away"
+    return ok(ROOT, f"The root is valid until {until:%Y-%m-%d}; {where}.")
+
+
+def judge_signing(subject: Subject, identity: Identity) -> Finding:
+    """The keys with which the hub signs, and how much of the chain is left."""
+    count = len(identity.chain.links)
+    if STATEMENTS_MAX - count < STATEMENTS_LEFT_MIN:
+        return warn(
+            SIGNING_KEY,
+            f"The chain of the signing keys takes {STATEMENTS_MAX - count} rotations more, then none.",
+            subject.command("keys show"),
+        )
+    return ok(SIGNING_KEY, "The Ed25519 keys are there, with which the hub signs what devices believe.")
+
+
+def judge_authority(authority: x509.Certificate, *, now: datetime, command: str | None = None) -> Finding:
     until = authority.not_valid_after_utc
     if now < authority.not_valid_before_utc:
         return fail(AUTHORITY, _too_early("The certificate authority", authority, now), CLOCK)
     if now >= until:
         return fail(
             AUTHORITY,
-            f"The certificate authority expired on {until:%Y-%m-%d}: all devices must be enrolled anew.",
+            f"The certificate authority expired on {until:%Y-%m-%d}: make a new one while the hub is stopped.",
+            command,
         )
     if until - now < AUTHORITY_LEFT_MIN:
         return warn(
             AUTHORITY,
-            f"The certificate authority expires on {until:%Y-%m-%d}: plan to enrol all devices anew.",
+            f"The certificate authority expires on {until:%Y-%m-%d}: make a new one; devices need nothing for that.",
+            command,
         )
     return ok(AUTHORITY, f"The certificate authority is valid until {until:%Y-%m-%d}, and its key is there.")
 

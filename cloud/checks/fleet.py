@@ -19,6 +19,7 @@ from cloud.recovery.repository import forked
 from shared.findings import Finding, ok, warn
 
 FORKS: Final = "forks"
+APPROVAL: Final = "approval"
 QUARANTINE: Final = "quarantine"
 DEAD_LETTERS: Final = "dead letters"
 LOST: Final = "lost devices"
@@ -45,7 +46,15 @@ def check(subject: Subject) -> Iterator[Finding]:
             well="No device's history differs from the hub's.",
             command=subject.command("device forks"),
         )
-        shut_out = [name for name in _quarantined(session) if name not in split]
+        unapproved = _of_status(session, DeviceStatus.PENDING)
+        yield judge(
+            APPROVAL,
+            unapproved,
+            "wait for an operator to let them in",
+            well="No device waits for approval.",
+            command=_for_first(subject, "device approve", unapproved),
+        )
+        shut_out = [name for name in _of_status(session, DeviceStatus.QUARANTINED) if name not in split]
         yield judge(
             QUARANTINE,
             shut_out,
@@ -98,8 +107,8 @@ def _for_first(subject: Subject, arguments: str, principals: Sequence[str]) -> s
     return subject.command(f"{arguments} {principals[0] if principals else 'NAME'}")
 
 
-def _quarantined(session: Session) -> Sequence[str]:
-    query = select(Device.principal).where(Device.status == DeviceStatus.QUARANTINED.value)
+def _of_status(session: Session, status: DeviceStatus) -> Sequence[str]:
+    query = select(Device.principal).where(Device.status == status.value)
     return session.exec(query.order_by(col(Device.principal)).limit(FOUND_MAX)).all()
 
 

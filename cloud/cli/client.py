@@ -1,4 +1,4 @@
-"""`covey-hub`'s way to a running hub: verified HTTPS with the admin token. Foreign errors end here."""
+"""`covey-hub`'s way to a running hub: verified HTTPS with the admin token or an API token. Foreign errors end here."""
 
 import json
 import ssl
@@ -13,12 +13,14 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from cloud.errors import Problem, error_from_status
 from cloud.private_files import announcements
-from cloud.settings import HubSettings, find_home
+from cloud.settings import HubSettings, find_home, find_token_file
 from shared.errors import ConfigError, ProtocolError, RefusedError, UnavailableError
 
 TIMEOUT_S: Final = 35.0
 """Longer than the hub waits for its database."""
 VERIFY_TIMEOUT_S: Final = 3_600.0
+PROPOSAL_HEADER: Final = "Covey-Proposal"
+"""`cloud.consent.second_person`'s: what was asked for was written down, not done."""
 STREAM_TIMEOUT_S: Final = 60.0
 """The hub sends a comment at least each 15 s."""
 
@@ -40,12 +42,12 @@ class HubClient:
 
     def __init__(self, connection: Connection) -> None:
         home = find_home(connection.home)
-        token_file = connection.token_file or home / "admin.token"
+        token_file = find_token_file(connection.token_file, home)
         ca_file = connection.ca_file or home / "identity" / "ca.pem"
         self._url = connection.url or _local_url(home)
         if not self._url.startswith("https://"):
-            raise ConfigError(f"{self._url} is not an https:// address; the admin token travels only there.")
-        token = _read(token_file, "admin token", "--token-file").strip()
+            raise ConfigError(f"{self._url} is not an https:// address; the token travels only there.")
+        token = _read(token_file, "token", "--token-file").strip()
         authority = _read(ca_file, "CA certificate", "--ca-file")
         try:
             context = ssl.create_default_context(cadata=authority)
@@ -90,6 +92,24 @@ class HubClient:
         content = body.model_dump_json()
         return self._parsed(model, self._request("PUT", path, content=content, headers=headers))
 
+    def download(self, path: str, params: Mapping[str, Any]) -> Iterator[bytes]:
+        """The answer's body in pieces, which the hub makes while it is read. Raises before the first if it refuses."""
+        with (
+            self._translated(),
+            self._http.stream("GET", path, params=params, timeout=STREAM_TIMEOUT_S) as response,
+        ):
+            if response.is_error:
+                response.read()
+                raise _error_of(response)
+            yield from response.iter_raw()
+
+    def delete(self, model: type[M], path: str) -> M:
+        return self._parsed(model, self._request("DELETE", path))
+
+    def remove(self, path: str) -> None:
+        """For what answers nothing."""
+        self._request("DELETE", path)
+
     def events(self, model: type[M], path: str, event: str) -> Iterator[M]:
         """The stream's events of one kind, until the hub ends it."""
         with (
@@ -114,6 +134,12 @@ class HubClient:
             response = self._http.request(method, path, **options)
         if response.is_error:
             raise _error_of(response)
+        if (proposal := response.headers.get(PROPOSAL_HEADER)) is not None:
+            raise RefusedError(
+                f"This needs a second person, and nothing was done yet: somebody else has to agree with"
+                f" `covey-hub proposal agree {proposal}`.",
+                code="needs_second_person",
+            )
         return response
 
     def _parsed(self, model: type[M], response: httpx.Response) -> M:
@@ -171,7 +197,7 @@ def _error_of(response: httpx.Response) -> Exception:
         return _strange(str(response.request.url))
     if problem.code == "unauthorized":
         return RefusedError(
-            "The hub does not accept this admin token; give the right one with --home or --token-file.",
+            "The hub does not accept this token; give the right one with --home or --token-file.",
             code="unauthorized",
         )
     return error_from_status(response.status_code, problem)

@@ -58,7 +58,7 @@ def doctor(
     code = exit_code(findings)
     if as_json:
         document = {"is_well": code == 0, "findings": [asdict(finding) for finding in findings]}
-        print(json.dumps(document, ensure_ascii=False, indent=2), flush=True)  # noqa: T201 - the command's output
+        show.write(json.dumps(document, ensure_ascii=False, indent=2))
     else:
         show.table(_table(findings))
         show.line(conclusion(findings))
@@ -71,8 +71,8 @@ def _table(findings: Iterable[Finding]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for finding in findings:
-        said = Text(finding.sentence)
+        said = Text(show.printable(finding.sentence))
         if finding.command is not None:
-            said.append(f"\n{finding.command}", style="bold")
+            said.append(show.printable(f"\n{finding.command}"), style="bold")
         table.add_row(Text(finding.state.value, STYLES[finding.state]), Text(finding.name), said)
     return table

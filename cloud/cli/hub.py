@@ -40,6 +40,9 @@ def up(
         int | None, typer.Option(min=1, max=65_535, help="Port of the broker (8883).")
     ] = None,
     mqtt_host: Annotated[str | None, typer.Option(help="Address of the broker (127.0.0.1).")] = None,
+    mqtt_hub_port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Port on which it takes the hub itself (any).")
+    ] = None,
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
@@ -50,6 +53,7 @@ def up(
         "public_host": public_host,
         "mqtt_port": mqtt_port,
         "mqtt_host": mqtt_host,
+        "mqtt_hub_port": mqtt_hub_port,
         "database_url": database_url,
     }
     _run(context, flags, role=Role.ALL, has_own_broker=True, as_json=as_json)
@@ -58,6 +62,9 @@ def up(
 def serve(
     context: typer.Context,
     mqtt_url: Annotated[str | None, typer.Option(help="The broker: mqtts://HOST:PORT.")] = None,
+    mqtt_hub_url: Annotated[
+        str | None, typer.Option(help="The same for the hub itself, if it has a listener of its own there.")
+    ] = None,
     role: Annotated[
         Role,
         typer.Option(help="all, or api (HTTPS only) or ingest (no HTTPS): several of each share the work."),
@@ -74,6 +81,7 @@ def serve(
     """Run the hub, or one of its processes, on a broker that is there already, until Ctrl-C."""
     flags = {
         "mqtt_url": mqtt_url,
+        "mqtt_hub_url": mqtt_hub_url,
         "port": port,
         "metrics_port": metrics_port,
         "host": host,

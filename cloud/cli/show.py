@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cloud.devices.schemas import DeviceSummary, DeviceView, JournalPage, TokenView, Verification
+from cloud.keys.schemas import KeyView
+from cloud.people.schemas import ApiTokenView, TenantView, UserView
 from cloud.tasks.schemas import NodeView, TaskSummary, TaskView
 
 STATE_STYLES = {
@@ -25,6 +27,8 @@ STATE_STYLES = {
     "expired": "red",
     "quarantined": "red",
     "revoked": "red",
+    "tampered": "red",
+    "disabled": "yellow",
     "running": "cyan",
     "waiting": "yellow",
     "cancelled": "yellow",
@@ -42,11 +46,24 @@ def as_json(value: BaseModel | Sequence[BaseModel]) -> None:
         if isinstance(value, BaseModel)
         else [item.model_dump(mode="json") for item in value]
     )
-    print(json.dumps(document, ensure_ascii=False, indent=2), flush=True)  # noqa: T201 - the command's output
+    write(json.dumps(document, ensure_ascii=False, indent=2))
 
 
 def as_json_line(value: BaseModel) -> None:
-    print(value.model_dump_json(), flush=True)  # noqa: T201 - the command's output
+    write(value.model_dump_json())
+
+
+def write(document: str) -> None:
+    """A JSON document, with what a terminal would obey written as escapes."""
+    # JSON lets C1 controls and marks of direction stand in strings as they are; escaped they mean the same.
+    safe = "".join(_escaped(character) for character in document)
+    print(safe, flush=True)  # noqa: T201 - the command's output
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable() or character == "\n":
+        return character
+    return json.dumps(character)[1:-1]
 
 
 def table(value: RenderableType) -> None:
@@ -56,15 +73,74 @@ def table(value: RenderableType) -> None:
 
 
 def line(text: str) -> None:
-    console.print(Text(text))
+    console.print(Text(printable(text)))
 
 
 def tokens(rows: Iterable[TokenView]) -> Table:
     table = _table("token", "device", "labels", "expires", "used")
     for row in rows:
         used = "" if row.used_at is None else f"{_when(row.used_at)} by {row.used_by}"
+        if row.revoked_at is not None:
+            used = f"revoked {_when(row.revoked_at)}"
         device = f"{row.tenant}.{row.device or '(any name)'}"
         _row(table, row.id, device, _labels(row.labels), _when(row.expires_at), used)
+    return table
+
+
+def users(rows: Iterable[UserView]) -> Table:
+    table = _table("user", "roles", "signs in by", "state")
+    for row in rows:
+        roles = ", ".join(f"{role.role} in {role.tenant}" for role in row.roles) or "none"
+        ways = [
+            ("password", row.has_password),
+            ("code", row.has_totp),
+            ("provider", row.oidc_subject is not None),
+        ]
+        state = "disabled" if row.is_disabled else "active"
+        if not row.is_sound:
+            state = "tampered"
+        _row(table, row.name, roles, " + ".join(way for way, has in ways if has) or "nothing", state)
+    return table
+
+
+def tenants(rows: Iterable[TenantView]) -> Table:
+    table = _table("tenant", "devices", "people", "since")
+    for row in rows:
+        _row(table, row.name, str(row.devices), str(row.people), _when(row.created_at))
+    return table
+
+
+def api_tokens(rows: Iterable[ApiTokenView]) -> Table:
+    table = _table("token", "label", "role", "made by", "expires", "used", "state")
+    for row in rows:
+        state = "active" if row.revoked_at is None else "revoked"
+        if not row.is_sound:
+            state = "tampered"
+        used = "never" if row.used_at is None else _when(row.used_at)
+        role = f"{row.role} in {row.tenant}"
+        _row(table, row.id, row.label, role, row.created_by, _when(row.expires_at), used, state)
+    return table
+
+
+def keys(rows: Iterable[KeyView]) -> Table:
+    table = _table("purpose", "number", "key", "state", "since", "until", "private half", "file")
+    for row in rows:
+        private = "away" if not row.is_private_here else ("here, encrypted" if row.is_encrypted else "here")
+        number = "" if row.number is None else str(row.number)
+        until = "" if row.until is None else _when(row.until)
+        _row(
+            table,
+            *(
+                row.purpose,
+                number,
+                row.fingerprint[:16],
+                row.state,
+                _when(row.since),
+                until,
+                private,
+                row.file,
+            ),
+        )
     return table
 
 
@@ -163,8 +239,8 @@ def task(view: TaskView) -> RenderableType:
         "  ",
         state(view.state),
         asked,
-        f"  from {view.origin}, {_when(view.created_at)}\n",
-        _printable(view.goal or "(withheld)"),
+        f"  from {printable(view.origin)}, {_when(view.created_at)}\n",
+        printable(view.goal or "(withheld)"),
     )
     table = _table("node", "where", "state", "tries", "tool calls", "result")
     for node in view.nodes:
@@ -210,7 +286,7 @@ def verifications(results: Iterable[Verification]) -> Table:
         for lane in result.lanes:
             outcome = Text("sound", "green")
             if lane.problem is not None:
-                outcome = Text(f"record {lane.broken_at}: {lane.problem}", "red")
+                outcome = Text(printable(f"record {lane.broken_at}: {lane.problem}"), "red")
             _row(
                 table,
                 result.principal,
@@ -225,13 +301,13 @@ def verifications(results: Iterable[Verification]) -> Table:
 
 
 def state(name: str) -> Text:
-    return Text(name, STATE_STYLES.get(name, ""))
+    return Text(printable(name), STATE_STYLES.get(name, ""))
 
 
 def _node_state(node: NodeView) -> Text:
     text = state(node.state)
     if node.reason:
-        text.append(f" ({node.reason})")
+        text.append(printable(f" ({node.reason})"))
     if node.is_cancel_requested and node.state in ("queued", "offered", "running", "waiting"):
         text.append(", cancel requested")
     return text
@@ -262,11 +338,11 @@ def _table(*columns: str) -> Table:
 
 def _row(table: Table, *cells: str | Text) -> None:
     # Text, not str: rich would read square brackets in a device's words as its markup.
-    table.add_row(*(cell if isinstance(cell, Text) else Text(_printable(cell)) for cell in cells))
+    table.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in cells))
 
 
-def _printable(text: str) -> str:
-    """Without control characters, which a terminal would obey."""
+def printable(text: str) -> str:
+    """Without control characters, which a terminal would obey, and those that hide or turn text."""
     return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
 
 

@@ -1,6 +1,7 @@
 """`covey-hub twin …`: what devices shall run, and what they say that they run."""
 
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -217,9 +218,17 @@ def _key_path(text: str) -> list[str]:
 def _value(text: str) -> Any:
     """JSON if it is, else the text itself: `debug` need not be quoted, and `\"60\"` is no number."""
     try:
-        return json.loads(text, parse_constant=str)
+        return json.loads(text, parse_constant=str, parse_float=_finite)
     except (ValueError, RecursionError):
         return text
+
+
+def _finite(text: str) -> float:
+    """Raises `ConfigError`: beyond what a float holds it would become infinity, which JSON cannot say."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ConfigError(f"{text} is larger than any number that can be set.")
+    return value
 
 
 def _with_value(document: Document, path: Sequence[str], value: object) -> Document:

@@ -1,4 +1,4 @@
-"""What one person asked for and another must agree to."""
+"""What one person asked for and another must agree to. `mac` seals every column that decides anything."""
 
 from datetime import datetime
 from typing import Any
@@ -10,9 +10,11 @@ from cloud.db import UtcDateTime
 
 
 class Proposal(SQLModel, table=True):
-    """`content` is what will be done, whole; `content_sha256` is over its canonical JSON and is what people agree to.
+    """`content` is what will be done, whole; `content_sha256` is over the canonical JSON of action, target, tenant and
+    content (`cloud.consent.deeds`), and is what people agree to.
 
-    `state`: open, agreed, rejected, withdrawn, expired or failed.
+    `asked_by`: the credential; `asked_person`: whose it is. `state`: open, agreed, rejected, withdrawn, expired or
+    failed. `outcome`: what came of it.
     """
 
     id: str = Field(primary_key=True, max_length=16)
@@ -23,6 +25,7 @@ class Proposal(SQLModel, table=True):
     content_sha256: bytes = Field(sa_column=Column(LargeBinary(32), nullable=False))
     state: str = Field(index=True, max_length=16)
     asked_by: str = Field(max_length=64)
+    asked_person: str = Field(max_length=64)
     asked_at: datetime = Field(sa_type=UtcDateTime)
     expires_at: datetime = Field(sa_type=UtcDateTime)
     decided_by: str | None = Field(default=None, max_length=64)

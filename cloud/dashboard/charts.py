@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from nicegui import ui
 
+from cloud.dashboard.cells import size
 from cloud.dashboard.elements import Age, Button, Tag, Text
 from cloud.dashboard.facts import MetricsFacts, SeriesFacts
 from cloud.dashboard.query import MetricsSpan
@@ -58,11 +59,16 @@ class Charts:
             button.attributes(aria_pressed="true" if each is span else "false")
 
 
+BYTES: Final = "B"
+"""The unit of series that are shown as sizes."""
+
+
 class _Chart:
     def __init__(self, series: SeriesFacts) -> None:
         unit = f" {shown(series.unit, NAME_MAX_CHARS)}" if series.unit else ""
         name = shown(series.name, NAME_MAX_CHARS)
         self._unit = unit
+        self._is_bytes = series.unit == BYTES
         with Tag("figure", "chart"):
             with Tag("figcaption"):
                 Text("span", name, "chart-name device-text")
@@ -73,9 +79,13 @@ class _Chart:
             self._chart.props["role"] = "img"
 
     def show(self, series: SeriesFacts, span: MetricsSpan, now_ms: int) -> None:
-        self._value.show(f"{_number(series.value)}{self._unit}")
+        self._value.show(
+            size(int(series.value)) if self._is_bytes else f"{_number(series.value)}{self._unit}"
+        )
         self._age.show(series.at_ms)
         options = self._chart.options
+        # A line of one point is not drawn.
+        options["series"][0]["showSymbol"] = len(series.points) == 1
         options["series"][0]["data"] = [list(point) for point in series.points]
         options["xAxis"]["min"], options["xAxis"]["max"] = now_ms - span.ms, now_ms
         self._chart.update()

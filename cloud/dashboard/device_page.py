@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from nicegui import ui
 
+from cloud.caller import Caller
 from cloud.dashboard.cells import device_name
 from cloud.dashboard.charts import Charts
 from cloud.dashboard.device_sections import (
@@ -24,7 +25,7 @@ from cloud.dashboard.facts import DevicePage, MetricsFacts
 from cloud.dashboard.frame import command_line, frame
 from cloud.dashboard.live import Answer, DeviceAnswer, Live
 from cloud.dashboard.query import DeviceQuery, MetricsSpan
-from cloud.dashboard.remedies import remedies
+from cloud.dashboard.remedies import needed_for, remedies
 from cloud.dashboard.shown import shown
 from cloud.devices.tables import DeviceStatus
 from shared.errors import UnavailableError
@@ -41,9 +42,12 @@ class DeviceView:
         metrics: MetricsFacts,
         at_ms: int,
         *,
+        caller: Caller,
         default_tenant: str,
     ) -> None:
+        """`caller`: whose page it is; commands that one may not use are not shown."""
         self._live = live
+        self._caller = caller
         self._query = query
         self._default_tenant = default_tenant
         self._client = ui.context.client
@@ -137,7 +141,8 @@ class DeviceView:
                             Age(remedy.since_ms, after="")
                 Text("p", shown(remedy.text))
                 for command in remedy.commands:
-                    command_line(shown(command))
+                    if self._caller.may(needed_for(command)):
+                        command_line(shown(command))
 
 
 @dataclass(slots=True)

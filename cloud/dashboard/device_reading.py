@@ -43,11 +43,15 @@ EPOCH_CHARS: Final = 8
 """How much of an epoch tells a device's logs apart, as `covey-hub device show` prints it."""
 
 
-def read_device(session: Session, principal: str, compared: Horizons) -> DevicePage | None:
-    """All that the device's page shows but its measurements; None if there is no such device."""
+def read_device(
+    session: Session, principal: str, compared: Horizons, tenant: str | None
+) -> DevicePage | None:
+    """All that the device's page shows but its measurements; None if `tenant` (None: anybody) has no such device."""
     device = session.get(Device, principal)
+    if device is None or (tenant is not None and device.tenant != tenant):
+        return None
     rows = read_rows(session, [principal], compared)
-    if device is None or not rows:
+    if not rows:
         return None
     lanes = sorted(journal.lanes_of(session, principal), key=journal.key_of, reverse=True)
     waiting = [lane.head_seq - lane.acked for lane in lanes if lane.lane == Lane.ORDERS.value]

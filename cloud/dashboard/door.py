@@ -1,9 +1,9 @@
 """The door to the page: everything below `/dashboard` needs a signed-in browser, also what does not exist. Pure ASGI.
 
 A browser sends its cookie by itself, so a request that changes something, and every websocket, must also come from
-one of our own pages. The API knows no cookie (`cloud.http_gate`), so what a foreign page makes a browser send reaches
-nothing there. A socket ends with its session. Every answer below the prefix carries the headers that tell the browser
-what it may not do.
+one of our own pages; forms moreover bring a token of their session (`cloud.dashboard.forms`). The API knows no cookie
+(`cloud.http_gate`), so what a foreign page makes a browser send reaches nothing there. A socket ends with its session.
+Every answer below the prefix carries the headers that tell the browser what it may not do.
 """
 
 import asyncio
@@ -17,10 +17,12 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cloud.dashboard.sessions import Session, Sessions
-from cloud.errors import Problem
+from cloud.dashboard.sessions import OpenSession, Sessions
+from cloud.errors import Problem, problem_of, status_of
 from cloud.http_gate import CLOSE_POLICY
+from cloud.people.browser_sessions import SignedIn
 from shared.clock import Clock
+from shared.errors import UnavailableError
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,11 @@ PREFIX: Final = "/dashboard"
 HOME_PATH: Final = f"{PREFIX}/"
 SIGN_IN_PATH: Final = f"{PREFIX}/sign-in"
 SIGN_OUT_PATH: Final = f"{PREFIX}/sign-out"
+PROVIDER_PATH: Final = f"{SIGN_IN_PATH}/provider"
+"""Leads to the identity provider."""
+RETURN_PATH: Final = f"{SIGN_IN_PATH}/return"
+"""Where the identity provider sends the browser back to."""
+ACCOUNT_PATH: Final = f"{PREFIX}/account"
 FRONT_PATH: Final = "/"
 """Where people arrive who type only the hub's name."""
 COOKIE: Final = "__Host-covey-session"
@@ -38,6 +45,8 @@ LIBRARY_CACHING: Final = "private, max-age=31536000, immutable"
 NONCE_BYTES: Final = 18
 SOCKETS_MAX: Final = 200
 
+_OPEN_PATHS: Final = frozenset({SIGN_IN_PATH, PROVIDER_PATH, RETURN_PATH})
+_PLAIN_PATHS: Final = _OPEN_PATHS | {ACCOUNT_PATH}
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -54,7 +63,7 @@ _POLICY_OF_ALL: Final = (
     "frame-ancestors 'none'",
 )
 _PLAIN_POLICY: Final = "; ".join((*_POLICY_OF_ALL, "style-src 'nonce-{nonce}'", "img-src data:"))
-"""Of the sign-in page, which has no script."""
+"""Of the pages without any script: sign-in and account."""
 # Vue compiles templates in the browser ('unsafe-eval'), and NiceGUI sets style attributes ('unsafe-inline' of styles).
 _POLICY: Final = "; ".join(
     (
@@ -83,11 +92,20 @@ class DashboardDoor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send, onward: ASGIApp) -> None:
         """Go on with `onward`, or answer ourselves."""
         nonce = secrets.token_urlsafe(NONCE_BYTES)
-        scope.setdefault("state", {})["csp_nonce"] = nonce
+        state = scope.setdefault("state", {})
+        state["csp_nonce"] = nonce
         headers = Headers(scope=scope)
-        session = self._sessions.find(HTTPConnection(scope).cookies.get(COOKIE, ""))
+        host, _ = scope.get("client") or ("", 0)
+        away: Response | None = None
+        signed_in: SignedIn | None = None
+        try:
+            signed_in = await self._sessions.find(HTTPConnection(scope).cookies.get(COOKIE, ""), host)
+        except UnavailableError as error:
+            away = JSONResponse(problem_of(error).body(), status_of(error), {"Connection": "close"})
+        if signed_in is not None:
+            state["signed_in"], state["caller"] = signed_in, signed_in.caller
         if scope["type"] == "websocket":
-            await self._socket(session, headers, scope, receive, send, onward)
+            await self._socket(signed_in, headers, scope, receive, send, onward)
             return
         path: str = scope["path"]
         answer: ASGIApp
@@ -95,7 +113,9 @@ class DashboardDoor:
             answer = RedirectResponse(HOME_PATH, 303)
         elif scope["method"] not in _SAFE_METHODS and not is_from_here(headers):
             answer = _refusal(403, "foreign_origin", "This request came from another site.")
-        elif session is None and path != SIGN_IN_PATH:
+        elif away is not None:
+            answer = away
+        elif signed_in is None and path not in _OPEN_PATHS:
             answer = _sign_in_first(scope, headers)
         else:
             answer = onward
@@ -110,7 +130,7 @@ class DashboardDoor:
 
     async def _socket(
         self,
-        session: Session | None,
+        signed_in: SignedIn | None,
         headers: Headers,
         scope: Scope,
         receive: Receive,
@@ -118,14 +138,15 @@ class DashboardDoor:
         onward: ASGIApp,
     ) -> None:
         is_ours = scope["path"] != FRONT_PATH and "origin" in headers and is_from_here(headers)
-        if session is None or not is_ours or self._sockets >= self._sockets_max:
+        if signed_in is None or not is_ours or self._sockets >= self._sockets_max:
             await receive()
             await send({"type": "websocket.close", "code": CLOSE_POLICY})
             return
         self._sockets += 1
-        socket = _SessionSocket(session, self._clock, receive, send)
         try:
-            await onward(scope, socket.receive, socket.send)
+            with self._sessions.watched(signed_in) as session:
+                socket = _SessionSocket(session, self._clock, receive, send)
+                await onward(scope, socket.receive, socket.send)
         finally:
             self._sockets -= 1
 
@@ -146,7 +167,7 @@ class _Client:
 class _SessionSocket:
     """A socket's channels, until its session ends: then both sides are told that the other one has gone."""
 
-    def __init__(self, session: Session, clock: Clock, receive: Receive, send: Send) -> None:
+    def __init__(self, session: OpenSession, clock: Clock, receive: Receive, send: Send) -> None:
         self._session = session
         self._clock = clock
         self._receive = receive
@@ -167,7 +188,7 @@ class _SessionSocket:
 
     async def _next(self) -> Message | None:
         """None when the session ended before something arrived."""
-        left_s = (self._session.expires_at - self._clock.now()).total_seconds()
+        left_s = (self._session.signed_in.expires_at - self._clock.now()).total_seconds()
         arrival = asyncio.ensure_future(self._receive())
         end = asyncio.ensure_future(self._session.ended.wait())
         try:
@@ -210,7 +231,7 @@ def _with_headers(send: Send, path: str, nonce: str) -> Send:
             headers = MutableHeaders(scope=message)
             for name, value in _HEADERS.items():
                 headers[name] = value
-            policy = _PLAIN_POLICY if path == SIGN_IN_PATH else _POLICY
+            policy = _PLAIN_POLICY if path in _PLAIN_PATHS else _POLICY
             headers["Content-Security-Policy"] = policy.format(nonce=nonce)
             is_library = path.startswith(LIBRARY_PATHS) and message["status"] == 200
             headers["Cache-Control"] = LIBRARY_CACHING if is_library else "no-store"

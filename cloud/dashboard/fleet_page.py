@@ -112,7 +112,7 @@ class FleetView:
     async def _filter(self, **values: str) -> None:
         # A browser of ours sends text; what another program sends is cut like an address.
         changed = {**self._query.to_address(), **{name: str(value) for name, value in values.items()}}
-        await self._ask(replace(FleetQuery.from_address(changed), page=1))
+        await self._ask(replace(FleetQuery.from_address(changed, self._query.tenant), page=1))
 
     async def _ask(self, query: FleetQuery) -> None:
         self._query = query

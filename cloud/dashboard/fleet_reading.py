@@ -64,27 +64,35 @@ def read_rows(session: Session, principals: Sequence[str], compared: Horizons) -
     ]
 
 
-def read_summary(session: Session, compared: Horizons) -> FleetSummary:
-    """The totals of the whole fleet."""
+def read_summary(session: Session, compared: Horizons, tenant: str | None) -> FleetSummary:
+    """The totals of a tenant's fleet; None: of all."""
     state = presence_of(compared).label("presence")
+    theirs = [] if tenant is None else [col(Device.tenant) == tenant]
+    their_lanes = [] if tenant is None else [_is_of(tenant)]
     counted = session.execute(
         select(
             state,
             func.count(),
             func.count().filter(_is_not_active()),
             func.count().filter(_has_conditions()),
-        ).group_by(state)
+        )
+        .where(*theirs)
+        .group_by(state)
     ).all()
     lag = col(LaneRow.writer_head) - col(LaneRow.head_seq)
     behind, lag_records = session.execute(
-        select(func.count(), func.coalesce(func.sum(lag), 0)).where(_is_journal(), _is_open(), lag > 0)
+        select(func.count(), func.coalesce(func.sum(lag), 0)).where(
+            _is_journal(), _is_open(), lag > 0, *their_lanes
+        )
     ).one()
     waiting = session.execute(
         select(func.coalesce(func.sum(LaneRow.writer_bytes), 0)).where(
-            col(LaneRow.lane).in_(UPWARD), _is_open(), lag > 0
+            col(LaneRow.lane).in_(UPWARD), _is_open(), lag > 0, *their_lanes
         )
     ).scalar_one()
-    unsettled = session.execute(select(func.count()).select_from(twins.unsettled().subquery())).scalar_one()
+    unsettled = session.execute(
+        select(func.count()).select_from(twins.unsettled(tenant).subquery())
+    ).scalar_one()
     return FleetSummary(
         devices=sum(count for _, count, *_ in counted),
         presence={presence: count for presence, count, *_ in counted},
@@ -98,12 +106,17 @@ def read_summary(session: Session, compared: Horizons) -> FleetSummary:
     )
 
 
-def read_choices(session: Session) -> tuple[list[str], list[str]]:
-    """Sites and groups that devices are in, at most `CHOICES_MAX` each."""
+def read_choices(session: Session, tenant: str | None) -> tuple[list[str], list[str]]:
+    """Sites and groups that a tenant's devices are in, or all devices (None), at most `CHOICES_MAX` each."""
+    theirs = [] if tenant is None else [col(Device.tenant) == tenant]
     sites, groups = (
         list(
             session.scalars(
-                select(column).where(column.is_not(None)).distinct().order_by(column).limit(CHOICES_MAX)
+                select(column)
+                .where(column.is_not(None), *theirs)
+                .distinct()
+                .order_by(column)
+                .limit(CHOICES_MAX)
             )
         )
         for column in (col(Device.site), col(Device.group))
@@ -113,6 +126,8 @@ def read_choices(session: Session) -> tuple[list[str], list[str]]:
 
 def _filters(query: FleetQuery, compared: Horizons) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
+    if query.tenant is not None:
+        conditions.append(col(Device.tenant) == query.tenant)
     if query.text:
         searched = (
             col(Device.principal),
@@ -145,10 +160,12 @@ def _only(only: Only) -> ColumnElement[bool]:
             return (
                 select(literal(1))
                 .where(col(LaneRow.principal) == col(Device.principal), _is_journal(), _is_open(), lag > 0)
+                # Ordered by lag, the fleet is joined with the same table.
+                .correlate(Device)
                 .exists()
             )
         case Only.UNSETTLED:
-            return col(Device.principal).in_(twins.unsettled())
+            return col(Device.principal).in_(twins.unsettled(None))
 
 
 def _newest_journal() -> ColumnElement[int]:
@@ -169,6 +186,11 @@ def _order(query: FleetQuery) -> Sequence[Any]:
     chosen: Any = lag if query.sort is Sort.LAG else col(Device.last_record_at)
     ordered = chosen.desc() if query.is_descending else chosen.asc()
     return ordered.nulls_last(), name
+
+
+def _is_of(tenant: str) -> ColumnElement[bool]:
+    # The name of a tenant has no dot, so no other tenant's devices begin like this.
+    return col(LaneRow.principal).startswith(f"{tenant}.", autoescape=True)
 
 
 def _is_journal() -> ColumnElement[bool]:

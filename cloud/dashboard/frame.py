@@ -3,13 +3,18 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from cloud.dashboard.door import HOME_PATH, SIGN_OUT_PATH
+from nicegui import context
+
+from cloud.dashboard.door import ACCOUNT_PATH, HOME_PATH, SIGN_OUT_PATH
 from cloud.dashboard.elements import Button, LiveState, Tag, Text
+from cloud.dashboard.forms import CSRF_FIELD, signed_in_at
+from cloud.dashboard.shown import shown
 
 
 @contextmanager
 def frame(at_ms: int, on_pause: Callable[[bool], None]) -> Iterator[LiveState]:
     """The page's head around the block, which makes its content. `on_pause`: a person stops the news, or wants them."""
+    signed_in = signed_in_at(context.client.request)
     Text("a", "Skip to the content", "skip", href="#content")
     # NiceGUI's page is a `main` element, and what is in one is no banner by itself.
     with Tag("header", "top", role="banner"):
@@ -18,7 +23,10 @@ def frame(at_ms: int, on_pause: Callable[[bool], None]) -> Iterator[LiveState]:
             Text("a", "Fleet", href=HOME_PATH)
         live = LiveState(at_ms)
         _pause_button(live, on_pause)
+        where = signed_in.caller.tenant or "all tenants"
+        Text("a", f"{shown(signed_in.caller.name)} · {where}", "account", href=ACCOUNT_PATH)
         with Tag("form", "sign-out", method="post", action=SIGN_OUT_PATH):
+            Tag("input", type="hidden", name=CSRF_FIELD, value=signed_in.csrf_token)
             Text("button", "Sign out", "button", type="submit")
     with Tag("div", "content", id="content", tabindex="-1"):
         yield live

@@ -137,15 +137,17 @@ class Live:
         answers: dict[Question, Answer] = {}
         with self._database.read() as session:
             compared = read_horizons(session, self._limits, now)
-            summary: FleetSummary | None = None
+            summaries: dict[str | None, FleetSummary] = {}
             for question in questions:
                 match question:
                     case FleetQuery():
-                        summary = summary or read_summary(session, compared)
+                        tenant = question.tenant
+                        if tenant not in summaries:
+                            summaries[tenant] = read_summary(session, compared, tenant)
                         page = read_page(session, question, compared)
-                        answers[question] = FleetAnswer(page=page, summary=summary)
+                        answers[question] = FleetAnswer(page=page, summary=summaries[tenant])
                     case DeviceQuery():
-                        device = read_device(session, question.principal, compared)
+                        device = read_device(session, question.principal, compared, question.tenant)
                         metrics = None if device is None else self._read_metrics(session, question, now)
                         answers[question] = DeviceAnswer(page=device, metrics=metrics)
         return answers, to_ms(now)

@@ -16,6 +16,8 @@ from nicegui import app as nicegui_app
 from nicegui import core, ui
 from nicegui.client import Client, templates
 
+from cloud.access import Needs
+from cloud.caller import Caller, Permission
 from cloud.dashboard.device_page import DeviceView
 from cloud.dashboard.door import HOME_PATH, PREFIX
 from cloud.dashboard.elements import Tag, Text
@@ -66,16 +68,17 @@ def mount_dashboard(app: FastAPI, *, database: Database, live: Live, default_ten
 
 
 def _add_pages(database: Database, live: Live, default_tenant: str) -> None:
-    def choices() -> Choices:
+    def choices(caller: Caller) -> Choices:
         with database.read() as session:
-            sites, groups = read_choices(session)
-        return Choices(sites=sites, groups=groups, default_tenant=default_tenant)
+            sites, groups = read_choices(session, caller.tenant)
+        return Choices(sites=sites, groups=groups, default_tenant=caller.tenant or default_tenant)
 
     @ui.page("/", title=f"Fleet · {TITLE}", response_timeout=RESPONSE_TIMEOUT_S)
     async def fleet(request: Request, client: Client) -> None:
-        query = FleetQuery.from_address(dict(request.query_params))
+        caller = _reader(request)
+        query = FleetQuery.from_address(dict(request.query_params), caller.tenant)
         try:
-            chosen = await asyncio.to_thread(choices)
+            chosen = await asyncio.to_thread(choices, caller)
             answer, at_ms = await live.ask(query)
         except UnavailableError as error:
             _unavailable(client, error)
@@ -84,9 +87,10 @@ def _add_pages(database: Database, live: Live, default_tenant: str) -> None:
         _watch(live, client, FleetView(live, query, chosen, answer, at_ms))
 
     @ui.page("/device/{principal}", response_timeout=RESPONSE_TIMEOUT_S)
-    async def device(principal: str, client: Client) -> None:
+    async def device(request: Request, principal: str, client: Client) -> None:
+        caller = _reader(request)
         client.title = f"{shown(principal)} · {TITLE}"
-        query = DeviceQuery(principal=principal)
+        query = DeviceQuery(principal=principal, tenant=caller.tenant)
         try:
             answer, at_ms = await live.ask(query)
         except UnavailableError as error:
@@ -100,8 +104,21 @@ def _add_pages(database: Database, live: Live, default_tenant: str) -> None:
                 empty_state(shown(principal), "These are enrolled:", "covey-hub device list")
                 Text("a", "All devices", "button", href=HOME_PATH)
             return
-        view = DeviceView(live, query, answer.page, answer.metrics, at_ms, default_tenant=default_tenant)
+        view = DeviceView(
+            live,
+            query,
+            answer.page,
+            answer.metrics,
+            at_ms,
+            caller=caller,
+            default_tenant=caller.tenant or default_tenant,
+        )
         _watch(live, client, view)
+
+
+def _reader(request: Request) -> Caller:
+    """Who looks at a page: the door let them in. Raises `RefusedError` (code `forbidden`) for who may not read."""
+    return Needs(Permission.READ)(request)
 
 
 def _unavailable(client: Client, error: UnavailableError) -> None:

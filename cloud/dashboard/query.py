@@ -42,16 +42,21 @@ class MetricsSpan(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceQuery:
-    """The page of one device."""
+    """The page of one device. `tenant`: who asks sees only its devices; None: all."""
 
     principal: str
+    tenant: str | None
     span: MetricsSpan = MetricsSpan.HOUR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetQuery:
-    """Empty texts filter nothing. `page` counts from 1; one beyond the last means the last."""
+    """Empty texts filter nothing. `page` counts from 1; one beyond the last means the last.
 
+    `tenant`: who asks sees only its devices; None: all. It is no filter: it never comes out of an address.
+    """
+
+    tenant: str | None
     text: str = ""
     presence: str = ""
     site: str = ""
@@ -62,9 +67,10 @@ class FleetQuery:
     page: int = 1
 
     @classmethod
-    def from_address(cls, values: Mapping[str, str]) -> Self:
+    def from_address(cls, values: Mapping[str, str], tenant: str | None) -> Self:
         """Out of an address's query. What cannot be understood is left out: an old bookmark still opens."""
         return cls(
+            tenant=tenant,
             text=values.get("text", "")[:TEXT_MAX_CHARS],
             presence=values.get("presence", "")[:TEXT_MAX_CHARS],
             site=values.get("site", "")[:TEXT_MAX_CHARS],
@@ -91,7 +97,8 @@ class FleetQuery:
 
     @property
     def is_filtered(self) -> bool:
-        return self != replace(FleetQuery(), sort=self.sort, is_descending=self.is_descending, page=self.page)
+        plain = FleetQuery(tenant=self.tenant)
+        return self != replace(plain, sort=self.sort, is_descending=self.is_descending, page=self.page)
 
     def sorted_by(self, sort: Sort) -> Self:
         """As a click on a column's head: the same column turns around; another begins with what matters most."""

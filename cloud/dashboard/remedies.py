@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from cloud.caller import Permission
 from cloud.dashboard.facts import DevicePage
 from cloud.devices.tables import DeviceStatus
 from cloud.recovery.service import ADVICE, RESOLVABLE
@@ -24,6 +25,15 @@ _CONDITIONS: Final = {
 }
 
 
+_NEEDED_FOR: Final = {
+    "device resolve": Permission.OPERATE,
+    "--retry": Permission.OPERATE,
+    "--dismiss": Permission.OPERATE,
+    "token create": Permission.ADMINISTER,
+}
+"""By a part of the command; the others only read."""
+
+
 class Weight(StrEnum):
     BAD = "bad"
     WARN = "warn"
@@ -38,6 +48,11 @@ class Remedy:
     text: str
     commands: tuple[str, ...] = ()
     since_ms: int | None = None
+
+
+def needed_for(command: str) -> Permission:
+    """What one must be allowed to, for the command to be of use."""
+    return next((permission for part, permission in _NEEDED_FOR.items() if part in command), Permission.READ)
 
 
 def remedies(page: DevicePage, now_ms: int) -> list[Remedy]:

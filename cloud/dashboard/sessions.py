@@ -1,71 +1,82 @@
-"""Who is signed in at the page: browsers that showed the admin token once and hold a random id since.
+"""Who is signed in at the page, for the event loop: asks the database in threads, and ends the sockets of sessions.
 
-Kept in the memory of one process, so that signing out, or a restart of the hub, ends them for good; several API
-processes need a route that keeps a browser at one of them. Only hashes of the ids are kept. Bounded by lifetime and
-number: one browser more ends the oldest session. In the event loop only.
+Sessions themselves are in the database (`cloud.people.browser_sessions`), so any process may end one. A socket stays
+open for hours, so whether its session is still what it was is asked again each `CHECK_S`; a sign-out at this process
+is known at once.
 """
 
 import asyncio
-import hashlib
-import secrets
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from shared.clock import Clock
+from cloud.people.browser_sessions import BrowserSessions, SignedIn
+from shared.errors import UnavailableError
 
-SESSIONS_MAX: Final = 100
-SESSION_ID_BYTES: Final = 32
+logger = logging.getLogger(__name__)
+
+CHECK_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Session:
-    """One signed-in browser. `ended` is set when it is one no more; its sockets wait for that."""
+class OpenSession:
+    """A session while a socket is open in it. `ended` is set when it is over, or allows something else than before."""
 
-    expires_at: datetime
+    signed_in: SignedIn
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Sessions:
-    """All that are signed in, oldest first."""
+    """Start with `run()`. In the event loop only."""
 
-    def __init__(self, *, clock: Clock, lifetime: timedelta, sessions_max: int = SESSIONS_MAX) -> None:
-        self._clock = clock
-        self._lifetime = lifetime
-        self._sessions_max = sessions_max
-        self._by_hash: dict[bytes, Session] = {}
+    def __init__(self, stored: BrowserSessions, *, check_s: float = CHECK_S) -> None:
+        self._stored = stored
+        self._check_s = check_s
+        self._open: set[OpenSession] = set()
 
-    @property
-    def lifetime_s(self) -> int:
-        return int(self._lifetime.total_seconds())
+    async def find(self, session_id: str, address: str) -> SignedIn | None:
+        """Whose id that is. Raises `UnavailableError`."""
+        if not session_id:
+            return None
+        return await asyncio.to_thread(self._stored.find, session_id, address)
 
-    def begin(self) -> str:
-        """Sign a browser in; the id for its cookie."""
-        self.expire()
-        while len(self._by_hash) >= self._sessions_max:
-            self._by_hash.pop(next(iter(self._by_hash))).ended.set()
-        session_id = secrets.token_urlsafe(SESSION_ID_BYTES)
-        self._by_hash[_hash(session_id)] = Session(expires_at=self._clock.now() + self._lifetime)
-        return session_id
+    @contextmanager
+    def watched(self, signed_in: SignedIn) -> Iterator[OpenSession]:
+        """While a socket is open."""
+        watched = OpenSession(signed_in=signed_in)
+        self._open.add(watched)
+        try:
+            yield watched
+        finally:
+            self._open.discard(watched)
 
-    def find(self, session_id: str) -> Session | None:
-        """The session of that id, if there is one and its time has not run out."""
-        self.expire()
-        # Looked up by hash: how long that takes tells nothing about the ids.
-        return self._by_hash.get(_hash(session_id))
+    def end(self, key: bytes) -> None:
+        """That session has just ended here."""
+        for each in self._open:
+            if each.signed_in.key == key:
+                each.ended.set()
 
-    def end(self, session_id: str) -> None:
-        """Sign out. An id that is none is nobody's."""
-        session = self._by_hash.pop(_hash(session_id), None)
-        if session is not None:
-            session.ended.set()
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(self._check_s)
+            try:
+                await self.check()
+            except UnavailableError as error:
+                # The pages say that they have no news. Each session still ends with its time.
+                logger.warning("sessions could not be looked at: %s", error)
 
-    def expire(self) -> None:
-        """End those whose time has run out."""
-        now = self._clock.now()
-        for key in [key for key, session in self._by_hash.items() if session.expires_at <= now]:
-            self._by_hash.pop(key).ended.set()
-
-
-def _hash(session_id: str) -> bytes:
-    return hashlib.sha256(session_id.encode(errors="surrogateescape")).digest()
+    async def check(self) -> None:
+        """Look once. Raises `UnavailableError`."""
+        watched = list(self._open)
+        if not watched:
+            return
+        keys = {each.signed_in.key for each in watched}
+        good = await asyncio.to_thread(self._stored.still_good, keys)
+        for each in watched:
+            now = good.get(each.signed_in.key)
+            was = each.signed_in.caller
+            if now is None or replace(now, address=was.address) != was:
+                each.ended.set()

@@ -4,16 +4,17 @@ Everything happens in one transaction, so a request that is refused for another 
 """
 
 import hmac
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
-from cloud.devices import repository
-from cloud.devices.tables import Device, EnrolmentToken
+from cloud.devices import replacement, repository
+from cloud.devices.certificates import keep_certificate, keep_key
+from cloud.devices.tables import Device, DeviceStatus, EnrolmentToken
 from cloud.devices.tokens import name_taken, secret_hash
-from cloud.identity import Identity, parse_csr
+from cloud.identity import LEAF_LIFE, DeviceCertificate, Identity, parse_csr
 from shared.enrolment import BrokerAddress, EnrolRequest, EnrolResponse, is_proven
 from shared.errors import ProtocolError, RefusedError
 from shared.ids import Principal
@@ -21,10 +22,17 @@ from shared.keys import key_id
 
 
 def enrol(
-    session: Session, request: EnrolRequest, *, identity: Identity, broker: BrokerAddress, now: datetime
+    session: Session,
+    request: EnrolRequest,
+    *,
+    identity: Identity,
+    broker: BrokerAddress,
+    now: datetime,
+    life: timedelta = LEAF_LIFE,
 ) -> EnrolResponse:
     """Make the device a member. Raises `RefusedError` with code `token_unknown`, `token_used`, `token_expired`,
-    `proof_invalid`, `device_exists`, `device_mismatch` or `key_exists`, and `ProtocolError` for a bad CSR."""
+    `token_revoked`, `proof_invalid`, `device_exists`, `device_mismatch` or `key_exists`, and `ProtocolError` for a bad
+    CSR."""
     token = _spend(session, request, now)
     csr = parse_csr(request.csr_pem)
     if not is_proven(request, csr.public_bytes(Encoding.DER)):
@@ -34,11 +42,39 @@ def enrol(
         )
     principal = Principal(token.tenant, _device_name(token, request))
     kid = key_id(request.signing_public)
-    if session.get(Device, str(principal)) is not None:
+    if session.get(Device, str(principal)) is not None and not token.replaces:
         raise name_taken(principal)
     if repository.has_signing_key(session, kid):
         raise RefusedError("Another device has this signing key; make a new one.", code="key_exists")
-    certificate = identity.certify_device(csr, principal, now=now)
+    certificate = identity.certify_device(csr, principal, now=now, life=life)
+    token.used_by = str(principal)
+    if token.replaces:
+        replacement.take_over(session, token, request, str(principal), certificate, now=now)
+    else:
+        _add_device(session, token, request, principal, certificate, now=now)
+    return EnrolResponse(
+        principal=str(principal),
+        certificate_pem=certificate.pem,
+        ca_pem=identity.ca_pem,
+        hub_signing_public=identity.signer.public,
+        hub_kid=identity.signer.kid,
+        broker=broker,
+        certificate_not_after=certificate.not_after,
+        needs_approval=token.needs_approval,
+        hub_keys=identity.keys_message,
+    )
+
+
+def _add_device(
+    session: Session,
+    token: EnrolmentToken,
+    request: EnrolRequest,
+    principal: Principal,
+    certificate: DeviceCertificate,
+    *,
+    now: datetime,
+) -> None:
+    kid = key_id(request.signing_public)
     device = Device(
         principal=str(principal),
         tenant=principal.tenant,
@@ -49,24 +85,18 @@ def enrol(
         certificate_not_after=certificate.not_after,
         labels=token.labels,
         enrolled_at=now,
+        status=(DeviceStatus.PENDING if token.needs_approval else DeviceStatus.ACTIVE).value,
         site=token.labels.get("site"),
         group=token.labels.get("group"),
+        sealing_public=request.sealing_public,
     )
     session.add(device)
-    token.used_by = str(principal)
+    keep_key(session, device, request.signing_public, now=now)
+    keep_certificate(session, device, certificate, now=now)
     try:
         session.flush()
     except IntegrityError as error:  # two tokens for one name, spent at the same moment
         raise name_taken(principal) from error
-    return EnrolResponse(
-        principal=str(principal),
-        certificate_pem=certificate.pem,
-        ca_pem=identity.ca_pem,
-        hub_signing_public=identity.signer.public,
-        hub_kid=identity.signer.kid,
-        broker=broker,
-        certificate_not_after=certificate.not_after,
-    )
 
 
 def check_token(session: Session, request: EnrolRequest, *, now: datetime) -> EnrolmentToken:
@@ -79,7 +109,7 @@ def check_token(session: Session, request: EnrolRequest, *, now: datetime) -> En
         raise RefusedError(
             "The hub does not know this token; make one with `covey-hub token create`.", code="token_unknown"
         )
-    if token.used_at is not None or token.expires_at <= now:
+    if token.used_at is not None or token.revoked_at is not None or token.expires_at <= now:
         raise _unfit(token)
     return token
 
@@ -97,6 +127,10 @@ def _unfit(token: EnrolmentToken) -> RefusedError:
     if token.used_at is not None:
         return RefusedError(
             "The token has been used; make a new one with `covey-hub token create`.", code="token_used"
+        )
+    if token.revoked_at is not None:
+        return RefusedError(
+            "The token has been revoked; make a new one with `covey-hub token create`.", code="token_revoked"
         )
     return RefusedError(
         "The token has expired; make a new one with `covey-hub token create`.", code="token_expired"

@@ -6,27 +6,27 @@ from datetime import datetime
 from sqlalchemy import CursorResult, func, update
 from sqlmodel import Session, col, select
 
+from cloud.caller import device_unknown
 from cloud.devices.presence import Horizons, PresenceState
 from cloud.devices.presence_sql import presence_of
-from cloud.devices.tables import Device, EnrolmentToken, Refusal
+from cloud.devices.tables import Device, DeviceKey, EnrolmentToken, Refusal
 from cloud.journal.tables import DeadLetter, LaneRow
-from shared.errors import RefusedError
 
 
 def find_device(session: Session, principal: str) -> Device:
     """Raises `RefusedError` (code `device_unknown`)."""
     device = session.get(Device, principal)
     if device is None:
-        raise RefusedError(
-            f"There is no device {principal}; `covey-hub device list` shows all.", code="device_unknown"
-        )
+        raise device_unknown(principal)
     return device
 
 
 def lock_device(session: Session, principal: str) -> Device:
     """As `find_device`, locked until the transaction ends: nobody appends to the device's logs meanwhile."""
     find_device(session, principal)
-    return session.exec(select(Device).where(Device.principal == principal).with_for_update()).one()
+    locked = select(Device).where(Device.principal == principal).with_for_update()
+    # What was read before the lock may be outdated by now, and would else be kept.
+    return session.exec(locked.execution_options(populate_existing=True)).one()
 
 
 def page(
@@ -86,14 +86,17 @@ def dead_letters_of(
 
 
 def has_signing_key(session: Session, kid: bytes) -> bool:
-    return session.exec(select(Device.principal).where(Device.signing_kid == kid)).first() is not None
+    """Whether any device has, or ever had, this key."""
+    has_it = session.exec(select(Device.principal).where(Device.signing_kid == kid)).first() is not None
+    return has_it or session.get(DeviceKey, kid) is not None
 
 
-def tokens(session: Session, *, limit: int) -> Sequence[EnrolmentToken]:
-    """Newest first."""
-    return session.exec(
-        select(EnrolmentToken).order_by(col(EnrolmentToken.created_at).desc()).limit(limit)
-    ).all()
+def tokens(session: Session, *, tenant: str | None, limit: int) -> Sequence[EnrolmentToken]:
+    """Newest first; of one tenant, or of all."""
+    query = select(EnrolmentToken).order_by(col(EnrolmentToken.created_at).desc()).limit(limit)
+    if tenant is not None:
+        query = query.where(EnrolmentToken.tenant == tenant)
+    return session.exec(query).all()
 
 
 def spend_token(session: Session, token_id: str, *, now: datetime) -> bool:
@@ -103,6 +106,7 @@ def spend_token(session: Session, token_id: str, *, now: datetime) -> bool:
         .where(
             col(EnrolmentToken.id) == token_id,
             col(EnrolmentToken.used_at).is_(None),
+            col(EnrolmentToken.revoked_at).is_(None),
             col(EnrolmentToken.expires_at) > now,
         )
         .values(used_at=now)

@@ -1,5 +1,6 @@
 """What the API says and takes about devices, logs and tokens."""
 
+import json
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -27,14 +28,21 @@ class ApiModel(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def canonical(self) -> bytes:
+        """Canonical JSON (sorted keys, no spaces, UTF-8): what the audit log hashes of a request."""
+        document = self.model_dump(mode="json")
+        return json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
 
 class CreateToken(ApiModel):
-    """`device` null: whoever spends the token chooses the name."""
+    """`device` null: whoever spends the token chooses the name. `needs_approval`: the device is let in only when an
+    operator says so."""
 
     device: DeviceName | None = None
     tenant: TenantName | None = None
     labels: Labels = Field(default_factory=dict)
     ttl_s: Annotated[int, Field(ge=1, le=2_592_000)] | None = None
+    needs_approval: bool = False
 
 
 class CreatedToken(ApiModel):
@@ -56,6 +64,9 @@ class TokenView(ApiModel):
     expires_at: datetime
     used_at: datetime | None
     used_by: str | None
+    needs_approval: bool
+    revoked_at: datetime | None
+    created_by: str
 
 
 class Presence(ApiModel):

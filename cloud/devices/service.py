@@ -142,6 +142,9 @@ def token_view(row: EnrolmentToken) -> TokenView:
         expires_at=row.expires_at,
         used_at=row.used_at,
         used_by=row.used_by,
+        needs_approval=row.needs_approval,
+        revoked_at=row.revoked_at,
+        created_by=row.created_by,
     )
 
 

@@ -119,6 +119,7 @@ class EnrolmentToken(SQLModel, table=True):
     replaces: bool = False
     """For a new board that takes over the name, settings and history of the device `device`."""
     created_by: str = Field(default="", max_length=64)
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class Refusal(SQLModel, table=True):

@@ -21,9 +21,17 @@ def create(
     labels: Mapping[str, str],
     ttl_s: int,
     now: datetime,
+    needs_approval: bool = False,
+    created_by: str = "",
+    replaces: bool = False,
 ) -> EnrolmentToken:
-    """Keep what is needed to recognise `token`. Raises `RefusedError` if the device's name is taken already."""
-    if device is not None and session.get(Device, str(Principal(tenant, device))) is not None:
+    """Keep what is needed to recognise `token`. Raises `RefusedError` if the device's name is taken already, and it
+    is not to be replaced."""
+    if (
+        device is not None
+        and not replaces
+        and session.get(Device, str(Principal(tenant, device))) is not None
+    ):
         raise name_taken(Principal(tenant, device))
     row = EnrolmentToken(
         id=token.id,
@@ -33,9 +41,35 @@ def create(
         labels=dict(labels),
         created_at=now,
         expires_at=now + timedelta(seconds=ttl_s),
+        needs_approval=needs_approval,
+        created_by=created_by,
+        replaces=replaces,
     )
     session.add(row)
     return row
+
+
+def revoke(
+    session: Session, token_id: str, *, among: str | None, now: datetime
+) -> tuple[EnrolmentToken, bool]:
+    """Make a token good for nothing; the token, and whether that changed anything. `among`: None: of any tenant.
+
+    Raises `RefusedError` (codes `token_missing`, `token_spent`): a device that came in with it is revoked itself.
+    """
+    row = session.get(EnrolmentToken, token_id, with_for_update=True, populate_existing=True)
+    if row is None or (among is not None and row.tenant != among):
+        raise RefusedError(
+            f"There is no token {token_id}; `covey-hub token list` shows all.", code="token_missing"
+        )
+    if row.used_at is not None:
+        raise RefusedError(
+            f"Token {token_id} has been used; revoke the device with `covey-hub device revoke {row.used_by}`.",
+            code="token_spent",
+        )
+    is_changed = row.revoked_at is None
+    if is_changed:
+        row.revoked_at = now
+    return row, is_changed
 
 
 def secret_hash(secret: bytes) -> str:

@@ -11,9 +11,10 @@ from typing import Final
 from cloud.devices.tables import Device, DeviceSession, DeviceStatus
 from cloud.ingest.turn import Turn
 from shared.errors import ProtocolError
-from shared.gate import Expected, Rejected, ReplayWindow, Session, admit
+from shared.gate import Expected, Reason, Rejected, ReplayWindow, Session, admit
 from shared.ids import HUB
 from shared.messages import Ack, Batch, DeviceState, Hello, Payload
+from shared.renewal import RenewRequest
 from shared.topics import Channel, DeviceTopic, parse
 
 logger = logging.getLogger(__name__)
@@ -24,9 +25,12 @@ MESSAGES: Final[dict[Channel, type[Payload]]] = {
     Channel.UP_JOURNAL: Batch,
     Channel.UP_METRICS: Batch,
     Channel.DOWN_ORDERS_ACK: Ack,
+    Channel.RENEW: RenewRequest,
 }
 """What a device may say on which channel."""
 
+NOT_APPROVED: Final = "not_approved"
+"""The reason under which messages of a device are counted that waits for an operator."""
 SESSIONLESS: Final = frozenset({Channel.STATE, Channel.HELLO})
 WINDOW_BYTES: Final = 8
 
@@ -57,9 +61,10 @@ def admit_on(turn: Turn, topic: DeviceTopic, raw: bytes) -> Admitted | None:
     if device is None:
         _refuse(turn, principal, "unknown_device")
         return None
-    # A quarantined device may still be seen to come and go; nothing else of it is looked at.
-    if device.status == DeviceStatus.QUARANTINED and channel is not Channel.STATE:
-        _refuse(turn, principal, DeviceStatus.QUARANTINED.value)
+    if (shut_out := _shut_out(device, channel)) is not None:
+        if shut_out == Reason.REVOKED_KEY and channel is not Channel.STATE:  # which its will speaks on
+            turn.still_there.add(principal)
+        _refuse(turn, principal, shut_out)
         return None
     expected = Expected(
         message=MESSAGES[channel], issuer=principal, audience=HUB, needs_session=channel not in SESSIONLESS
@@ -72,6 +77,20 @@ def admit_on(turn: Turn, topic: DeviceTopic, raw: bytes) -> Admitted | None:
     if verdict.session is None:
         return Admitted(device, channel, verdict.message, None)
     return Admitted(device, channel, verdict.message, _use(turn, principal, verdict.session))
+
+
+def _shut_out(device: Device, channel: Channel) -> str | None:
+    """Why nothing of the device is looked at, None if it is let in as far as its status goes."""
+    match device.status:
+        case DeviceStatus.ACTIVE.value:
+            return None
+        case DeviceStatus.QUARANTINED.value:
+            # It may still be seen to come and go.
+            return None if channel is Channel.STATE else DeviceStatus.QUARANTINED.value
+        case DeviceStatus.PENDING.value:
+            return NOT_APPROVED
+        case _:
+            return Reason.REVOKED_KEY.value
 
 
 def _refuse(turn: Turn, principal: str, reason: str) -> None:

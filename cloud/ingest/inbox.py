@@ -10,20 +10,23 @@ Deficit round robin (Shreedhar and Varghese, 1995) takes from them by weight, co
 for each message. A class that is alone gets everything; one that has much waiting delays the others by no more than
 its share. Each queue is bounded by count and bytes, and each device by the number of its messages: what does not
 fit is dropped and counted, for senders repeat. A hello replaces the one of the same device that still waits: only
-the answer to the latest is of use, and a fleet that repeats its hellos must not make the queue longer.
+the answer to the latest is of use, and a fleet that repeats its hellos must not make the queue longer. What a device
+says faster than it may (`cloud.ingest.rates`) is not even looked at.
 
 Lives on the event loop; nothing here is thread-safe.
 """
 
 import asyncio
+import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from functools import lru_cache
 from typing import Final
 
+from cloud.ingest.rates import DeviceRates
 from shared.clock import Clock
 from shared.errors import ProtocolError
 from shared.topics import HUB_STATUS, Channel, parse, upward_lane
@@ -89,8 +92,11 @@ class Inbox:
         max_messages: int = QUEUE_MAX_MESSAGES,
         max_bytes: int = QUEUE_MAX_BYTES,
         device_max_messages: int = DEVICE_MAX_MESSAGES,
+        rates: DeviceRates | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """The bounds are those of each class. `clock` None: arrivals carry no time."""
+        """The bounds are those of each class. `clock` None: arrivals carry no time. `rates` None: each says
+        as much as it likes."""
         self._clock = clock
         self._max_messages = max_messages
         self._max_bytes = max_bytes
@@ -102,12 +108,20 @@ class Inbox:
         self._of_device: Counter[str] = Counter()
         self._number = 0
         self._is_filled = asyncio.Event()
+        self._rates = rates
+        self._monotonic = monotonic
         self.dropped = 0
         self.replaced = 0
 
     def put(self, topic: str, message: bytes) -> None:
         """Append; or take the place of an earlier hello; or drop and count."""
         kind, principal, is_hello = _judge(topic, len(message))
+        if (
+            self._rates is not None
+            and principal
+            and not self._rates.admits(principal, len(message), self._monotonic())
+        ):
+            return
         queue = self._queues[kind]
         arrival = Arrival(topic, message, None if self._clock is None else self._clock.now())
         before = self._hellos.get(topic) if is_hello else None
@@ -159,6 +173,11 @@ class Inbox:
     def waiting(self, kinds: Sequence[Kind] = tuple(Kind)) -> int:
         """How many messages wait."""
         return sum(len(self._queues[kind].places) for kind in kinds)
+
+    def heard_until(self) -> datetime | None:
+        """When the oldest live message arrived that still waits; None if none does."""
+        places = self._queues[Kind.LIVE].places
+        return places[0].arrival.at if places else None
 
     def _whose_turn(self) -> _Queue:
         """The queue whose first message may be taken now. Something waits."""

@@ -19,6 +19,7 @@ from cloud.journal.tables import CloseReason, LaneRow
 from cloud.tasks.orders import Changes
 from cloud.tasks.recovery import ask_again, begin_orders_anew, history_lost, lost_history, store_lost
 from cloud.tasks.service import orders_acknowledged
+from cloud.vaults import service as vaults
 from shared.blobs import Blob
 from shared.ids import Lane
 from shared.log import Head
@@ -139,6 +140,7 @@ def on_store_lost(turn: Turn, device: Device) -> None:
     """The device's store was made anew, as its first signed batch proves: what it did must not be ordered again."""
     changes = Changes()
     store_lost(turn.session, device.principal, turn.now, changes)
+    vaults.store_lost(turn.session, device.principal, turn.now)
     _note(turn, device, changes)
 
 
@@ -252,7 +254,7 @@ def _feed(turn: Turn, device: Device, lane: LaneRow, event: SenderEvent, via: De
     """One event through the sender's state machine, and its effects."""
     if lane.forked_at_seq is not None or lane.closed_at is not None:
         return
-    state, effects = step(_load(lane), event, turn.now)
+    state, effects = step(_load(lane), event, turn.patience_at if isinstance(event, Tick) else turn.now)
     for effect in effects:
         match effect:
             case Send():

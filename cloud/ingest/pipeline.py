@@ -9,9 +9,11 @@ message costs only itself.
 import gc
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
 from typing import Final
 
 from sqlalchemy import func
@@ -19,57 +21,87 @@ from sqlmodel import col, select
 
 from cloud.db import Database
 from cloud.devices.presence import PresenceLimits
-from cloud.devices.tables import Device, DeviceStatus
+from cloud.devices.renewal import Renewals, note_renewal
+from cloud.devices.tables import Device, DeviceSession, DeviceStatus
 from cloud.devices.trust import KeyCache
 from cloud.ingest import batches, hello, orders, presence
 from cloud.ingest.admission import Admitted, admit_on, topic_of
 from cloud.ingest.applied import EndedNode
 from cloud.ingest.inbox import Arrival
+from cloud.ingest.rates import TOO_FAST
 from cloud.ingest.status import word_of
 from cloud.ingest.turn import Outgoing, Turn
-from cloud.twins.delivery import order_due, salts_of
+from cloud.twins.delivery import SaltOf, order_due
 from shared.clock import Clock
 from shared.errors import UnavailableError
-from shared.keys import Signer
+from shared.keys import Signer, TrustView
 from shared.messages import Ack, Batch, DeviceState, Hello
-from shared.topics import HUB_STATUS, upward_lane
+from shared.renewal import RenewRequest, RenewResponse
+from shared.topics import HUB_STATUS, Channel, upward_lane
 
 logger = logging.getLogger(__name__)
 
+NOT_SERVED: Final = "not_served"
 PUSH_CHUNK: Final = 32
 """Devices whose orders are moved on in one transaction."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What committed transactions leave to be done. `hub_word`: what a worker said last of whether the hub is there."""
+    """What committed transactions leave to be done. `hub_word`: what a worker said last of whether the hub is there.
+
+    `still_there`: revoked devices that were heard.
+    """
 
     outgoing: list[Outgoing] = field(default_factory=list)
     touched_tasks: set[str] = field(default_factory=set)
     ended: list[EndedNode] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    still_there: set[str] = field(default_factory=set)
     hub_word: bool | None = None
 
 
 class Pipeline:
     """Handles messages in the order in which it is given them. Call it from one thread."""
 
-    def __init__(self, *, database: Database, signer: Signer, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        signer: Signer,
+        trust: TrustView,
+        salt_of: SaltOf,
+        clock: Clock,
+        renewals: Renewals | None = None,
+    ) -> None:
+        """`trust`: by which keys other workers' words on the hub are believed; they may not sign with the same one at
+        every moment. `renewals`: who certifies devices' new keys; without it they are told to ask later."""
         self._database = database
+        self._renewals = renewals
         self._signer = signer
         self._clock = clock
         self._keys = KeyCache()
-        self._salt_of = salts_of(signer)
+        self._trust = trust
+        self._salt_of = salt_of
 
-    def handle(self, arrivals: Sequence[Arrival], *, fill: float, live_fill: float = 0.0) -> Outcome:
+    def handle(
+        self,
+        arrivals: Sequence[Arrival],
+        *,
+        fill: float,
+        live_fill: float = 0.0,
+        heard_until: datetime | None = None,
+    ) -> Outcome:
         """Handle a group. `fill` and `live_fill` of the queues of bulk and of live messages set the credit.
+
+        `heard_until`: when the oldest of the messages arrived that still wait (see `Turn`).
 
         Raises `UnavailableError` if the database is away.
         """
         outcome = Outcome()
         try:
             with _collector_paused():
-                self._handle_together(arrivals, fill, live_fill, outcome)
+                self._handle_together(arrivals, fill, live_fill, heard_until, outcome)
         except UnavailableError:
             raise
         except Exception:
@@ -80,15 +112,22 @@ class Pipeline:
             logger.warning("a group of %d messages failed; each is tried alone", len(arrivals))
             outcome = Outcome()
             for arrival in arrivals:
-                alone = self.handle([arrival], fill=fill, live_fill=live_fill)
+                alone = self.handle([arrival], fill=fill, live_fill=live_fill, heard_until=heard_until)
                 outcome.outgoing += alone.outgoing
                 outcome.touched_tasks |= alone.touched_tasks
                 outcome.ended += alone.ended
                 outcome.counts += alone.counts
+                outcome.still_there |= alone.still_there
                 outcome.hub_word = outcome.hub_word if alone.hub_word is None else alone.hub_word
         return outcome
 
-    def push(self, principals: Iterable[str], *, skip_locked: bool = False) -> Outcome:
+    def push(
+        self,
+        principals: Iterable[str],
+        *,
+        skip_locked: bool = False,
+        heard_until: datetime | None = None,
+    ) -> Outcome:
         """Move the orders of these devices on. Raises `UnavailableError` if the database is away.
 
         With `skip_locked` those that another worker is busy with are left to it: for what all workers set out to do.
@@ -97,16 +136,28 @@ class Pipeline:
         names = sorted(principals)
         for begin in range(0, len(names), PUSH_CHUNK):
             part = names[begin : begin + PUSH_CHUNK]
-            with self._turn(outcome) as turn:
+            with self._turn(outcome, heard_until=heard_until) as turn:
                 turn.lock(part, skip_locked=skip_locked)
                 turn.orders_for.update(part)
         return outcome
 
-    def push_due(self) -> Outcome:
+    def push_due(self, *, heard_until: datetime | None = None) -> Outcome:
         """Move on all orders whose time has come, also those that other processes appended."""
+        now = self._clock.now()
         with self._database.read() as session:
-            names = orders.due(session, self._clock.now())
-        return self.push(names, skip_locked=True)
+            names = orders.due(session, now if heard_until is None else min(now, heard_until))
+        return self.push(names, skip_locked=True, heard_until=heard_until)
+
+    def note_too_fast(self, refused: Mapping[str, int]) -> Outcome:
+        """Messages of these devices were dropped because they came too fast."""
+        outcome = Outcome()
+        names = sorted(refused)
+        for begin in range(0, len(names), PUSH_CHUNK):
+            with self._turn(outcome) as turn:
+                turn.lock(names[begin : begin + PUSH_CHUNK])
+                for name in names[begin : begin + PUSH_CHUNK]:
+                    turn.refuse(name, TOO_FAST, count=refused[name])
+        return outcome
 
     def note_listening(self, limits: PresenceLimits) -> Outcome:
         """The devices can be heard now."""
@@ -125,10 +176,15 @@ class Pipeline:
             ).one()
 
     def _handle_together(
-        self, arrivals: Sequence[Arrival], fill: float, live_fill: float, outcome: Outcome
+        self,
+        arrivals: Sequence[Arrival],
+        fill: float,
+        live_fill: float,
+        heard_until: datetime | None,
+        outcome: Outcome,
     ) -> None:
         topics = [topic_of(arrival.topic) for arrival in arrivals]
-        with self._turn(outcome, fill, live_fill) as turn:
+        with self._turn(outcome, fill, live_fill, heard_until) as turn:
             turn.lock(str(topic.principal) for topic in topics if topic is not None)
             for arrival, topic in zip(arrivals, topics, strict=True):
                 turn.counts["messages"] += 1
@@ -136,35 +192,45 @@ class Pipeline:
                 if topic is not None:
                     admitted = admit_on(turn, topic, arrival.message)
                     if admitted is not None:
-                        _act(turn, admitted)
+                        _act(turn, admitted, self._renewals)
                 elif arrival.topic == HUB_STATUS:
-                    word = word_of(arrival.message, self._signer)
+                    word = word_of(arrival.message, self._trust)
                     outcome.hub_word = outcome.hub_word if word is None else word
                 else:
                     turn.refuse(None, "unknown_topic")
 
     @contextmanager
-    def _turn(self, outcome: Outcome, fill: float = 0.0, live_fill: float = 0.0) -> Iterator[Turn]:
+    def _turn(
+        self,
+        outcome: Outcome,
+        fill: float = 0.0,
+        live_fill: float = 0.0,
+        heard_until: datetime | None = None,
+    ) -> Iterator[Turn]:
         """A transaction whose results join `outcome` once it has committed."""
         # Everything is flushed once, at the end, but for what says otherwise: half the cost of small messages.
         with self._database.write() as session, session.no_autoflush:
             turn = Turn(
                 session=session,
                 now=self._clock.now(),
-                signer=self._signer,
+                signer=self._signer.current,
                 keys=self._keys,
                 fill=fill,
                 live_fill=live_fill,
+                heard_until=heard_until,
             )
             yield turn
             turn.orders_for |= order_due(
                 session, sorted(turn.settings_for), salt_of=self._salt_of, now=turn.now
             )
             _push_orders(turn)
+            for deed in turn.last:
+                deed()
         outcome.outgoing += turn.outgoing
         outcome.touched_tasks |= turn.touched_tasks
         outcome.ended += turn.ended
         outcome.counts += turn.counts
+        outcome.still_there |= turn.still_there
 
 
 @contextmanager
@@ -182,7 +248,7 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _act(turn: Turn, admitted: Admitted) -> None:
+def _act(turn: Turn, admitted: Admitted, renewals: Renewals | None) -> None:
     device, via = admitted.device, admitted.via
     if via is not None:
         presence.note_sign(turn, device)
@@ -198,8 +264,25 @@ def _act(turn: Turn, admitted: Admitted) -> None:
             batches.take(turn, device, via, lane=lane, batch=batch)
         case Ack() as ack:
             orders.on_ack(turn, device, ack)
+        case RenewRequest() as request:
+            assert via is not None
+            _renew(turn, device, via, request, renewals)
         case other:
             raise AssertionError(f"no handler for {type(other).__name__}")
+
+
+def _renew(
+    turn: Turn, device: Device, via: DeviceSession, request: RenewRequest, renewals: Renewals | None
+) -> None:
+    """Answer a request for a new certificate (rule P25)."""
+    if renewals is None:
+        turn.send(via, Channel.RENEW_ACK, RenewResponse(nonce=request.nonce, refused=NOT_SERVED))
+        return
+    response, made = renewals.answer(turn.session, device, request, now=turn.now)
+    if made is not None:
+        turn.last.append(partial(note_renewal, turn.session, device, made, now=turn.now))
+    turn.counts["renewed" if made is not None else "renewals_refused"] += 1
+    turn.send(via, Channel.RENEW_ACK, response)
 
 
 def _push_orders(turn: Turn) -> None:

@@ -97,7 +97,7 @@ def end_doubted(transactions: Transactions, *, clock: Clock, signer: Signer, lim
     ended = 0
     for begin in range(0, len(names), CHUNK_DEVICES):
         with transactions.write() as session:
-            turn = Turn(session=session, now=clock.now(), signer=signer, keys=KeyCache())
+            turn = Turn(session=session, now=clock.now(), signer=signer.current, keys=KeyCache())
             turn.lock(names[begin : begin + CHUNK_DEVICES])
             for device in turn.devices.values():
                 died_at = device.died_at

@@ -16,6 +16,7 @@ from cloud.ingest.applied import Applied, Handlers, Prefetch
 from cloud.tasks import apply as tasks
 from cloud.telemetry import apply as telemetry
 from cloud.twins import apply as twins
+from cloud.vaults import apply as vaults
 from shared.errors import CoveyError, UnavailableError
 from shared.records import Poison, Record
 
@@ -26,6 +27,7 @@ HANDLERS: Final[Handlers] = {
     **tasks.HANDLERS,
     **telemetry.HANDLERS,
     **twins.HANDLERS,
+    **vaults.HANDLERS,
 }
 PREFETCH: Final[tuple[Prefetch, ...]] = (tasks.PREFETCH,)
 

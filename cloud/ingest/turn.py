@@ -4,7 +4,7 @@ Nothing here outlives the transaction: a turn that fails is thrown away whole, c
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -44,9 +44,13 @@ class Outgoing:
 class Turn:
     """Devices are locked in the order of their names, so two workers cannot wait for each other's.
 
-    Under a device's lock nobody else begins a lane of it or appends to those that it writes. `fill` and `live_fill`: of
-    the queues of bulk and of live messages, from 0 to 1. `arrived_at`: when the message that is being handled arrived.
-    `settings_for`: devices whose desired settings may have to be ordered now (`cloud.twins.delivery`).
+    Under a device's lock nobody else begins a lane of it or appends to those that it writes. `fill` and
+    `live_fill`: of the queues of bulk and of live messages, from 0 to 1. `heard_until`: when the oldest message
+    arrived that still waits: an answer that is not known yet may have arrived since, so nobody is late before it is
+    handled. `arrived_at`: when the message that is being handled arrived. `last`: what is to be done last in the
+    transaction, for the audit log's writers wait for one another. `still_there`: revoked devices that are heard, so
+    that their sessions must be ended (again). `settings_for`: devices whose desired settings may have to be ordered
+    now (`cloud.twins.delivery`).
     """
 
     session: Session
@@ -55,6 +59,7 @@ class Turn:
     keys: KeyCache
     fill: float = 0.0
     live_fill: float = 0.0
+    heard_until: datetime | None = None
     arrived_at: datetime = field(init=False)
     devices: dict[str, Device] = field(default_factory=dict)
     sessions: dict[str, list[DeviceSession]] = field(default_factory=dict)
@@ -65,6 +70,8 @@ class Turn:
     orders_for: set[str] = field(default_factory=set)
     settings_for: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
+    last: list[Callable[[], object]] = field(default_factory=list)
+    still_there: set[str] = field(default_factory=set)
     _blobs: dict[bytes, Blob] = field(default_factory=dict)
     _with_open_offers: frozenset[str] | None = None
 
@@ -90,6 +97,11 @@ class Turn:
         self.lanes = {name: [] for name in self.devices}
         for lane in self.session.exec(lanes).all():
             self.lanes[lane.principal].append(lane)
+
+    @property
+    def patience_at(self) -> datetime:
+        """The moment at which it is judged who is late with an answer."""
+        return self.now if self.heard_until is None else min(self.now, self.heard_until)
 
     def credit_for(self, behind: int) -> int:
         """What a device may send next that has `behind` records more than we have."""
@@ -140,9 +152,9 @@ class Turn:
         """The key with which `device` signs."""
         return self.keys.of(device)
 
-    def refuse(self, principal: str | None, reason: str) -> None:
+    def refuse(self, principal: str | None, reason: str, *, count: int = 1) -> None:
         """Count a refusal; in the database only for a device that exists, so that names cannot fill it."""
-        self.counts[f"refused.{reason}"] += 1
+        self.counts[f"refused.{reason}"] += count
         if principal is None or principal not in self.devices:
             return
         row = self.session.get(Refusal, (principal, reason))
@@ -150,7 +162,7 @@ class Turn:
             row = Refusal(principal=principal, reason=reason, last_at=self.now)
             self.session.add(row)
             self.session.flush()
-        row.count += 1
+        row.count += count
         row.last_at = self.now
 
     def send(self, via: DeviceSession, channel: Channel, payload: Payload) -> None:

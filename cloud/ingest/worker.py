@@ -19,6 +19,7 @@ from typing import Final, TypeVar
 
 from cloud.db import Database
 from cloud.devices.presence import PresenceLimits
+from cloud.devices.renewal import Renewals
 from cloud.ingest.applied import EndedNode
 from cloud.ingest.inbox import (
     DEVICE_MAX_MESSAGES,
@@ -29,16 +30,18 @@ from cloud.ingest.inbox import (
     Kind,
 )
 from cloud.ingest.pipeline import Outcome, Pipeline
+from cloud.ingest.rates import DeviceRate, DeviceRates
 from cloud.ingest.status import HubWord, spread_for
 from cloud.ports import Link
+from cloud.twins.delivery import SaltOf
 from shared.clock import Clock
 from shared.errors import UnavailableError
-from shared.keys import Signer
+from shared.keys import Signer, TrustView
 from shared.topics import FROM_DEVICE, HUB_STATUS, Channel, every_device
 
 logger = logging.getLogger(__name__)
 
-SHARE_CONTEXT: Final = b"covey ingest share 1"
+SHARE_PURPOSE: Final = "ingest share"
 SHARE_CHARS: Final = 32
 BEAT_S: Final = 5.0
 """How often a worker notes that it hears the devices; far below `cloud.devices.presence.DEAF_AFTER`."""
@@ -48,14 +51,13 @@ SPREAD_EVERY_BEATS: Final = 12
 T = TypeVar("T")
 
 
-def filters(signer: Signer) -> tuple[str, ...]:
-    """What a worker's link subscribes to; the same for all workers with the hub's key.
+def filters(key: bytes) -> tuple[str, ...]:
+    """What a worker's link subscribes to; the same for all workers with `key`: the hub's for `SHARE_PURPOSE`.
 
     The share's name is a secret: a broker that checks rights only when it delivers (Mosquitto before 2.1) lets
     anybody join a share whose name they know, and what it then picks them for reaches nobody.
     """
-    # An Ed25519 signature is the same each time, and nobody else can make it (RFC 8032).
-    share = f"hub-{hashlib.sha256(signer.sign(SHARE_CONTEXT)).hexdigest()[:SHARE_CHARS]}"
+    share = f"hub-{hashlib.sha256(key).hexdigest()[:SHARE_CHARS]}"
     return (
         # Births and deaths are retained, and retained messages never come over a shared subscription (MQTT 5, 4.8.2).
         # So every worker hears them all, also those from before it started; taking one twice changes nothing.
@@ -83,6 +85,7 @@ class IngestLimits:
     database_retry_s: float = 1.0
     hello_rate_max_per_s: int = 300
     contradict_within_s: float = 0.5
+    device_rate: DeviceRate = field(default_factory=DeviceRate)
     presence: PresenceLimits = field(default_factory=PresenceLimits)
 
 
@@ -96,28 +99,39 @@ class IngestWorker:
         link: Link,
         word: HubWord,
         signer: Signer,
+        trust: TrustView,
+        salt_of: SaltOf,
         clock: Clock,
         on_tasks_changed: Callable[[set[str]], None],
         limits: IngestLimits,
         on_nodes_ended: Callable[[list[EndedNode]], None] = lambda _ended: None,
+        renewals: Renewals | None = None,
+        on_revoked_heard: Callable[[Collection[str]], None] = lambda _principals: None,
     ) -> None:
+        """`on_revoked_heard`: called in the loop with revoked devices that are still connected."""
         self._link = link
         self._word = word
         self._limits = limits
         self._on_tasks_changed = on_tasks_changed
         self._on_nodes_ended = on_nodes_ended
-        self._pipeline = Pipeline(database=database, signer=signer, clock=clock)
+        self._pipeline = Pipeline(
+            database=database, signer=signer, trust=trust, salt_of=salt_of, clock=clock, renewals=renewals
+        )
+        self._on_revoked_heard = on_revoked_heard
+        self._rates = DeviceRates(limits.device_rate)
         self._inbox = Inbox(
             clock=clock,
             max_messages=limits.queue_max_messages,
             max_bytes=limits.queue_max_bytes,
             device_max_messages=limits.device_max_messages,
+            rates=self._rates,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken: set[str] = set()
         self._heard: set[str] = set()
         self._is_woken = asyncio.Event()
         self._must_contradict = asyncio.Event()
+        self._must_sign_anew = asyncio.Event()
         self._counts: Counter[str] = Counter()
 
     async def run(self) -> None:
@@ -131,6 +145,7 @@ class IngestWorker:
                 group.create_task(self._push(executor), name="ingest-push")
                 group.create_task(self._listen(executor), name="ingest-listen")
                 group.create_task(self._contradict(), name="ingest-contradict")
+                group.create_task(self._follow_keys(), name="ingest-keys")
 
     def wake(self, principal: str) -> None:
         """Orders were appended for this device: send them. May be called from any thread."""
@@ -144,6 +159,11 @@ class IngestWorker:
     def hear(self, principals: Collection[str]) -> None:
         """As `wake_all`, for what all workers are told alike: they share it. In the loop only."""
         self._wake(self._heard, frozenset(principals))
+
+    def sign_anew(self) -> None:
+        """The hub signs with another key now: say so, and leave a will of it. May be called from any thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._must_sign_anew.set)
 
     @property
     def connected(self) -> asyncio.Event:
@@ -173,8 +193,17 @@ class IngestWorker:
 
     def _handle(self, arrivals: list[Arrival]) -> Outcome:
         return self._pipeline.handle(
-            arrivals, fill=self._inbox.fill(Kind.BULK), live_fill=self._inbox.fill(Kind.LIVE)
+            arrivals,
+            fill=self._inbox.fill(Kind.BULK),
+            live_fill=self._inbox.fill(Kind.LIVE),
+            heard_until=self._inbox.heard_until(),
         )
+
+    def _push_due(self, _: None) -> Outcome:
+        return self._pipeline.push_due(heard_until=self._inbox.heard_until())
+
+    def _push_those(self, principals: set[str], *, skip_locked: bool = False) -> Outcome:
+        return self._pipeline.push(principals, skip_locked=skip_locked, heard_until=self._inbox.heard_until())
 
     async def _push(self, executor: ThreadPoolExecutor) -> None:
         """Send what we are told of at once, and look for the rest each `poll_s`, however much we are told."""
@@ -186,16 +215,16 @@ class IngestWorker:
                     await self._is_woken.wait()
             if self._loop.time() >= due_at:
                 due_at = self._loop.time() + self._limits.poll_s
-                await self._finish(await self._try(executor, lambda _: self._pipeline.push_due(), None))
+                await self._finish(await self._try(executor, self._push_due, None))
             self._is_woken.clear()
             # Emptied in place: whoever wakes us holds on to the sets.
             woken, heard = set(self._woken), self._heard - self._woken
             self._woken.clear()
             self._heard.clear()
             if woken:
-                await self._finish(await self._try(executor, self._pipeline.push, woken))
+                await self._finish(await self._try(executor, self._push_those, woken))
             if heard:
-                share = partial(self._pipeline.push, skip_locked=True)
+                share = partial(self._push_those, skip_locked=True)
                 await self._finish(await self._try(executor, share, heard))
 
     async def _listen(self, executor: ThreadPoolExecutor) -> None:
@@ -204,6 +233,8 @@ class IngestWorker:
         for beat in itertools.count():
             await self._link.connected.wait()
             await self._try(executor, self._pipeline.note_listening, limits)
+            if too_fast := self._rates.fetch_refused():
+                await self._finish(await self._try(executor, self._pipeline.note_too_fast, too_fast))
             if beat % SPREAD_EVERY_BEATS == 0:
                 await self._spread(executor)
             await asyncio.sleep(BEAT_S)
@@ -228,6 +259,13 @@ class IngestWorker:
                 self._must_contradict.clear()
                 await self._link.announce()
 
+    async def _follow_keys(self) -> None:
+        while True:
+            await self._must_sign_anew.wait()
+            self._must_sign_anew.clear()
+            self._word.seal_anew()
+            await self._link.reconnect()
+
     async def _try(self, executor: ThreadPoolExecutor, work: Callable[[T], Outcome], argument: T) -> Outcome:
         """Run on the worker's thread; while the database is away, again a few times."""
         assert self._loop is not None
@@ -246,6 +284,8 @@ class IngestWorker:
     async def _finish(self, outcome: Outcome) -> None:
         """After the commit: publish, tell, count."""
         self._counts += outcome.counts
+        if outcome.still_there:
+            self._on_revoked_heard(outcome.still_there)
         for outgoing in outcome.outgoing:
             if not await self._link.publish(outgoing.topic, outgoing.message):
                 self._counts["unpublished"] += 1

@@ -20,6 +20,8 @@ from shared.log import Entry, Head, start
 RecordValues = tuple[int, int, bytes, str, int, bytes]
 """lane_id, seq, hash, kind, at_ms, data: the columns of `RecordRow`, in order."""
 
+BRANCH: Final = "branch"
+"""Reason of the gap with which a log begins that goes on from another."""
 READ_CHUNK: Final = 1_000
 IN_CHUNK: Final = 500
 """Parameters of one `IN (…)`: below the smallest limit among the databases."""
@@ -132,6 +134,12 @@ def gaps_of(session: Session, keys: Sequence[int]) -> Sequence[LaneGap]:
     """The gaps of these lanes, in order."""
     query = select(LaneGap).where(col(LaneGap.lane_id).in_(keys))
     return session.exec(query.order_by(col(LaneGap.lane_id), col(LaneGap.first_seq))).all()
+
+
+def has_gap(session: Session, key: int) -> bool:
+    """Whether records of this lane never came, other than those before a branch."""
+    query = select(LaneGap.first_seq).where(LaneGap.lane_id == key, LaneGap.reason != BRANCH).limit(1)
+    return session.exec(query).first() is not None
 
 
 def branches_of(session: Session, key: int) -> Sequence[LaneGap]:

@@ -14,7 +14,7 @@ from typing import Final
 from sqlmodel import Session, select
 
 from cloud.db import Database
-from cloud.devices.tables import Device
+from cloud.devices.tables import Device, DeviceKey
 from cloud.journal import repository
 from cloud.journal.tables import BlobRow, CloseReason, LaneRow
 from shared.blobs import Blob, BlobRef
@@ -177,7 +177,10 @@ def verify(database: Database, principal: str) -> list[LaneReport]:
     with database.read() as session:
         device = session.get(Device, principal)
         lanes = list(repository.lanes_of(session, principal))
-    keys = [] if device is None else [TrustedKey(owner=principal, public=device.signing_public)]
+        # What it sealed with a key that it had before (a board that was replaced), that key verifies.
+        former = session.exec(select(DeviceKey.public).where(DeviceKey.principal == principal)).all()
+    publics = {*former, *([] if device is None else [device.signing_public])}
+    keys = [TrustedKey(owner=principal, public=public) for public in sorted(publics)]
     return [_verify_what_is_held(database, row, keys) for row in lanes]
 
 

@@ -21,6 +21,8 @@ class CloseReason(StrEnum):
     """An operator resolved a fork: the device goes on under a new epoch."""
     HUB_RESTORED = "hub_restored"
     """The device holds orders that this hub does not know: its database was restored from a backup."""
+    REVOKED = "revoked"
+    """The device was revoked: nothing is ordered of it any more."""
 
 
 class LaneRow(SQLModel, table=True):

@@ -6,7 +6,7 @@ behind the hub's back lets nobody in.
 
 from datetime import datetime
 
-from sqlalchemy import Column, LargeBinary
+from sqlalchemy import Column, LargeBinary, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from cloud.db import UtcDateTime
@@ -23,6 +23,7 @@ class User(SQLModel, table=True):
     """A person. Without a password only an identity provider lets in (`oidc_*`); without both, nobody."""
 
     __tablename__ = "hub_user"
+    __table_args__ = (UniqueConstraint("oidc_issuer", "oidc_subject", name="uq_hub_user_oidc"),)
 
     name: str = Field(primary_key=True, max_length=64)
     password_hash: str | None = Field(default=None, max_length=256)
@@ -87,3 +88,12 @@ class SignInAttempts(SQLModel, table=True):
     key: str = Field(primary_key=True, max_length=96)
     failures: int = 0
     last_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class SpentOidcState(SQLModel, table=True):
+    """A sign-in that came back from the identity provider, by the hash of its state: it comes back once."""
+
+    __tablename__ = "spent_oidc_state"
+
+    state_sha256: bytes = Field(sa_column=Column(LargeBinary(32), primary_key=True))
+    expires_at: datetime = Field(sa_type=UtcDateTime)

@@ -9,7 +9,9 @@ from cloud.devices.tables import Device, DeviceStatus
 from cloud.journal.tables import CloseReason, DeadLetter, LaneRow, RecordRow
 
 
-def forked(session: Session, *, principal: str | None, limit: int) -> list[tuple[Device, LaneRow]]:
+def forked(
+    session: Session, *, principal: str | None, limit: int, tenant: str | None = None
+) -> list[tuple[Device, LaneRow]]:
     """Forked logs that nobody resolved, of quarantined devices, in the order of their names."""
     query = (
         select(Device, LaneRow)
@@ -24,6 +26,8 @@ def forked(session: Session, *, principal: str | None, limit: int) -> list[tuple
     )
     if principal is not None:
         query = query.where(Device.principal == principal)
+    if tenant is not None:
+        query = query.where(Device.tenant == tenant)
     return list(session.exec(query).all())
 
 

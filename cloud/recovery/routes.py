@@ -1,13 +1,17 @@
-"""HTTP for forks, gaps and dead letters, for administrators. Plain functions: FastAPI runs them in worker threads."""
+"""HTTP for forks, gaps and dead letters. Plain functions: FastAPI runs them in worker threads."""
 
 from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
+from sqlmodel import Session
 
+from cloud.access import Operator, Reader
+from cloud.audit.log import note
+from cloud.caller import Caller
 from cloud.db import Database
+from cloud.devices.repository import find_device
 from cloud.devices.schemas import DeviceReference
-from cloud.devices.service import resolve as principal_of
 from cloud.recovery import service
 from cloud.recovery.schemas import (
     SEQS_MAX,
@@ -21,6 +25,7 @@ from cloud.recovery.schemas import (
 from cloud.settings import HubSettings
 from cloud.tasks.orders import Changes
 from shared.clock import Clock
+from shared.ids import Principal
 
 Name = Annotated[DeviceReference, Path()]
 PAGE_DEFAULT_ROWS = 100
@@ -33,34 +38,38 @@ def recovery_routes(
     router = APIRouter(prefix="/v1", tags=["recovery"])
 
     @router.get("/forks")
-    def list_forks() -> list[ForkView]:
+    def list_forks(caller: Reader) -> list[ForkView]:
         """Every log that stopped because the device's history is not ours, with what to do."""
         with database.read() as session:
-            return service.forks(session, principal=None, limit=settings.page_max_rows)
+            return service.forks(session, principal=None, tenant=caller.tenant, limit=settings.page_max_rows)
 
     @router.get("/devices/{name}/forks")
-    def device_forks(name: Name) -> list[ForkView]:
+    def device_forks(name: Name, caller: Reader) -> list[ForkView]:
         """The logs of one device that stopped."""
+        principal = caller.principal(name, settings.tenant)
         with database.read() as session:
-            return service.forks(
-                session, principal=principal_of(name, settings.tenant), limit=settings.page_max_rows
-            )
+            find_device(session, principal)
+            return service.forks(session, principal=principal, limit=settings.page_max_rows)
 
     @router.post("/devices/{name}/resolve")
-    def resolve_fork(name: Name) -> Resolved:
+    def resolve_fork(name: Name, caller: Operator) -> Resolved:
         """Let the device go on under a new log, from the last record that both have. Nothing is deleted."""
+        principal = caller.principal(name, settings.tenant)
         with database.write() as session:
-            return service.resolve(session, principal_of(name, settings.tenant), clock.now())
+            resolved = service.resolve(session, principal, clock.now())
+            _note(session, caller, "device.resolve", principal)
+        return resolved
 
     @router.get("/devices/{name}/gaps")
-    def list_gaps(name: Name) -> list[GapView]:
+    def list_gaps(name: Name, caller: Reader) -> list[GapView]:
         """Records that never came and never will."""
         with database.read() as session:
-            return service.gaps(session, principal_of(name, settings.tenant))
+            return service.gaps(session, caller.principal(name, settings.tenant))
 
     @router.get("/devices/{name}/deadletters")
     def list_letters(
         name: Name,
+        caller: Reader,
         after: Annotated[str, Query(max_length=40)] = "",
         everything: Annotated[bool, Query(alias="all")] = False,
         limit: Annotated[int, Query(ge=1)] = PAGE_DEFAULT_ROWS,
@@ -69,20 +78,26 @@ def recovery_routes(
         with database.read() as session:
             return service.letters(
                 session,
-                principal_of(name, settings.tenant),
+                caller.principal(name, settings.tenant),
                 after=after,
                 is_open=not everything,
                 limit=min(limit, settings.page_max_rows),
             )
 
     @router.post("/devices/{name}/deadletters")
-    def settle_letters(name: Name, request: SettleLetters) -> SettledLetters:
+    def settle_letters(name: Name, request: SettleLetters, caller: Operator) -> SettledLetters:
         """Apply dead letters again, or dismiss them."""
+        principal = caller.principal(name, settings.tenant)
         with database.write() as session:
-            settled, changes = service.settle(
-                session, principal_of(name, settings.tenant), request, now=clock.now(), limit=SEQS_MAX
-            )
+            settled, changes = service.settle(session, principal, request, now=clock.now(), limit=SEQS_MAX)
+            _note(session, caller, f"deadletter.{request.action}", principal, request.canonical())
         on_changes(changes)
         return settled
+
+    def _note(
+        session: Session, caller: Caller, action: str, principal: str, asked: bytes | None = None
+    ) -> None:
+        tenant = Principal.parse(principal).tenant
+        note(session, caller, action, principal, tenant=tenant, now=clock.now(), content=asked)
 
     return router

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from cloud.devices.schemas import ApiModel
+from shared.records import Seq
 
 SEQS_MAX = 1_000
 
@@ -81,9 +82,7 @@ class SettleLetters(ApiModel):
 
     action: Literal["retry", "dismiss"]
     lane: Literal["journal", "metrics"] = "journal"
-    seqs: Annotated[list[Annotated[int, Field(ge=1)]], Field(max_length=SEQS_MAX)] = Field(
-        default_factory=list
-    )
+    seqs: Annotated[list[Seq], Field(max_length=SEQS_MAX)] = Field(default_factory=list)
 
 
 class SettledLetters(ApiModel):

@@ -27,9 +27,9 @@ from cloud.recovery.schemas import (
     SettleLetters,
 )
 from cloud.tasks.orders import Changes
-from shared.errors import RefusedError
+from shared.errors import ProtocolError, RefusedError
 from shared.ids import Lane
-from shared.records import parse_record
+from shared.records import MAX_SEQ, parse_record
 
 TOO_MANY: Final = "too_many_epochs"
 RESOLVABLE: Final = (FORK_REASON, RESTORED_REASON, CLONE_REASON)
@@ -44,11 +44,12 @@ ADVICE: Final = {
 }
 
 
-def forks(session: Session, *, principal: str | None, limit: int) -> list[ForkView]:
-    """Logs that stopped, of one device or of all."""
-    return [
-        _fork(device, lane) for device, lane in repository.forked(session, principal=principal, limit=limit)
-    ]
+def forks(
+    session: Session, *, principal: str | None, limit: int, tenant: str | None = None
+) -> list[ForkView]:
+    """Logs that stopped, of one device, of a tenant's or of all."""
+    found = repository.forked(session, principal=principal, tenant=tenant, limit=limit)
+    return [_fork(device, lane) for device, lane in found]
 
 
 def resolve(session: Session, principal: str, now: datetime) -> Resolved:
@@ -100,7 +101,7 @@ def gaps(session: Session, principal: str) -> list[GapView]:
 
 
 def letters(session: Session, principal: str, *, after: str, is_open: bool, limit: int) -> LetterPage:
-    """Raises `RefusedError` (code `device_unknown`)."""
+    """Raises `RefusedError` (code `device_unknown`), `ProtocolError` for an `after` that is none."""
     devices.find_device(session, principal)
     lanes = {logs.key_of(lane): lane for lane in logs.lanes_of(session, principal)}
     found = repository.letters(session, list(lanes), after=_position(after), is_open=is_open, limit=limit + 1)
@@ -174,8 +175,12 @@ def _apply_again(
 
 
 def _position(after: str) -> tuple[int, int] | None:
+    if not after:
+        return None
     lane, _, seq = after.partition(".")
-    return (int(lane), int(seq)) if lane.isdecimal() and seq.isdecimal() else None
+    if not (lane.isdecimal() and seq.isdecimal() and int(lane) <= MAX_SEQ and int(seq) <= MAX_SEQ):
+        raise ProtocolError("`after` is the `next` of the page before.", code="invalid")
+    return int(lane), int(seq)
 
 
 def _fork(device: Device, lane: LaneRow) -> ForkView:

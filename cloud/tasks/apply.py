@@ -14,13 +14,15 @@ from typing import Final
 from sqlmodel import Session
 
 from cloud.ingest.applied import Applied, Handler
+from cloud.journal.repository import has_gap
 from cloud.tasks import repository, tree
-from cloud.tasks.orders import Changes, order_cancel, withdraw
+from cloud.tasks.orders import Changes, order_cancel, order_cancel_at, withdraw
 from cloud.tasks.tables import Effect, LateResult, Node, Task
 from shared.errors import ProtocolError
 from shared.ids import HUB, Principal
 from shared.records import (
     JOURNAL_FULL,
+    ForeignCause,
     ModelCalled,
     NodeBody,
     NodeMoved,
@@ -32,8 +34,10 @@ from shared.records import (
     ToolResult,
 )
 from shared.tasks.limits import Limits
-from shared.tasks.states import BY_VALUE, TERMINAL, NodeState, Step, step
+from shared.tasks.states import BY_VALUE, TERMINAL, TRANSITIONS, NodeState, Step, step
 
+HASH_BYTES: Final = 32
+TASK_UNKNOWN: Final = "task_unknown"
 PLACE: Final = "tasks.place"
 EFFECT: Final = "tasks.effect"
 NO_LABELS: Final[dict[str, str]] = {}
@@ -99,6 +103,12 @@ def on_task_created(session: Session, applied: Applied, record: TaskCreated) -> 
 
 
 def on_node_moved(session: Session, applied: Applied, record: NodeMoved) -> None:
+    if record.state is NodeState.WAITING and _is_ours_no_more(session, applied, record):
+        # We were put back to a backup from before we ordered this. Nobody here can answer what the device asks about.
+        changes = Changes(orders_for=applied.orders_for)
+        place = (record.task, record.node)
+        order_cancel_at(session, place, applied.principal, TASK_UNKNOWN, now=applied.now, changes=changes)
+        return
     task, node = _find(session, applied, record)
     result_hash = None if record.result is None else record.result.hash
     if task.origin == HUB and record.attempt > node.attempt:
@@ -118,7 +128,11 @@ def on_node_moved(session: Session, applied: Applied, record: NodeMoved) -> None
             result_hash=result_hash,
             at=applied.now,
         )
-        if record.state not in TERMINAL and BY_VALUE[node.state] in TERMINAL and not record.is_repeated:
+        # Said again on the way to the end that it says next, `running` means nothing.
+        is_open = record.state not in TERMINAL and not (
+            record.is_repeated and record.state is NodeState.RUNNING
+        )
+        if is_open and BY_VALUE[node.state] in TERMINAL:
             # It works on what has ended here: it was put back to an older copy, or we were, and the cancel was lost
             # with that. Nobody would ever answer what it asks about.
             changes = Changes(orders_for=applied.orders_for)
@@ -137,6 +151,8 @@ def on_node_moved(session: Session, applied: Applied, record: NodeMoved) -> None
         _hand_back(session, applied, node, record)
         _touch(applied, task)
         return
+    if outcome is Step.ILLEGAL and _missed_its_beginning(session, applied, node, record.state):
+        tree.move(session, node, NodeState.RUNNING, now=applied.now)
     moved = tree.move(
         session, node, record.state, now=applied.now, reason=record.reason, result_hash=result_hash
     )
@@ -182,9 +198,22 @@ def on_tool_result(session: Session, applied: Applied, record: ToolResult) -> No
 def on_question_asked(session: Session, applied: Applied, record: QuestionAsked) -> None:
     task, node = _find(session, applied, record)
     effect = _effect(session, applied, record.task, record.node, record.call)
-    if effect is None:
+    if effect is None and not record.is_repeated:
         raise ProtocolError("A question came about a call that was never intended.", code="intent_missing")
-    effect.question = "asked"
+    if effect is None:
+        # Its intent is in a gap; whoever answers needs the question all the same.
+        effect = applied.make(
+            Effect,
+            (record.task, record.node, record.call, applied.principal),
+            task_id=record.task,
+            node=record.node,
+            call=record.call,
+            principal=applied.principal,
+            tool=record.tool,
+            arguments_hash=bytes(HASH_BYTES) if record.arguments is None else record.arguments.hash,
+        )
+    if not record.is_repeated or effect.question is None:
+        effect.question = "asked"
     _renew(applied, task, node)
 
 
@@ -244,6 +273,21 @@ def _find(session: Session, applied: Applied, record: NodeBody) -> tuple[Task, N
         raise ProtocolError("The record names a node of another device.", code="node_foreign")
     notes[PLACE] = (place, task, node)
     return task, node
+
+
+def _is_ours_no_more(session: Session, applied: Applied, record: NodeMoved) -> bool:
+    """Whether a device works on an order of which this hub knows nothing."""
+    was_ordered = any(isinstance(cause, ForeignCause) and cause.lane == "orders" for cause in record.causes)
+    return was_ordered and applied.find(session, Task, record.task) is None
+
+
+def _missed_its_beginning(session: Session, applied: Applied, node: Node, state: NodeState) -> bool:
+    """Whether the record that said `running` never came: it is in a gap of this log."""
+    return (
+        BY_VALUE[node.state] in (NodeState.QUEUED, NodeState.OFFERED)
+        and state in TRANSITIONS[NodeState.RUNNING]
+        and has_gap(session, applied.lane_id)
+    )
 
 
 def _is_late(outcome: Step, node: Node, state: NodeState, result_hash: bytes | None) -> bool:

@@ -78,7 +78,20 @@ def end_node(
 def order_cancel(
     session: Session, node: Node, principal: str, reason: str, *, now: datetime, changes: Changes
 ) -> None:
-    record = TaskCancelled(at_ms=to_ms(now), task=node.task_id, node=node.node, reason=reason)
+    order_cancel_at(session, (node.task_id, node.node), principal, reason, now=now, changes=changes)
+
+
+def order_cancel_at(
+    session: Session,
+    place: tuple[str, int],
+    principal: str,
+    reason: str,
+    *,
+    now: datetime,
+    changes: Changes,
+) -> None:
+    """`place`: task and node, which this hub need not know any more."""
+    record = TaskCancelled(at_ms=to_ms(now), task=place[0], node=place[1], reason=reason)
     append_order(session, principal=principal, records=[(record, ())], now=now)
     changes.orders_for.add(principal)
 

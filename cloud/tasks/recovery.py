@@ -17,12 +17,20 @@ from cloud.journal.tables import CloseReason, LaneRow
 from cloud.tasks import repository, tree
 from cloud.tasks.orders import Changes, end_node, offer_node, order_cancel, query_node, withdraw
 from cloud.tasks.tables import Node, Offer
-from shared.records import NodeMoved, TaskCreated, parse_record
+from shared.ids import Lane
+from shared.records import NodeMoved, NodeQueried, TaskCreated, parse_record
 from shared.tasks.states import TERMINAL, NodeState
 
 NodeKey = tuple[str, int]
 
-AGAIN: Final = ("task.offered", "task.cancelled", "question.replied", "node.queried")
+AGAIN: Final = (
+    "task.offered",
+    "task.cancelled",
+    "question.replied",
+    "node.queried",
+    "secret.set",
+    "secret.removed",
+)
 """Kinds of orders that are ordered again as they stand. Desired settings are ordered anew by their own slice."""
 
 
@@ -98,12 +106,33 @@ def history_lost(
 def ask_again(session: Session, principal: str, now: datetime, changes: Changes) -> None:
     """Records of the device will never come: it shall say how each node stands that it holds as far as we know.
 
-    Else what ended in between would be shown as open for ever.
+    Else what ended in between would be shown as open for ever. What is asked already and has not arrived yet is not
+    asked again; nor is an offer that was not acknowledged: a device that knows it answers the offer itself like that.
     """
+    asked = _waiting_queries(session, principal)
     for node in repository.open_nodes_of(session, principal):
         offer = session.get(Offer, (node.task_id, node.node, node.attempt))
-        if offer is None or offer.acknowledged_at is not None:
+        is_held = offer is None or offer.acknowledged_at is not None
+        if is_held and (node.task_id, node.node, node.attempt) not in asked:
             query_node(session, node, principal, now=now, changes=changes)
+
+
+def _waiting_queries(session: Session, principal: str) -> set[tuple[str, int, int]]:
+    """Task, node and attempt of what the device is asked about and has not acknowledged to have been asked."""
+    lane = logs.newest_lane(session, principal, Lane.ORDERS)
+    if lane is None or lane.closed_at is not None:
+        return set()
+    asked: set[tuple[str, int, int]] = set()
+    at = lane.acked
+    while rows := logs.read_rows(session, lane, after=at, limit=logs.READ_CHUNK):
+        at = rows[-1]["seq"]
+        for row in rows:
+            if row["kind"] != "node.queried":
+                continue
+            match parse_record(bytes(row["data"])):
+                case NodeQueried(task=task, node=node, attempt=attempt):
+                    asked.add((task, node, attempt))
+    return asked
 
 
 def begin_orders_anew(

@@ -14,6 +14,7 @@ from cloud.devices.tables import Device, DeviceStatus
 from cloud.journal.repository import newest_lane
 from cloud.journal.tables import BlobRow
 from cloud.tasks.tables import Effect, LateResult, Node, Offer, Task
+from shared.errors import RefusedError
 from shared.ids import Lane
 from shared.records import JOURNAL_FULL
 from shared.tasks.states import TERMINAL, NodeState
@@ -49,6 +50,18 @@ class Overdue:
 def lock_task(session: Session, task_id: str) -> Task | None:
     """The task, its row locked until the end of the transaction: all changes of a tree happen one after another."""
     return session.get(Task, task_id, with_for_update=True)
+
+
+def known(task: Task | None, task_id: str, among: str | None) -> Task:
+    """The task, if there is one and it is of the tenant `among` (None: of any).
+
+    Raises `RefusedError` (code `task_unknown`), in the same words for either reason.
+    """
+    if task is None or (among is not None and task.tenant != among):
+        raise RefusedError(
+            f"There is no task {task_id}; `covey-hub task list` shows all.", code="task_unknown"
+        )
+    return task
 
 
 def nodes_of(session: Session, task_id: str) -> Sequence[Node]:

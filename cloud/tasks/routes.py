@@ -1,34 +1,34 @@
 """HTTP for tasks. Plain functions run in worker threads; the event stream alone lives in the loop."""
 
 import asyncio
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import StreamingResponse
+from sqlmodel import Session
 
+from cloud.access import Operator, Reader
+from cloud.audit.log import note
+from cloud.caller import Caller
+from cloud.consent.second_person import PROPOSED, SecondPerson
 from cloud.db import Database
-from cloud.devices.service import resolve
 from cloud.settings import HubSettings
 from cloud.tasks import repository, service, views
+from cloud.tasks.deeds import FLEET, fleet_content, new_task
 from cloud.tasks.feed import TaskFeed
 from cloud.tasks.orders import Changes
 from cloud.tasks.schemas import (
     EVENT_STREAM_RESPONSE,
     AnswerQuestion,
     CreateTask,
-    LimitsChoice,
     TaskPage,
     TaskView,
 )
-from cloud.tasks.service import NewTask
-from shared.blobs import SALT_BYTES, Blob
 from shared.clock import Clock
 from shared.errors import CapacityError, RefusedError, UnavailableError
-from shared.ids import ID_PATTERN, ID_RANDOM_BYTES, Principal, id_from_random
-from shared.tasks.limits import Limits
+from shared.ids import ID_PATTERN, Principal
 from shared.tasks.states import TERMINAL
 
 TaskId = Annotated[str, Path(pattern=ID_PATTERN)]
@@ -47,89 +47,102 @@ def task_routes(
     settings: HubSettings,
     feed: TaskFeed,
     on_changes: Callable[[Changes], None],
+    consent: SecondPerson | None = None,
 ) -> APIRouter:
     """`on_changes` is called after the commit, in the request's thread."""
     router = APIRouter(prefix="/v1/tasks", tags=["tasks"])
 
-    @router.post("", status_code=201)
-    def create_task(request: CreateTask) -> TaskView:
+    @router.post("", status_code=201, response_model=TaskView, responses=PROPOSED)
+    def create_task(request: CreateTask, caller: Operator) -> TaskView | Response:
         """Give work to devices. It is durable when this returns; a device that is away gets it when it comes back."""
-        tenant = request.tenant or settings.tenant
-        new = NewTask(
-            id=id_from_random(secrets.token_bytes(ID_RANDOM_BYTES)),
-            tenant=tenant,
-            goal=Blob(salt=secrets.token_bytes(SALT_BYTES), content=_goal(request.goal, settings)),
-            principals=_principals(request.devices, tenant, settings),
-            labels=request.labels,
-            limits=_limits(request.limits),
-            lease_s=request.lease_s or settings.task_lease_s,
-            deadline_s=request.deadline_s or settings.task_deadline_s,
-        )
+        tenant = caller.tenant_or(settings.tenant, request.tenant)
+        principals = _principals(request.devices, tenant, caller, settings)
+        new = new_task(request, tenant=tenant, principals=principals, settings=settings)
+        is_fleet = len(principals) > settings.two_person_task_devices
+        if is_fleet and consent is not None and consent.needs(FLEET):
+            content = fleet_content(request, tenant=tenant, principals=principals)
+            return consent.ask(
+                caller, FLEET, target=f"{len(principals)} devices", tenant=tenant, content=content
+            )
         changes = Changes()
         with database.write() as session:
             service.create(session, new, presence=settings.presence_limits, now=clock.now(), changes=changes)
+            _note(session, caller, "task.create", new.id, tenant, request.canonical())
         on_changes(changes)
-        return _view(new.id)
+        return _view(new.id, caller)
 
     @router.get("")
     def list_tasks(
+        caller: Reader,
         tenant: Annotated[str | None, Query(max_length=24)] = None,
         before: Annotated[str | None, Query(pattern=ID_PATTERN)] = None,
         limit: Annotated[int, Query(ge=1)] = PAGE_DEFAULT_ROWS,
     ) -> TaskPage:
         """Tasks, newest first."""
+        among = caller.among(tenant)
         with database.read() as session:
-            return views.page(session, tenant=tenant, before=before, limit=min(limit, settings.page_max_rows))
+            return views.page(session, tenant=among, before=before, limit=min(limit, settings.page_max_rows))
 
     @router.get("/{task_id}")
-    def show_task(task_id: TaskId) -> TaskView:
+    def show_task(task_id: TaskId, caller: Reader) -> TaskView:
         """The whole tree: who did what when, with results, tool calls and late results."""
-        return _view(task_id)
+        return _view(task_id, caller)
 
     @router.post("/{task_id}/cancel", status_code=202)
-    def cancel_task(task_id: TaskId) -> TaskView:
+    def cancel_task(task_id: TaskId, caller: Operator) -> TaskView:
         """Ask the devices to stop. The task ends when they confirm; until then it says that this was asked."""
         changes = Changes()
         with database.write() as session:
-            service.cancel(session, task_id, now=clock.now(), changes=changes)
+            task = service.cancel(session, task_id, among=caller.tenant, now=clock.now(), changes=changes)
+            _note(session, caller, "task.cancel", task_id, task.tenant)
         on_changes(changes)
-        return _view(task_id)
+        return _view(task_id, caller)
 
     @router.post("/{task_id}/nodes/{node}/answer", status_code=202)
-    def answer_question(task_id: TaskId, node: NodeNumber, request: AnswerQuestion) -> TaskView:
+    def answer_question(
+        task_id: TaskId, node: NodeNumber, request: AnswerQuestion, caller: Operator
+    ) -> TaskView:
         """Tell a device whether the tool call it was interrupted in did happen."""
         changes = Changes()
         with database.write() as session:
-            service.answer(
+            task = service.answer(
                 session,
                 task_id,
                 node,
+                among=caller.tenant,
                 call=request.call,
                 happened=request.happened,
                 now=clock.now(),
                 changes=changes,
             )
+            target = f"{task_id}/{node}"
+            _note(session, caller, "task.answer", target, task.tenant, request.canonical())
         on_changes(changes)
-        return _view(task_id)
+        return _view(task_id, caller)
 
     @router.get("/{task_id}/events", response_class=StreamingResponse, responses=EVENT_STREAM_RESPONSE)
-    async def watch_task(task_id: TaskId) -> StreamingResponse:
+    async def watch_task(task_id: TaskId, caller: Reader) -> StreamingResponse:
         """Server-sent events: the tree now and after each change, until the task has ended."""
-        events = _events(task_id)
+        events = _events(task_id, caller)
         first = await anext(events)  # an unknown task or too many streams is still an ordinary error answer
         return StreamingResponse(
             _after(first, events), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
         )
 
-    def _view(task_id: str) -> TaskView:
+    def _note(
+        session: Session, caller: Caller, action: str, target: str, tenant: str, asked: bytes | None = None
+    ) -> None:
+        note(session, caller, action, target, tenant=tenant, now=clock.now(), content=asked)
+
+    def _view(task_id: str, caller: Caller) -> TaskView:
         with database.read() as session:
-            return views.show(session, task_id)
+            return views.show(session, task_id, among=caller.tenant)
 
     def _revision(task_id: str) -> int | None:
         with database.read() as session:
             return repository.revision_of(session, task_id)
 
-    async def _events(task_id: str) -> AsyncGenerator[str]:
+    async def _events(task_id: str, caller: Caller) -> AsyncGenerator[str]:
         with feed.watch(task_id) as changed:
             shown = -1
             quiet_polls = 0
@@ -138,7 +151,7 @@ def task_routes(
                 try:
                     revision = await asyncio.to_thread(_revision, task_id)
                     if revision is None or revision != shown:
-                        view = await asyncio.to_thread(_view, task_id)
+                        view = await asyncio.to_thread(_view, task_id, caller)
                         shown, quiet_polls = view.revision, 0
                         yield f"id: {shown}\nevent: task\ndata: {view.model_dump_json()}\n\n"
                         if view.state in TERMINAL:
@@ -166,26 +179,14 @@ async def _after(first: str, rest: AsyncGenerator[str]) -> AsyncIterator[str]:
             yield event
 
 
-def _goal(text: str, settings: HubSettings) -> bytes:
-    content = text.encode()
-    if len(content) > settings.goal_max_bytes:
-        raise CapacityError(
-            f"The goal is {len(content)} bytes long; at most {settings.goal_max_bytes} are allowed.",
-            bound="goal_max_bytes",
-            limit=settings.goal_max_bytes,
-            code="goal_too_large",
-        )
-    return content
-
-
-def _principals(names: Sequence[str], tenant: str, settings: HubSettings) -> tuple[str, ...]:
+def _principals(names: Sequence[str], tenant: str, caller: Caller, settings: HubSettings) -> tuple[str, ...]:
     if len(names) > settings.task_max_devices:
         raise CapacityError(
             f"A task may name at most {settings.task_max_devices} devices.",
             bound="task_max_devices",
             limit=settings.task_max_devices,
         )
-    principals = tuple(dict.fromkeys(resolve(name, tenant) for name in names))
+    principals = tuple(dict.fromkeys(caller.principal(name, tenant) for name in names))
     for principal in principals:
         if Principal.parse(principal).tenant != tenant:
             raise RefusedError(
@@ -193,7 +194,3 @@ def _principals(names: Sequence[str], tenant: str, settings: HubSettings) -> tup
                 code="tenant_mismatch",
             )
     return principals
-
-
-def _limits(choice: LimitsChoice) -> Limits:
-    return Limits.model_validate(choice.model_dump(exclude_none=True))

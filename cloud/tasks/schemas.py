@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from cloud.devices.schemas import ApiModel, DeviceReference, Labels
 from shared.enrolment import TenantName
+from shared.records import Count
 
 ABOUT_GOAL_CHARS = 200
 
@@ -44,7 +45,7 @@ class CreateTask(ApiModel):
 class AnswerQuestion(ApiModel):
     """Did the interrupted tool call happen?"""
 
-    call: Annotated[int, Field(ge=0)]
+    call: Count
     happened: bool
 
 
@@ -137,6 +138,6 @@ class TaskPage(ApiModel):
 EVENT_STREAM_RESPONSE: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Events `task`, each with a TaskView; then `end` when the task has ended.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {}},
     }
 }

@@ -100,12 +100,13 @@ def create(
     return task
 
 
-def cancel(session: Session, task_id: str, *, now: datetime, changes: Changes) -> Task:
+def cancel(session: Session, task_id: str, *, among: str | None, now: datetime, changes: Changes) -> Task:
     """Ask every device that works on the task to stop. Raises `RefusedError` if it is unknown or has ended.
 
-    Asking again changes nothing. A node that nobody holds ends here.
+    Asking again changes nothing. A node that nobody holds ends here. `among`: another tenant's tasks are unknown; None:
+    all are known.
     """
-    task = _lock(session, task_id)
+    task = _lock(session, task_id, among)
     open_agents = [
         node
         for node in repository.nodes_of(session, task_id)
@@ -132,13 +133,17 @@ def answer(
     task_id: str,
     node_number: int,
     *,
+    among: str | None,
     call: int,
     happened: bool,
     now: datetime,
     changes: Changes,
 ) -> Task:
-    """Tell a device whether its interrupted effect happened. Raises `RefusedError` unless it is asking just that."""
-    task = _lock(session, task_id)
+    """Tell a device whether its interrupted effect happened. Raises `RefusedError` unless it is asking just that.
+
+    `among`: as for `cancel`.
+    """
+    task = _lock(session, task_id, among)
     node = session.get(Node, (task_id, node_number))
     if node is None:
         raise RefusedError(f"Task {task_id} has no node {node_number}.", code="node_unknown")
@@ -267,11 +272,8 @@ def _assign(
     offer_node(session, node, chosen.principal, goal, now=now, changes=changes)
 
 
-def _lock(session: Session, task_id: str) -> Task:
-    task = repository.lock_task(session, task_id)
-    if task is None:
-        raise RefusedError(f"There is no task {task_id}.", code="task_unknown")
-    return task
+def _lock(session: Session, task_id: str, among: str | None = None) -> Task:
+    return repository.known(repository.lock_task(session, task_id), task_id, among)
 
 
 def _agent_node(new: NewTask, *, number: int, parent: int | None, place: str, now: datetime) -> Node:

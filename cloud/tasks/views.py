@@ -16,12 +16,11 @@ from cloud.tasks.schemas import (
     TaskView,
 )
 from cloud.tasks.tables import Task
-from shared.errors import RefusedError
 
 
-def show(session: Session, task_id: str) -> TaskView:
-    """The whole tree. Raises `RefusedError` (code `task_unknown`)."""
-    task = find(session, task_id)
+def show(session: Session, task_id: str, *, among: str | None) -> TaskView:
+    """The whole tree. Raises `RefusedError` (code `task_unknown`), also if it is not of the tenant `among`."""
+    task = find(session, task_id, among)
     nodes = repository.nodes_of(session, task_id)
     effects = repository.effects_of(session, task_id)
     late_results = repository.late_results_of(session, task_id)
@@ -114,7 +113,7 @@ def page(session: Session, *, tenant: str | None, before: str | None, limit: int
     found = repository.page(
         session,
         tenant=tenant,
-        before=None if before is None else find(session, before),
+        before=None if before is None else find(session, before, tenant),
         limit=limit + 1,
     )
     shown = found[:limit]
@@ -136,14 +135,9 @@ def page(session: Session, *, tenant: str | None, before: str | None, limit: int
     )
 
 
-def find(session: Session, task_id: str) -> Task:
-    """Raises `RefusedError` (code `task_unknown`)."""
-    task = session.get(Task, task_id)
-    if task is None:
-        raise RefusedError(
-            f"There is no task {task_id}; `covey-hub task list` shows all.", code="task_unknown"
-        )
-    return task
+def find(session: Session, task_id: str, among: str | None) -> Task:
+    """A task of the tenant `among`; None: of any. Raises `RefusedError` (code `task_unknown`)."""
+    return repository.known(session.get(Task, task_id), task_id, among)
 
 
 def _beginning(text: str | None) -> str | None:

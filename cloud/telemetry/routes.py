@@ -6,9 +6,9 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from pydantic import AwareDatetime
 
+from cloud.access import Reader
 from cloud.db import Database
 from cloud.devices.schemas import DeviceReference
-from cloud.devices.service import resolve
 from cloud.settings import HubSettings
 from cloud.telemetry import service
 from cloud.telemetry.schemas import DeviceMetricsView, MetricSeriesView, Resolution
@@ -20,20 +20,21 @@ SeriesName = Annotated[str, Path(max_length=128)]
 
 
 def metrics_routes(*, database: Database, settings: HubSettings, clock: Clock) -> APIRouter:
-    """Newest values and histories, for administrators."""
+    """Newest values and histories."""
     router = APIRouter(prefix="/v1", tags=["metrics"])
 
     @router.get("/devices/{name}/metrics")
-    def show_metrics(name: Name) -> DeviceMetricsView:
+    def show_metrics(name: Name, caller: Reader) -> DeviceMetricsView:
         """The newest value of each series."""
         with database.read() as session:
-            return service.latest(session, resolve(name, settings.tenant))
+            return service.latest(session, caller.principal(name, settings.tenant))
 
     # A path parameter of its own kind: names of series may hold slashes.
     @router.get("/devices/{name}/metrics/{series:path}")
     def show_series(
         name: Name,
         series: SeriesName,
+        caller: Reader,
         begin: Annotated[
             AwareDatetime | None, Query(alias="from", description="24 hours before `to`, if not given.")
         ] = None,
@@ -45,7 +46,7 @@ def metrics_routes(*, database: Database, settings: HubSettings, clock: Clock) -
         with database.read() as session:
             return service.read_series(
                 session,
-                resolve(name, settings.tenant),
+                caller.principal(name, settings.tenant),
                 series,
                 begin=None if begin is None else _utc(begin),
                 end=now if end is None else _utc(end),

@@ -1,7 +1,8 @@
 """`GET /metrics` for Prometheus: this process's own counters, and the fleet as the database has it.
 
-Of several processes each tells its own counters, and all tell the same fleet. Behind the admin token like everything:
-`authorization: {credentials_file: …/admin.token}` in Prometheus' configuration.
+Of several processes each tells its own counters, and all tell the same fleet. It needs a credential like everything:
+`authorization: {credentials_file: …}` in Prometheus' configuration, with the admin token or an API token (viewer).
+A token of one tenant is told that tenant's numbers, and none of the process, which serves all tenants.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
+from cloud.access import Reader
 from cloud.db import Database
 from cloud.devices.presence import PresenceLimits, PresenceState
 from cloud.devices.tables import DeviceStatus
@@ -41,28 +43,38 @@ class IngestNumbers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What this process tells about itself; each is asked at each scrape. `spans`: exported, dropped, skipped."""
+    """What this process tells about itself; each is asked at each scrape. `spans`: exported, dropped, skipped.
+
+    `refused`: requests that the HTTP gate refused, by reason.
+    """
 
     version: str
     role: str
     ingest: Callable[[], IngestNumbers] | None
     spans: Callable[[], Mapping[str, int]] | None
     leads: Callable[[], bool]
+    refused: Callable[[], Mapping[str, int]]
 
 
 def scrape_routes(*, database: Database, clock: Clock, limits: PresenceLimits, told: Told) -> APIRouter:
     """The route, over a registry of its own: nothing else in the process can add to it."""
     registry = CollectorRegistry(auto_describe=False)
     ProcessCollector(registry=registry)
-    registry.register(HubCollector(database=database, clock=clock, limits=limits, told=told))
+    registry.register(HubCollector(database=database, clock=clock, limits=limits, told=told, tenant=None))
     router = APIRouter(tags=["metrics"])
 
     @router.get(
         METRICS_PATH, response_class=Response, responses={200: {"content": {CONTENT_TYPE_PLAIN_0_0_4: {}}}}
     )
-    def metrics() -> Response:
-        """This process and the fleet, as Prometheus reads it."""
-        return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_PLAIN_0_0_4})
+    def metrics(caller: Reader) -> Response:
+        """This process and the fleet, as Prometheus reads it; for a caller of one tenant, only its devices and work."""
+        asked = registry
+        if caller.tenant is not None:
+            asked = CollectorRegistry(auto_describe=False)
+            asked.register(
+                HubCollector(database=database, clock=clock, limits=limits, told=told, tenant=caller.tenant)
+            )
+        return Response(generate_latest(asked), headers={"content-type": CONTENT_TYPE_PLAIN_0_0_4})
 
     return router
 
@@ -70,33 +82,44 @@ def scrape_routes(*, database: Database, clock: Clock, limits: PresenceLimits, t
 class HubCollector(Collector):
     """Makes its families anew at each scrape. Blocking."""
 
-    def __init__(self, *, database: Database, clock: Clock, limits: PresenceLimits, told: Told) -> None:
+    def __init__(
+        self, *, database: Database, clock: Clock, limits: PresenceLimits, told: Told, tenant: str | None
+    ) -> None:
+        """`tenant`: only that one's numbers; None: all, and the process's."""
         self._database = database
         self._clock = clock
         self._limits = limits
         self._told = told
+        self._tenant = tenant
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: what there is follows from the database, which is not asked when the collector is registered."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        told = self._told
-        yield InfoMetricFamily(
-            "covey_hub", "This process.", value={"version": told.version, "role": told.role}
-        )
-        yield GaugeMetricFamily(
-            "covey_hub_leads", "1 while this process does the periodic jobs.", value=float(told.leads())
-        )
-        if told.ingest is not None:
-            yield from _of_ingest(told.ingest())
-        if told.spans is not None:
-            spans = CounterMetricFamily("covey_hub_spans", "Spans for the collector.", labels=["event"])
-            _fill(spans, told.spans())
-            yield spans
+        if self._tenant is None:
+            yield from _of_process(self._told)
         with self._database.read() as session:
-            numbers = read_fleet(session, self._limits, self._clock.now())
+            numbers = read_fleet(session, self._limits, self._clock.now(), tenant=self._tenant)
         yield from _of_fleet(numbers)
+
+
+def _of_process(told: Told) -> Iterator[Metric]:
+    yield InfoMetricFamily("covey_hub", "This process.", value={"version": told.version, "role": told.role})
+    yield GaugeMetricFamily(
+        "covey_hub_leads", "1 while this process does the periodic jobs.", value=float(told.leads())
+    )
+    if told.ingest is not None:
+        yield from _of_ingest(told.ingest())
+    if told.spans is not None:
+        spans = CounterMetricFamily("covey_hub_spans", "Spans for the collector.", labels=["event"])
+        _fill(spans, told.spans())
+        yield spans
+    refused = CounterMetricFamily(
+        "covey_hub_refused_requests", "Requests that the HTTP gate refused.", labels=["reason"]
+    )
+    _fill(refused, dict(told.refused()))
+    yield refused
 
 
 def _of_ingest(ingest: IngestNumbers) -> Iterator[Metric]:

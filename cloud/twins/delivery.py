@@ -9,6 +9,7 @@ Thousands of devices share few documents: each distinct one is merged, hashed an
 """
 
 import hashlib
+import hmac
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,22 +24,23 @@ from cloud.twins.tables import TwinLayer
 from shared.blobs import SALT_BYTES, Blob
 from shared.clock import to_ms
 from shared.ids import HUB
-from shared.keys import Signer
 from shared.records import TwinDesired
 from shared.twin import canonical, merged
 
-SALT_CONTEXT: Final = b"covey twin salt 1"
+SALT_PURPOSE: Final = "twin salts"
 
 SaltOf = Callable[[bytes], bytes]
 """From a document's SHA-256 to the salt of its blob."""
 
 
-def salts_of(signer: Signer) -> SaltOf:
-    """The same document gets the same salt from every process of this hub, and nobody else can tell which (rule P4)."""
+def salts_of(key: bytes) -> SaltOf:
+    """The same document gets the same salt from every process of this hub, and nobody else can tell which (rule P4).
 
-    # An Ed25519 signature is the same each time, and nobody else can make it (RFC 8032).
+    `key`: the hub's for this purpose (`SALT_PURPOSE`), which outlives its signing keys.
+    """
+
     def salt(digest: bytes) -> bytes:
-        return hashlib.sha256(signer.sign(SALT_CONTEXT + digest)).digest()[:SALT_BYTES]
+        return hmac.digest(key, digest, hashlib.sha256)[:SALT_BYTES]
 
     return salt
 

@@ -162,12 +162,14 @@ def standings(session: Session, principals: Sequence[str]) -> Sequence[Row[Any]]
     return found
 
 
-def unsettled() -> Select[tuple[str]]:
-    """The principals of devices that do not run what they shall, or refused part of it: to count or to filter by."""
+def unsettled(tenant: str | None) -> Select[tuple[str]]:
+    """The principals of a tenant's devices (None: of all) that do not run what they shall, or refused part of it: to
+    count or to filter by."""
     runs = func.coalesce(_TWIN.c.reported_revision, 0)
     has_refused = cast(_TWIN.c.refused, String).not_in(("{}", "null"))
     found: Select[tuple[str]] = columns(_DEVICE.c.principal)
-    return _joined(found).where(or_(runs != _DESIRED, has_refused)).correlate(None)
+    theirs = [] if tenant is None else [_DEVICE.c.tenant == tenant]
+    return _joined(found).where(or_(runs != _DESIRED, has_refused), *theirs).correlate(None)
 
 
 def _joined(query: Select[Any]) -> Select[Any]:

@@ -19,6 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from edge.key_files import load_pair
 from shared.errors import ConfigError, RefusedError, UnavailableError
 
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -44,6 +45,7 @@ class ProbedBroker:
     ca: Path
     certificate: Path
     key: Path
+    passphrase_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,12 @@ class Probe:
     def _context(self) -> ssl.SSLContext:
         try:
             context = ssl.create_default_context(cafile=str(self._broker.ca))
-            context.load_cert_chain(self._broker.certificate, self._broker.key)
+            load_pair(
+                context,
+                certificate=self._broker.certificate,
+                key=self._broker.key,
+                passphrase_file=self._broker.passphrase_file,
+            )
             return context
         except OSError as error:  # also what OpenSSL says of a file
             raise ConfigError(

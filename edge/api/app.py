@@ -98,6 +98,7 @@ class Api:
     twin: Callable[[], Awaitable[dict[str, Any]]]
     metrics: Callable[[], Awaitable[str]]
     set_link: Callable[[bool], None]
+    refresh_secrets: Callable[[], Awaitable[None]]
 
 
 def build_app(api: Api) -> Router:
@@ -116,6 +117,7 @@ def build_app(api: Api) -> Router:
         ("/memory", "GET", _memory),
         ("/memory/rebuild", "POST", _rebuild_memory),
         ("/link", "POST", _link),
+        ("/secrets/refresh", "POST", _refresh_secrets),
     ]
     # Not `Starlette`: what that adds, an error page for browsers with the names of all HTML entities, is not used.
     return Router(
@@ -541,6 +543,12 @@ def describe_recalled(recalled: Recalled) -> dict[str, Any]:
 
 async def _rebuild_memory(api: Api, _request: Request) -> Response:
     return JSONResponse({"episodes": await api.recall.rebuild()})
+
+
+async def _refresh_secrets(api: Api, _request: Request) -> Response:
+    """The store holds other secrets than before. Their names are in the status; no value ever passes here."""
+    await api.refresh_secrets()
+    return JSONResponse({"refreshed": True})
 
 
 async def _link(api: Api, request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 Everything goes over connections of the doctor's own (`edge.adapters.probe_paho`), and what is published is empty and
 on topics to which nobody listens (`shared.topics.probe_topic`): neither the daemon's session nor the hub is touched.
+While the daemon has a connection nothing is tried: a device has one, and the newer would end it.
 """
 
 import secrets
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from edge.adapters.probe_paho import UNREACHABLE, Answer, Probe, ProbedBroker
-from edge.checks.daemon import PAUSED
+from edge.checks.daemon import LINKED, PAUSED
 from edge.checks.subject import Subject
 from edge.identity import Identity
 from shared.errors import CoveyError
@@ -23,6 +24,7 @@ from shared.topics import FROM_HUB, HUB_PROBE, HUB_STATUS, Channel, device_topic
 BROKER: Final = "broker"
 ACL: Final = "acl"
 HUB_NAME: Final = "hub"
+CONNECTED: Final = ("connected", LINKED)
 STRANGER_RANDOM_BYTES: Final = 8
 HEAR_TIMEOUT_S: Final = 1.0
 LOOK_AT_THE_HUB: Final = "covey-hub doctor  # at the hub"
@@ -45,12 +47,21 @@ def check(subject: Subject) -> Iterator[Finding]:
     identity = subject.identity
     if identity is None:
         return
+    if subject.daemon is not None and subject.daemon["link"]["state"] in CONNECTED:
+        # A broker that takes the certificate's name for the client id would end the daemon's connection for ours.
+        yield ok(
+            BROKER,
+            f"The broker at {identity.broker.host}:{identity.broker.port} has let the daemon in; for a look of the"
+            f" doctor's own say `{subject.command('link stop')}` first.",
+        )
+        return
     broker = ProbedBroker(
         host=identity.broker.host,
         port=identity.broker.port,
         ca=identity.ca_path,
         certificate=identity.certificate_path,
         key=identity.key_path,
+        passphrase_file=identity.passphrase_file,
     )
     stranger = Principal(identity.principal.tenant, f"probe-{secrets.token_hex(STRANGER_RANDOM_BYTES)}")
     try:

@@ -2,27 +2,29 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import NameOID
 
 from edge.checks.subject import Subject
+from edge.core.renewal import LATE_AT, blame_clock
+from edge.core.validity import Validity
 from edge.identity import Identity, load_identity
+from edge.key_files import PASSPHRASE, TLS_KEY
 from shared.errors import ConfigError
 from shared.findings import Finding, fail, ok, warn
 
 NAME: Final = "certificates"
-LIFE_LEFT_MIN: Final = 1 / 3
-"""Of a certificate's life: with less it is time for a new one (DESIGN.md, section 6)."""
+MEND_CLOCK: Final = "sudo timedatectl set-ntp true"
 
 
 def check(subject: Subject) -> Iterator[Finding]:
     try:
-        identity = load_identity(subject.settings.identity_dir)
+        identity = load_identity(subject.settings.identity_dir, subject.settings.identity_passphrase_file)
         if identity is None:
             yield ok(
                 NAME,
@@ -33,7 +35,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         own, authority = read_certificate(identity.certificate_path), read_certificate(identity.ca_path)
         fault = _fault(identity, own, authority)
     except ConfigError as error:
-        yield fail(NAME, str(error), subject.enrol_again)
+        yield fail(NAME, str(error), None if error.code == PASSPHRASE else subject.enrol_again)
         return
     if fault is not None:
         yield fail(NAME, fault, subject.enrol_again)
@@ -42,30 +44,28 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 
 def judge(subject: Subject, own: x509.Certificate, authority: x509.Certificate, *, now: datetime) -> Finding:
-    """By the dates alone."""
-    for what, certificate in (("The hub's authority", authority), ("The device's certificate", own)):
-        if now >= certificate.not_valid_after_utc:
-            return fail(
-                NAME,
-                f"{what} expired on {certificate.not_valid_after_utc:%Y-%m-%d}: ask at the hub for a new token.",
-                subject.enrol_again,
-            )
-        if now < certificate.not_valid_before_utc:
-            return fail(
-                NAME,
-                f"{what} is valid only from {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC on, and the clock"
-                f" says {now:%Y-%m-%d %H:%M}: set the clock.",
-                "sudo timedatectl set-ntp true",
-            )
-    life, left = own.not_valid_after_utc - own.not_valid_before_utc, own.not_valid_after_utc - now
-    if left < life * LIFE_LEFT_MIN:
+    """By the dates alone. The device renews by itself (rule P25), so what is told here has failed for a while."""
+    dates = _dates(own)
+    problem = blame_clock(now, own=dates, authority=_dates(authority))
+    if problem is not None:
+        return fail(NAME, problem, MEND_CLOCK if now < dates.not_after else None)
+    renew = subject.command("identity renew")
+    until = f"{dates.not_after:%Y-%m-%d}"
+    if now >= dates.not_after:
+        return fail(
+            NAME,
+            f"The device's certificate ended on {until}, and the device could not renew it; if the hub refuses that,"
+            " ask there for a token for a replacement.",
+            renew,
+        )
+    if now >= dates.not_before + dates.life * LATE_AT:
         return warn(
             NAME,
-            f"The device's certificate expires on {own.not_valid_after_utc:%Y-%m-%d}, in {_days(left)}: ask at the hub"
-            " for a new token before.",
-            subject.enrol_again,
+            f"The device's certificate ends on {until}, in {_days(dates.not_after - now)}, and the device could not"
+            " renew it yet.",
+            renew,
         )
-    return ok(NAME, f"The device's certificate is valid until {own.not_valid_after_utc:%Y-%m-%d}.")
+    return ok(NAME, f"The device's certificate is valid until {until}, and renewed before.")
 
 
 def read_certificate(path: Path) -> x509.Certificate:
@@ -78,11 +78,19 @@ def read_certificate(path: Path) -> x509.Certificate:
         raise ConfigError(f"{path} holds no certificate.") from error
 
 
+def read_certificates(path: Path) -> list[x509.Certificate]:
+    """The device's own, and the authorities between it and the root. Raises `ConfigError` as `read_certificate`."""
+    read_certificate(path)
+    return x509.load_pem_x509_certificates(path.read_bytes())
+
+
 def _fault(identity: Identity, own: x509.Certificate, authority: x509.Certificate) -> str | None:
     """What does not belong together, if anything."""
     try:
-        key = load_pem_private_key(identity.key_path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError):
+        key = identity.files.load_key(TLS_KEY)
+    except ConfigError as error:
+        if error.code == PASSPHRASE:
+            raise
         return f"{identity.key_path} holds no readable key."
     if key.public_key() != own.public_key():
         return f"{identity.key_path} is not the key of {identity.certificate_path}."
@@ -92,10 +100,16 @@ def _fault(identity: Identity, own: x509.Certificate, authority: x509.Certificat
             f"The certificate is for {', '.join(names) or 'nobody'}, and the device is {identity.principal}."
         )
     try:
-        own.verify_directly_issued_by(authority)
+        chain = [*read_certificates(identity.certificate_path), authority]
+        for certificate, issuer in pairwise(chain):
+            certificate.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature):
         return f"{identity.certificate_path} is not from the authority in {identity.ca_path}."
     return None
+
+
+def _dates(certificate: x509.Certificate) -> Validity:
+    return Validity(certificate.not_valid_before_utc, certificate.not_valid_after_utc)
 
 
 def _days(left: timedelta) -> str:

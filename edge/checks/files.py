@@ -33,6 +33,13 @@ def check(subject: Subject) -> Iterator[Finding]:
             )
             return
         yield judge(_look(home), [_look(path) for path in _private(subject)])
+        passphrase = subject.settings.identity_passphrase_file
+        if passphrase is not None and passphrase.exists() and _look(passphrase).mode & stat.S_IRWXO:
+            yield fail(
+                NAME,
+                f"Everybody may read {passphrase}, the passphrase of this device's keys.",
+                f"chmod o= {shlex.quote(str(passphrase))}",
+            )
     except OSError as error:
         yield fail(NAME, f"{error.filename} cannot be looked at ({error.strerror}); run this as its owner.")
 

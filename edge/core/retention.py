@@ -57,7 +57,7 @@ def next_step(
         _shed_metrics(usage, limits, now, is_clock_steady=is_clock_steady)
         or _make_room(usage, limits, is_full=is_full)
         or (_trim_old(usage, limits, now) if is_clock_steady else None)
-        or (SettleEnded() if usage.ended else None)
+        or (SettleEnded() if usage.ended and is_clock_steady else None)
         or _trim_history(usage, limits)
         or (ForgetEpisodes(usage.episodes - limits.episodes) if usage.episodes > limits.episodes else None)
         or _shrink(usage, limits)

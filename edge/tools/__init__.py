@@ -10,10 +10,17 @@ from dataclasses import dataclass
 from edge.core.turn import ToolSpec
 from edge.settings import SensorSettings
 from edge.tools import now, read_sensor
+from edge.vault import SecretHandle
 from shared.clock import Clock
 
 Call = Callable[[Mapping[str, object], str], Awaitable[dict[str, object]]]
 """Arguments and idempotency key to a result of plain JSON values. Raises `CoveyError` if it could not be done."""
+
+
+CallWithSecrets = Callable[
+    [Mapping[str, object], str, Mapping[str, SecretHandle]], Awaitable[dict[str, object]]
+]
+"""As `Call`, with a handle for each secret that the tool declares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +29,25 @@ class Tool:
 
     spec: ToolSpec
     call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class ToolWithSecrets:
+    """A tool whose contract names the secrets that it is lent for each call, for instance `secrets=("POS_TOKEN",)`.
+
+        async def call(arguments, key, secrets):
+            token = secrets["POS_TOKEN"].reveal()
+
+    The values are scrubbed from whatever it returns, raises, prints or logs; it must not hand them to another process
+    in a way that others can read (a command line).
+    """
+
+    spec: ToolSpec
+    call: CallWithSecrets
+    secrets: tuple[str, ...]
+
+
+AnyTool = Tool | ToolWithSecrets
 
 
 def builtin_tools(sensors: Sequence[SensorSettings], clock: Clock) -> tuple[Tool, ...]:

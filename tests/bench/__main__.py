@@ -15,7 +15,7 @@ from typing import Final
 from rich.console import Console
 
 from shared.errors import CoveyError
-from tests.bench import agent, sync
+from tests.bench import agent, sync, trust
 from tests.bench.fleet import bench as fleet
 from tests.bench.fleet import report as fleet_report
 from tests.bench.report import Outcome, show
@@ -51,6 +51,13 @@ BENCHES: Final = {
         records_are="tool calls whose journaling is measured",
         runs=agent.RUNS,
         run=agent.run,
+    ),
+    "trust": Bench(
+        tells="enrolments, gate checks, verifying an audit export, and from revoking a device to its cut",
+        records=trust.RECORDS,
+        records_are="devices' records in the export that is verified",
+        runs=trust.RUNS,
+        run=trust.run,
     ),
 }
 

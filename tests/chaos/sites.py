@@ -26,11 +26,12 @@ from cloud.db import Database
 from cloud.identity import open_identity
 from shared.ids import LaneId
 from tests.chaos.reading import hub_heads, hub_tasks
-from tests.support.ports import free_port
+from tests.support.ports import free_ports
 from tests.support.postgres import PostgresCluster, PostgresServer, postgres_directory
 from tests.support.process import ChildProcess
 from tests.support.process_table import children, signal_process
 from tests.support.real_hub import ROOT, SETTINGS, RealHub
+from tests.support.revocation import empty_list
 from tests.support.tcp_proxy import Link, Network
 
 START_AGAIN_S: Final = 0.5
@@ -173,9 +174,9 @@ class LargeSite:
         self._cluster = PostgresCluster(self._base, ON_PROCESS_CRASH_ONLY)
         self._server = PostgresServer(self._cluster.port)
         self._database: Database | None = None
-        self._broker_port = free_port()
+        self._broker_port, self._hub_port = free_ports(2)
         self.links: Mapping[str, Link] = {
-            **{f"{name}-broker": network.link(self._broker_port) for name in names[1:]},
+            **{f"{name}-broker": network.link(self._hub_port) for name in names[1:]},
             **{f"{name}-database": network.link(self._cluster.port) for name in names},
         }
         self.api = RealHub(
@@ -199,7 +200,7 @@ class LargeSite:
             [
                 *_program(self.clocks[name]),
                 *("--home", self.api.home, "--log-level", "info", "serve", "--role", "ingest"),
-                *("--mqtt-url", f"mqtts://localhost:{self.links[f'{name}-broker'].port}"),
+                *("--mqtt-hub-url", f"mqtts://localhost:{self.links[f'{name}-broker'].port}"),
                 *("--database-url", self._url(name), "--json"),
             ],
             log=directory / f"{name}.log",
@@ -218,6 +219,8 @@ class LargeSite:
                 directory=self.broker_data,
                 address="127.0.0.1",
                 port=self._broker_port,
+                hub_port=self._hub_port,
+                crl=empty_list(identity, self.broker_data / "revoked.pem"),
                 ca=identity.paths.ca,
                 certificate=identity.paths.server,
                 key=identity.paths.server_key,

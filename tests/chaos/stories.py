@@ -92,6 +92,9 @@ class Stories:
         call = (record.task, record.node, record.call)
         if (record.task, record.node) not in self.nodes:
             return False
+        if isinstance(record, QuestionAsked) and record.is_repeated:
+            self.calls[call].asked += 1
+            return True
         if not isinstance(record, ToolIntent) and call not in self.calls:
             if isinstance(record, QuestionAnswered):
                 self.unasked.append(call)

@@ -8,6 +8,8 @@ import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,15 @@ from cryptography.x509.oid import NameOID
 from fastapi.testclient import TestClient
 
 from cloud.app import create_app
+from cloud.audit.hub_keys import keys_of
+from cloud.audit.routes import audit_routes
+from cloud.consent.assembly import assemble as assemble_consent
 from cloud.db import Database
+from cloud.devices.deeds import revoke_deed
+from cloud.devices.lifecycle_routes import lifecycle_routes
+from cloud.devices.renewal import Renewals
+from cloud.devices.renewal_routes import renewal_routes
+from cloud.devices.replacement_routes import replacement_routes, restore_routes
 from cloud.devices.routes import device_routes, enrolment_routes
 from cloud.devices.tables import Device
 from cloud.identity import Identity, open_identity
@@ -27,17 +37,27 @@ from cloud.ingest.applied import EndedNode
 from cloud.ingest.inbox import Arrival
 from cloud.ingest.pipeline import Outcome, Pipeline
 from cloud.ingest.presence import end_doubted
+from cloud.keys.deeds import KeyKeeper
+from cloud.keys.routes import key_routes
+from cloud.people.assembly import People, assemble
+from cloud.people.oidc import IdentityProvider
+from cloud.people.passwords import Cost
 from cloud.recovery.routes import recovery_routes
+from cloud.row_seal import RowSeal
 from cloud.schema import migrate
 from cloud.settings import HubSettings
+from cloud.tasks import deeds as task_deeds
 from cloud.tasks.feed import TaskFeed
 from cloud.tasks.orders import Changes
 from cloud.tasks.routes import task_routes
 from cloud.tasks.sweep import Sweeper
 from cloud.telemetry.routes import metrics_routes
-from cloud.twins.delivery import salts_of
+from cloud.twins import deeds as twin_deeds
+from cloud.twins.delivery import SALT_PURPOSE, salts_of
 from cloud.twins.fanout import Fanout
 from cloud.twins.routes import twin_routes
+from cloud.vaults.routes import vault_routes
+from cloud.wiring_people import entrance, people_routers
 from shared.blobs import Blob
 from shared.clock import to_ms
 from shared.enrolment import BrokerAddress, Token, proof_input
@@ -51,6 +71,8 @@ from tests.support.device import ScriptedDevice, signer_from
 from tests.support.hub_database import migrated_sqlite
 
 ADMIN_TOKEN = "an-admin-token"
+CHEAP = Cost(time_cost=1, memory_kib=8, lanes=1)
+"""Of password hashes, so that a test may make many."""
 
 
 @dataclass
@@ -66,7 +88,9 @@ class HubApi:
     sweeper: Sweeper
     fanout: Fanout
     client: TestClient
+    people: People
     orders_for: set[str] = field(default_factory=set)
+    revocations: list[datetime] = field(default_factory=list)
     ended: list[EndedNode] = field(default_factory=list)
 
     def get(self, path: str, **params: Any) -> Any:
@@ -263,8 +287,15 @@ def make_csr(common_name: str = "whatever") -> tuple[str, bytes]:
 
 
 @contextmanager
-def hub_api(directory: Path, clock: ManualClock, *, url: str = "", **settings: Any) -> Iterator[HubApi]:
-    """A hub in `directory`, on SQLite unless `url` names another database."""
+def hub_api(
+    directory: Path,
+    clock: ManualClock,
+    *,
+    url: str = "",
+    provider: IdentityProvider | None = None,
+    **settings: Any,
+) -> Iterator[HubApi]:
+    """A hub in `directory`, on SQLite unless `url` names another database. `provider`: by which people sign in too."""
     chosen = HubSettings(home=directory, database_url=url, **settings)
     identity = open_identity(
         chosen.identity_directory,
@@ -279,32 +310,107 @@ def hub_api(directory: Path, clock: ManualClock, *, url: str = "", **settings: A
         migrate(database)
     feed = TaskFeed(streams_max=chosen.event_streams_max)
     orders_for: set[str] = set()
+    revocations: list[datetime] = []
 
     def on_changes(changes: Changes) -> None:
         orders_for.update(changes.orders_for)
         feed.publish(changes.tasks)
 
     fanout = Fanout(
-        database=database, salt_of=salts_of(identity.signer), clock=clock, on_ordered=orders_for.update
+        database=database,
+        salt_of=salts_of(identity.derive(SALT_PURPOSE)),
+        clock=clock,
+        on_ordered=orders_for.update,
     )
+    renewals = Renewals(certifier=identity, rules=chosen.renewal_rules)
+    people = assemble(
+        database=database,
+        identity=identity,
+        clock=clock,
+        settings=chosen,
+        admin_token=ADMIN_TOKEN,
+        cost=CHEAP,
+        provider=provider,
+    )
+    keeper = KeyKeeper(database=database, identity=identity, settings=chosen, clock=clock)
+    consent = assemble_consent(
+        database=database,
+        settings=chosen,
+        clock=clock,
+        rows=RowSeal(identity.derive("rows")),
+        people=people.seals,
+        deeds=[
+            twin_deeds.fleet_deed(clock=clock, on_written=fanout.wake),
+            task_deeds.fleet_deed(settings=chosen, clock=clock, on_changes=on_changes),
+            revoke_deed(
+                clock=clock,
+                presence=chosen.presence_limits,
+                max_attempts=chosen.task_max_attempts,
+                on_changes=on_changes,
+                on_revoked=lambda: revocations.append(clock.now()),
+            ),
+            keeper.deed(),
+        ],
+    )
+    page = entrance(people, clock=clock)
     app = create_app(
         version="0.0.0",
         admin_token=ADMIN_TOKEN,
         body_max_bytes=chosen.body_max_bytes,
-        open_routers=[
+        authenticate=people.authenticate,
+        rates=chosen.gate_rates,
+        doors=[page.door],
+        routers=[
+            *page.pages,
+            *people_routers(people, database=database, settings=chosen, clock=clock),
             enrolment_routes(
                 database=database,
                 identity=identity,
                 broker=BrokerAddress(host="hub.test", port=8883),
                 clock=clock,
-            )
-        ],
-        admin_routers=[
+                life=chosen.renewal_rules.life,
+            ),
+            renewal_routes(database=database, renewals=renewals, clock=clock),
             device_routes(database=database, identity=identity, settings=chosen, clock=clock),
+            key_routes(keeper=keeper, consent=consent.second_person),
+            lifecycle_routes(
+                database=database,
+                identity=identity,
+                settings=chosen,
+                clock=clock,
+                on_changes=on_changes,
+                on_revoked=lambda: revocations.append(clock.now()),
+                consent=consent.second_person,
+            ),
+            restore_routes(database=database, clock=clock),
+            replacement_routes(
+                database=database,
+                identity=identity,
+                settings=chosen,
+                clock=clock,
+                on_revoked=lambda: revocations.append(clock.now()),
+                consent=consent.second_person,
+            ),
+            consent.routes,
             recovery_routes(database=database, settings=chosen, clock=clock, on_changes=on_changes),
-            task_routes(database=database, clock=clock, settings=chosen, feed=feed, on_changes=on_changes),
-            twin_routes(database=database, settings=chosen, clock=clock, on_written=fanout.wake),
+            task_routes(
+                database=database,
+                clock=clock,
+                settings=chosen,
+                feed=feed,
+                on_changes=on_changes,
+                consent=consent.second_person,
+            ),
+            twin_routes(
+                database=database,
+                settings=chosen,
+                clock=clock,
+                on_written=fanout.wake,
+                consent=consent.second_person,
+            ),
+            vault_routes(database=database, settings=chosen, clock=clock, on_ordered=orders_for.update),
             metrics_routes(database=database, settings=chosen, clock=clock),
+            audit_routes(database=database, settings=chosen, clock=clock, keys=partial(keys_of, identity)),
         ],
     )
     sweeper = Sweeper(
@@ -321,11 +427,20 @@ def hub_api(directory: Path, clock: ManualClock, *, url: str = "", **settings: A
             clock=clock,
             identity=identity,
             feed=feed,
-            pipeline=Pipeline(database=database, signer=identity.signer, clock=clock),
+            pipeline=Pipeline(
+                database=database,
+                signer=identity.signer,
+                trust=identity.trust,
+                salt_of=salts_of(identity.derive(SALT_PURPOSE)),
+                clock=clock,
+                renewals=renewals,
+            ),
             sweeper=sweeper,
             fanout=fanout,
             client=client,
+            people=people,
             orders_for=orders_for,
+            revocations=revocations,
         )
     database.close()
 

@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
+from cloud.access import Reader
 from cloud.app import create_app
 from cloud.http_gate import OPEN_PATHS, HttpGate
 from shared.errors import (
@@ -48,6 +49,21 @@ def test_any_other_credential_is_refused(hub: HubApi, header: str) -> None:
     response = hub.client.get("/v1/devices", headers={"Authorization": header})
     assert (response.status_code, response.json()["code"]) == (401, "unauthorized")
     assert response.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("number", [2**63, 10**30])
+def test_numbers_that_no_database_holds_are_refused(hub: HubApi, number: int) -> None:
+    path = f"/v1/devices/{hub.device('fridge-1').principal}"
+    task = hub.post("/v1/tasks", {"goal": "?", "devices": ["fridge-1"]})["id"]
+    answer = {"call": number, "happened": True}
+    assert hub.refusal("POST", f"/v1/tasks/{task}/nodes/0/answer", answer) == (422, "invalid")
+    assert hub.refusal("POST", f"{path}/deadletters", {"action": "retry", "seqs": [number]}) == (
+        422,
+        "invalid",
+    )
+    assert hub.refusal("GET", f"{path}/journal?after={number}") == (422, "invalid")
+    for after in (f"1.{number}", f"{number}.1", "x"):
+        assert hub.refusal("GET", f"{path}/deadletters?after={after}") == (422, "invalid")
 
 
 def test_health_tells_no_more_than_that_it_answers(hub: HubApi) -> None:
@@ -129,12 +145,10 @@ def test_a_mistake_of_ours_tells_nothing_about_itself() -> None:
 def _failing(error: Exception) -> TestClient:
     router = APIRouter()
 
-    def fail() -> Any:
+    def fail(_: Reader) -> Any:
         raise error
 
     router.routes.append(APIRoute("/v1/fail", fail, methods=["GET"]))
-    app = create_app(
-        version="0", admin_token=ADMIN_TOKEN, body_max_bytes=1_024, open_routers=[], admin_routers=[router]
-    )
+    app = create_app(version="0", admin_token=ADMIN_TOKEN, body_max_bytes=1_024, routers=[router])
     headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
     return TestClient(app, headers=headers, raise_server_exceptions=False)

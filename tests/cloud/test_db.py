@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from sqlmodel import select
@@ -9,8 +10,9 @@ from sqlmodel import select
 from cloud.db import Database
 from cloud.leader import Lease
 from cloud.schema import migrate
-from shared.errors import UnavailableError
+from shared.errors import ProtocolError, UnavailableError
 from tests.support.clock import START
+from tests.support.hub_database import migrated_sqlite
 
 WAIT_S = 20.0
 
@@ -41,3 +43,19 @@ def test_process_that_stops_within_a_transaction_loses_it_and_its_locks(postgres
         with pytest.raises(UnavailableError):
             stop_within()
         assert lock(stopped) == "nobody"  # with a new connection
+
+
+@pytest.mark.postgres
+def test_text_that_the_database_cannot_hold_is_the_callers_mistake(postgres_database: str) -> None:
+    with closing(Database(postgres_database)) as database:
+        migrate(database)
+        with pytest.raises(ProtocolError, match="NUL"), database.read() as session:
+            session.exec(select(Lease).where(Lease.name == "a\0")).all()
+
+
+def test_a_number_that_the_database_cannot_hold_is_the_callers_mistake(tmp_path: Path) -> None:
+    with closing(Database(migrated_sqlite(tmp_path / "hub.sqlite"))) as database:
+        with pytest.raises(ProtocolError, match="64 bits"), database.read() as session:
+            session.exec(select(Lease).where(Lease.generation == 2**63)).all()
+        with pytest.raises(ProtocolError, match="64 bits"), database.write() as session:
+            session.exec(select(Lease).where(Lease.generation == 2**63)).all()

@@ -65,7 +65,7 @@ def states_of(heard: "queue.Queue[bytes]", hub: SplitHub, wanted: list[str]) -> 
     """Wait until the hub's own topic has said these things in this order, perhaps among others."""
     for word in wanted:
         while True:
-            is_online = word_of(heard.get(timeout=WAIT_S), hub.identity.signer)
+            is_online = word_of(heard.get(timeout=WAIT_S), hub.identity.trust)
             if is_online is (word == "online"):
                 break
 

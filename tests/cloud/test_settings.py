@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud.settings import HubSettings
+from cloud.settings import HubSettings, find_token_file
 from shared.errors import ConfigError
 
 
@@ -25,6 +25,24 @@ def test_the_home_directory_comes_from_the_environment_unless_it_is_given(
     assert HubSettings.load(tmp_path, {}).home == tmp_path
     monkeypatch.setenv("COVEY_HUB_HOME", "")
     assert HubSettings.load(None, {}).home == Path.home() / ".covey" / "hub"
+
+
+def test_the_token_file_is_the_one_given_else_of_the_environment_else_in_the_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COVEY_HUB_TOKEN_FILE", raising=False)
+    assert find_token_file(None, tmp_path) == tmp_path / "admin.token"
+    monkeypatch.setenv("COVEY_HUB_TOKEN_FILE", "~/viewer.token")
+    assert find_token_file(None, tmp_path) == Path.home() / "viewer.token"
+    assert find_token_file(tmp_path / "other", tmp_path) == tmp_path / "other"
+
+
+def test_proxies_are_addresses_or_networks(tmp_path: Path) -> None:
+    named = HubSettings(home=tmp_path, trusted_proxies=("10.0.0.0/8", "2001:db8::1"))
+    assert named.trusted_proxies == ("10.0.0.0/8", "2001:db8::1")
+    (tmp_path / "hub.toml").write_text('trusted_proxies = ["proxy.example"]\n')
+    with pytest.raises(ConfigError, match="trusted_proxies"):
+        HubSettings.load(tmp_path, {})
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import openai
@@ -204,6 +205,27 @@ async def test_a_link_that_a_person_stopped_stays_stopped_over_a_restart(tmp_pat
         await eventually(lambda: link.is_connected)
         status = (await device.client.get("/status")).json()
     assert (status["device"], status["link"]["state"]) == (PRINCIPAL, "connected")
+
+
+async def test_another_connection_with_its_identity_is_an_issue(tmp_path: Path) -> None:
+    identity, link, _ = enrolled(tmp_path)
+    async with daemon_in(tmp_path, ScriptedModel(), identity=identity, link=link) as device:
+        await eventually(lambda: link.is_connected)
+        link.take_over()
+        await eventually(lambda: len(link.connections) == 2)
+        (issue,) = (await device.client.get("/status")).json()["issues"]
+        assert issue["part"] == "identity"
+        assert "Another device uses this identity" in issue["message"]
+
+
+async def test_a_device_that_no_hub_ever_answered_waits_for_approval(tmp_path: Path) -> None:
+    identity, link, _ = enrolled(tmp_path)
+    waiting = replace(identity, needs_approval=True)
+    async with daemon_in(tmp_path, ScriptedModel(), identity=waiting, link=link) as device:
+        await eventually(lambda: link.is_connected)
+        (issue,) = (await device.client.get("/status")).json()["issues"]
+        assert issue["part"] == "approval"
+        assert "waits for approval" in issue["message"]
 
 
 async def test_a_part_that_fails_is_an_issue_and_the_rest_goes_on(tmp_path: Path) -> None:

@@ -145,3 +145,19 @@ def test_two_sensors_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_an_answer_that_cannot_fit_the_context_is_refused(tmp_path: Path) -> None:
     text = "model_context_tokens = 512\nanswer_max_tokens = 512\n"
     assert "answer_max_tokens" in refused(write(tmp_path, text))
+
+
+def test_the_passphrase_file_is_the_setting_or_what_systemd_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_settings(home=tmp_path)[0].identity_passphrase_file is None
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    assert load_settings(home=tmp_path)[0].identity_passphrase_file is None, "others' credentials"
+    (credentials / "covey-identity").write_text("word\n")
+    settings, origins = load_settings(home=tmp_path)
+    assert settings.identity_passphrase_file == credentials / "covey-identity"
+    assert origins["identity_passphrase_file"] == "systemd credential"
+    (tmp_path / "edge.toml").write_text('identity_passphrase_file = "mine"\n')
+    assert load_settings(home=tmp_path)[0].identity_passphrase_file == tmp_path / "mine"

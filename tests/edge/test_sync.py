@@ -12,6 +12,7 @@ import pytest
 
 from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.dispatch import make_blob
+from edge.keychain import HubKeys
 from edge.ports import Draft, LaneState
 from edge.sync import HUB_GONE_AFTER, MAX_HELLOS, LinkState, Sync, subscriptions, will
 from shared.blobs import Blob
@@ -52,6 +53,7 @@ class World:
     hub: ScriptedHub = field(
         default_factory=lambda: ScriptedHub(PRINCIPAL, device=signer_from(PRINCIPAL).public)
     )
+    hub_keys: HubKeys | None = None
     orders_heard: int = 0
     links_heard: list[bool] = field(default_factory=list)
 
@@ -69,7 +71,8 @@ class World:
         self.sync = Sync(
             principal=PRINCIPAL,
             signer=signer,
-            trust=self.hub.trusted,
+            trust=self.hub.trusted if self.hub_keys is None else self.hub_keys,
+            hub_keys=self.hub_keys,
             link=self.link,
             outbox=self.outbox,
             clock=self.clock,

@@ -31,7 +31,6 @@ from cloud.tasks.schemas import TaskView
 from cloud.tasks.service import NewTask
 from cloud.tasks.sweep import Sweeper
 from cloud.twins import service as twins
-from cloud.twins.delivery import salts_of
 from cloud.twins.fanout import Fanout
 from cloud.twins.repository import LayerKey
 from cloud.twins.schemas import TwinView
@@ -55,7 +54,7 @@ from tests.support.board import ScriptedBoard
 from tests.support.clock import ManualClock
 from tests.support.device import ScriptedDevice, signer_from, task_id_from
 from tests.support.hub_database import migrated_sqlite
-from tests.support.ingest import HUB_SIGNER, IngestHub, blob_of, device_row
+from tests.support.ingest import HUB_SIGNER, SALT_OF, IngestHub, blob_of, device_row
 from tests.support.memory_broker import MemoryBroker
 from tests.support.memory_link import MemoryLink
 from tests.support.retention import ScriptedBallast
@@ -231,13 +230,22 @@ class MemoryFleet:
 
     async def cancel(self, task: str) -> None:
         await self._order(
-            lambda session, changes: service.cancel(session, task, now=self.clock.now(), changes=changes)
+            lambda session, changes: service.cancel(
+                session, task, among=None, now=self.clock.now(), changes=changes
+            )
         )
 
     async def answer(self, task: str, *, node: int, call: int, happened: bool) -> None:
         await self._order(
             lambda session, changes: service.answer(
-                session, task, node, call=call, happened=happened, now=self.clock.now(), changes=changes
+                session,
+                task,
+                node,
+                among=None,
+                call=call,
+                happened=happened,
+                now=self.clock.now(),
+                changes=changes,
             )
         )
 
@@ -255,7 +263,7 @@ class MemoryFleet:
             ordered: set[str] = set()
             Fanout(
                 database=self.database,
-                salt_of=salts_of(HUB_SIGNER),
+                salt_of=SALT_OF,
                 clock=self.clock,
                 on_ordered=ordered.update,
             ).round()
@@ -273,7 +281,7 @@ class MemoryFleet:
         return [] if self._hub is None else self._hub.ended
 
     async def show(self, task: str) -> TaskView:
-        return await self._read(lambda session: views.show(session, task))
+        return await self._read(lambda session: views.show(session, task, among=None))
 
     async def reached(self, task: str, what: str, condition: Callable[[TaskView], bool]) -> TaskView:
         """The task's tree as soon as `condition` holds of it. A task that a device began may not be known yet."""

@@ -123,10 +123,11 @@ def test_a_hub_of_another_ca_in_the_same_place_is_not_believed(hub: RealHub, dev
 
 
 def test_a_hub_with_another_signing_key_is_not_believed(hub: RealHub, device: RealDevice) -> None:
-    """The same CA, so the connection stands; but what it says is signed by nobody whom the device knows."""
+    """P23: the same root, so the connection stands; but its chain is another than the device holds: two first keys."""
     hub.stop()
-    key = hub.home / "identity" / "signing.key"
-    key.rename(key.with_suffix(".old"))
+    files = [hub.home / "identity" / name for name in ("signing.key", "keychain")]
+    for file in files:
+        file.rename(file.with_suffix(".old"))
     hub.start()
 
     device.wait_until(lambda: device.link()["refused"].get("unknown_key", 0) > 0, "to refuse what it says")
@@ -135,7 +136,8 @@ def test_a_hub_with_another_signing_key_is_not_believed(hub: RealHub, device: Re
     assert device.link()["state"] in ("offline", "connected")
 
     hub.stop()
-    key.with_suffix(".old").replace(key)
+    for file in files:
+        file.with_suffix(".old").replace(file)
     hub.start()
     device.wait_until(lambda: is_in_sync(device), "to find its hub again")
     assert held(hub, device) == device.journal()

@@ -1,7 +1,7 @@
 """Attacks on the gate, rung by rung: what is forged, replayed, cut, swollen or misdirected stops where it should."""
 
 from dataclasses import replace
-from typing import Final
+from typing import ClassVar, Final
 
 import pytest
 import zstandard
@@ -27,7 +27,7 @@ from shared.gate import (
     message_id,
 )
 from shared.ids import EVERYONE, HUB
-from shared.keys import KeyRing, Signer, TrustedKey
+from shared.keys import KeyRing, Purpose, Signer, TrustedKey
 from shared.messages import Ack, Batch, DeviceState, HelloAck, HubStatus, Payload
 from tests.shared.test_envelope import COSE_EXAMPLE, COSE_PUBLIC, map_of, signed
 from tests.vectors.values import (
@@ -257,6 +257,30 @@ def test_a_signature_for_one_purpose_never_verifies_for_another() -> None:
         assert judged(raw) is Reason.BAD_SIGNATURE
     renamed = closed(STATE).replace(b"vnd.covey.state", b"vnd.covey.hello")
     assert judged(renamed) is Reason.BAD_SIGNATURE
+
+
+# --- purpose -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("of_key", Purpose, ids=str)
+@pytest.mark.parametrize("of_message", Purpose, ids=str)
+def test_a_key_signs_for_its_own_purpose_only_whatever_type_it_writes(
+    of_key: Purpose, of_message: Purpose
+) -> None:
+    """P8, P23, purpose: all pairs; the content type is the awaited one each time."""
+
+    class Word(Payload):
+        content_type: ClassVar[str] = f"application/vnd.covey.{of_message}-word+cbor"
+        key_purpose: ClassVar[Purpose] = of_message
+
+        text: str
+
+    word = Word(text="yes")
+    trust = KeyRing((TrustedKey(owner=HUB, public=HUB_SIGNER.public, purpose=of_key),))
+    awaited = Expected(message=Word, issuer=HUB, audience=DEVICE, needs_session=False)
+    raw = close(word, issuer=HUB, audience=DEVICE, message_id=bytes(16), signer=HUB_SIGNER)
+    verdict = admit(raw, awaited, trust)
+    assert verdict == (Accepted(word, None) if of_key is of_message else Rejected(Reason.WRONG_PURPOSE))
 
 
 def test_the_seal_of_a_batch_is_no_signature_of_a_message() -> None:
@@ -529,6 +553,7 @@ def test_the_rungs_are_climbed_in_their_order() -> None:
     for_device = sealed(b"", issuer=HUB, signer=HUB_SIGNER, audience=DEVICE)
     ack = sealed(b"", issuer=HUB, signer=HUB_SIGNER, audience=DEVICE, content_type=Ack.content_type)
     nobody, nowhere = KeyRing(()), ()
+    for_audits = KeyRing((TrustedKey(owner=HUB, public=HUB_SIGNER.public, purpose=Purpose.AUDIT),))
     used = (Session(SESSION, ReplayWindow(1, 1)),)
     climbed = [
         judged(raw, expected(ACK, issuer=HUB), trust=trust, sessions=sessions)
@@ -540,6 +565,7 @@ def test_the_rungs_are_climbed_in_their_order() -> None:
             (forged, KeyRing((revoked,)), nowhere),
             (forged, KeyRing((DEVICE_KEY,)), nowhere),
             (from_device, EVERYBODY, nowhere),
+            (for_hub, for_audits, nowhere),
             (for_hub, EVERYBODY, nowhere),
             (for_device, EVERYBODY, nowhere),
             (ack, EVERYBODY, nowhere),

@@ -9,6 +9,7 @@ from shared.ids import HUB, UPWARD, Lane
 from shared.topics import (
     FROM_DEVICE,
     FROM_HUB,
+    HUB_KEYS,
     HUB_PROBE,
     HUB_STATUS,
     Channel,
@@ -37,18 +38,21 @@ def test_a_device_topic_reads_back(principal: str, channel: Channel) -> None:
 def test_the_words_of_the_wire_are_the_published_ones() -> None:
     """P15, P18. The broker's ACL is written with them."""
     assert HUB_STATUS == "covey/1/hub"
+    assert HUB_KEYS == "covey/1/hub/keys"
     assert {channel.value for channel in FROM_DEVICE} == {
         "state",
         "hello",
         "up/journal",
         "up/metrics",
         "down/orders/ack",
+        "renew",
     }
     assert {channel.value for channel in FROM_HUB} == {
         "hello/ack",
         "up/journal/ack",
         "up/metrics/ack",
         "down/orders",
+        "renew/ack",
     }
 
 

@@ -21,6 +21,7 @@ from shared.keys import KeyRing, Signer, TrustedKey
 from shared.log import Entry, Head, extend, start
 from shared.messages import Ack, Batch, Cursor, DeviceState, Hello, HelloAck, LaneHead, Payload
 from shared.records import Record, encode_record
+from shared.renewal import RenewResponse
 from shared.replication import Extend, receive, seal_input
 from shared.topics import Channel, device_topic
 
@@ -181,6 +182,9 @@ class ScriptedDevice:
 
     def hear_ack(self, raw: bytes) -> Ack:
         return self._hear(raw, Ack)
+
+    def hear_renewed(self, raw: bytes) -> RenewResponse:
+        return self._hear(raw, RenewResponse)
 
     def hear_orders(self, raw: bytes) -> Batch:
         """Take a batch of orders as a device does: check, append what is new."""

@@ -24,8 +24,10 @@ from cloud.ingest.applied import EndedNode
 from cloud.ingest.presence import end_doubted
 from cloud.ingest.status import HubWord
 from cloud.ingest.worker import IngestLimits, IngestWorker, filters
+from cloud.twins.delivery import salts_of
 from shared.blobs import Blob
-from shared.ids import Principal
+from shared.ids import HUB, Principal
+from shared.keys import KeyRing, TrustedKey
 from shared.messages import Ack, Batch, HelloAck
 from shared.records import DeviceStarted, Record
 from shared.topics import FROM_HUB, HUB_STATUS, Channel, ack_channel
@@ -34,6 +36,9 @@ from tests.support.device import ScriptedDevice, ScriptedLog, bytes_from, signer
 from tests.support.memory_broker import MemoryBroker, MemoryLink, Subscription
 
 HUB_SIGNER = signer_from("hub")
+HUB_TRUST = KeyRing((TrustedKey(owner=HUB, public=HUB_SIGNER.public),))
+SHARE_KEY = bytes_from("share key", 32)
+SALT_OF = salts_of(bytes_from("salt key", 32))
 WAIT_S = 10.0
 LIMITS = PresenceLimits()
 QUICK = IngestLimits(poll_s=0.01, database_retry_s=0.01, contradict_within_s=0.0)
@@ -84,7 +89,7 @@ class IngestHub:
         self.word = HubWord(epoch=bytes_from("hub epoch"), signer=HUB_SIGNER)
         self._link = MemoryLink(
             self.broker,
-            filters=filters(HUB_SIGNER),
+            filters=filters(SHARE_KEY),
             status_topic=HUB_STATUS,
             online=self.word.online,
             offline=self.word.offline,
@@ -94,6 +99,8 @@ class IngestHub:
             link=self._link,
             word=self.word,
             signer=HUB_SIGNER,
+            trust=HUB_TRUST,
+            salt_of=SALT_OF,
             clock=clock,
             on_tasks_changed=self.changed.append,
             on_nodes_ended=self.ended.extend,

@@ -125,6 +125,9 @@ class MemoryLink:
     async def announce(self) -> None:
         self._broker.publish(self._status_topic, self._online(), retain=True)
 
+    async def reconnect(self) -> None:
+        await self.announce()
+
 
 def matches(filter_: str, topic: str) -> bool:
     """Whether an MQTT topic filter matches a topic (MQTT 5, section 4.7)."""

@@ -9,7 +9,7 @@ import os
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
-from edge.ports import Connected, Disconnected, LinkEvent, Received
+from edge.ports import Connected, Disconnected, LinkEvent, LinkFault, Received
 from shared.messages import NONCE_BYTES
 from tests.support.memory_broker import MemoryBroker, Subscription
 
@@ -30,8 +30,10 @@ class MemoryLink:
         self._is_whole = asyncio.Event()
         self._is_whole.set()
         self._ended: asyncio.Future[str] | None = None
+        self._fault: LinkFault | None = None
         self.connections: list[bytes] = []
         self.drops = 0
+        self.retries = 0
 
     @property
     def is_connected(self) -> bool:
@@ -61,7 +63,8 @@ class MemoryLink:
                     self._broker.unsubscribe(subscription)
                 # Also at an orderly end, which asks the broker to announce the death.
                 self._broker.publish(*self._will(connection), retain=True)
-            yield Disconnected(reason)
+            fault, self._fault = self._fault, None
+            yield Disconnected(reason, fault)
 
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
         if self.is_connected:
@@ -71,6 +74,14 @@ class MemoryLink:
     def drop(self) -> None:
         self.drops += 1
         self._end("dropped")
+
+    def retry(self) -> None:
+        self.retries += 1
+
+    def take_over(self) -> None:
+        """Another connection with the device's identity takes this one's place."""
+        self._fault = LinkFault.TAKEN_OVER
+        self._end("taken over")
 
     def cut(self) -> None:
         self._is_whole.clear()

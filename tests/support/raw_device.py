@@ -10,6 +10,8 @@ What the broker thinks of a message is the reason of its PUBACK; what the hub th
 within limits.
 """
 
+import base64
+import json
 import queue
 import ssl
 import threading
@@ -55,9 +57,13 @@ class RawConnection:
         certificate: Path | None,
         key: Path | None,
         client_id: str = "",
+        ciphers: str = "",
     ) -> None:
+        """`ciphers`: for OpenSSL, to be less strict with what is shown."""
         self._address = (host, port)
         self._context = ssl.create_default_context(cafile=str(ca))
+        if ciphers:
+            self._context.set_ciphers(ciphers)
         if certificate is not None:
             self._context.load_cert_chain(certificate, key)
         self._client = mqtt.Client(
@@ -170,9 +176,8 @@ class RawDevice(RawConnection):
         )
         self.principal = str(identity.principal)
         self.name = identity.principal.device
-        hub = identity.trust.keys[0]
-        assert isinstance(hub, TrustedKey)
-        assert hub.owner == HUB
+        enrolment = json.loads((identity.certificate_path.parent / "enrolment.json").read_bytes())
+        hub = TrustedKey(owner=HUB, public=base64.b64decode(enrolment["hub_signing_public"]))
         self.script = ScriptedDevice(self.principal, hub=hub, key=identity.signer)
 
     def connect(self) -> Self:

@@ -25,9 +25,10 @@ from cloud.adapters.broker_mosquitto import BrokerFiles, write_configuration
 from cloud.identity import open_identity
 from shared.topics import HUB_STATUS
 from tests.support.broker import Mosquitto
-from tests.support.ports import free_port
+from tests.support.ports import free_ports
 from tests.support.process import ChildProcess
 from tests.support.real_hub import PROGRAM, READY_TIMEOUT_S, ROOT, SETTINGS, RealHub
+from tests.support.revocation import empty_list
 
 READY: Final = '"event": "ready"'
 
@@ -41,8 +42,12 @@ class SplitHub:
         self.home = directory / "hub"
         self._directory = directory
         self._count = 0
-        port = free_port()
-        self._settings = {**settings, "mqtt_url": f"mqtts://localhost:{port}"}
+        port, hub_port = free_ports(2)
+        self._settings = {
+            **settings,
+            "mqtt_url": f"mqtts://localhost:{port}",
+            "mqtt_hub_url": f"mqtts://localhost:{hub_port}",
+        }
         if database_url:
             self._settings["database_url"] = database_url
         self.identity = open_identity(
@@ -56,6 +61,8 @@ class SplitHub:
                 directory=self.home / "broker",
                 address="127.0.0.1",
                 port=port,
+                hub_port=hub_port,
+                crl=empty_list(self.identity, self.home / "broker" / "revoked.pem"),
                 ca=self.identity.paths.ca,
                 certificate=self.identity.paths.server,
                 key=self.identity.paths.server_key,

@@ -28,6 +28,11 @@ from shared.records import (
     QuestionAsked,
     QuestionReplied,
     Record,
+    SecretForgotten,
+    SecretRefused,
+    SecretRemoved,
+    SecretSet,
+    SecretStored,
     Series,
     TaskCancelled,
     TaskCreated,
@@ -157,6 +162,11 @@ RECORDS: Final[Mapping[str, Record]] = {
         ),
         MetricsShed(at_ms=AT_MS + 15, first=3, last=502, count=500),
         TwinDesired(at_ms=AT_MS + 16, revision=7, document=SETTINGS.ref()),
+        SecretSet(at_ms=AT_MS + 17, name="POS_TOKEN", version=2, box=ANSWER.ref()),
+        SecretRemoved(at_ms=AT_MS + 18, name="POS_TOKEN", version=3),
+        SecretStored(at_ms=AT_MS + 19, name="POS_TOKEN", version=2),
+        SecretRefused(at_ms=AT_MS + 20, name="POS_TOKEN", version=2, reason="box_unreadable"),
+        SecretForgotten(at_ms=AT_MS + 21, name="POS_TOKEN", version=3),
     )
 }
 """One record of each kind."""

@@ -4,6 +4,8 @@ Revision ID: 0003
 Revises: 0002
 """
 
+import hashlib
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -35,21 +37,37 @@ def upgrade() -> None:
         sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("tenant", sa.String(length=24), nullable=True),
         sa.Column("action", sa.String(length=64), nullable=False),
+        sa.Column("actor", sa.String(length=64), nullable=False),
+        sa.Column("target", sa.String(length=128), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("entry", sa.LargeBinary(), nullable=False),
         sa.Column("hash", sa.LargeBinary(length=32), nullable=False),
         sa.PrimaryKeyConstraint("seq"),
     )
     op.create_index("ix_audit_entry_action", "audit_entry", ["action"], unique=False)
+    op.create_index("ix_audit_entry_actor", "audit_entry", ["actor"], unique=False)
     op.create_index("ix_audit_entry_at", "audit_entry", ["at"], unique=False)
+    op.create_index("ix_audit_entry_target", "audit_entry", ["target"], unique=False)
     op.create_index("ix_audit_entry_tenant", "audit_entry", ["tenant"], unique=False)
     op.create_table(
+        "audit_checkpoint",
+        sa.Column("lane_id", sa.BigInteger(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["lane_id"],
+            ["lane.id"],
+        ),
+        sa.PrimaryKeyConstraint("lane_id"),
+    )
+    audit_head = op.create_table(
         "audit_head",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("hash", sa.LargeBinary(length=32), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
+    # Whoever appends locks this row: it is there before two could make it at once.
+    op.bulk_insert(audit_head, [{"id": 1, "size": 0, "hash": hashlib.sha256(b"covey/1/audit").digest()}])
     op.create_table(
         "audit_node",
         sa.Column("level", sa.Integer(), nullable=False),
@@ -95,6 +113,18 @@ def upgrade() -> None:
     )
     op.create_index("ix_device_key_principal", "device_key", ["principal"], unique=False)
     op.create_table(
+        "device_secret",
+        sa.Column("principal", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("stored_version", sa.BigInteger(), nullable=True),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("reason", sa.String(length=64), nullable=True),
+        sa.Column("box_hash", sa.LargeBinary(length=32), nullable=True),
+        sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("principal", "name"),
+    )
+    op.create_table(
         "hub_user",
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("password_hash", sa.String(length=256), nullable=True),
@@ -106,6 +136,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("mac", sa.LargeBinary(length=32), nullable=False),
         sa.PrimaryKeyConstraint("name"),
+        sa.UniqueConstraint("oidc_issuer", "oidc_subject", name="uq_hub_user_oidc"),
     )
     op.create_table(
         "proposal",
@@ -117,6 +148,7 @@ def upgrade() -> None:
         sa.Column("content_sha256", sa.LargeBinary(length=32), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("asked_by", sa.String(length=64), nullable=False),
+        sa.Column("asked_person", sa.String(length=64), nullable=False),
         sa.Column("asked_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("decided_by", sa.String(length=64), nullable=True),
@@ -141,6 +173,12 @@ def upgrade() -> None:
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("head", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("size"),
+    )
+    op.create_table(
+        "spent_oidc_state",
+        sa.Column("state_sha256", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("state_sha256"),
     )
     op.create_table(
         "tenant",
@@ -171,6 +209,7 @@ def upgrade() -> None:
     op.add_column(
         "enrolment_token", sa.Column("created_by", sa.String(length=64), server_default="", nullable=False)
     )
+    op.add_column("enrolment_token", sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True))
 
     # The keys of devices that are enrolled already, and the tenants that they are in.
     op.execute(

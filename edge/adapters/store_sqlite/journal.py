@@ -19,8 +19,9 @@ from edge.adapters.store_sqlite.projection import (
     read_episodes,
     read_node,
     read_open_nodes,
-    repeated,
 )
+from edge.adapters.store_sqlite.secret_rows import take_set
+from edge.adapters.store_sqlite.standing import Answer, answers_to, carry_content
 from edge.adapters.store_sqlite.trimming import drop_through
 from edge.adapters.store_sqlite.twin import read_settings
 from edge.ports import (
@@ -44,6 +45,8 @@ from shared.records import (
     OrderRecord,
     Poison,
     RecordBody,
+    SecretSet,
+    TaskOffered,
     encode_record,
     parse_record,
 )
@@ -327,7 +330,7 @@ def append_records(
     size, disk = 0, 0
     for at, (draft, data) in zip(seqs, drafts, strict=True):
         size += len(data)
-        size += _store_blobs(db, lane_id, at, draft.record, {blob.ref().hash: blob for blob in draft.blobs})
+        size += store_blobs(db, lane_id, at, draft.record, {blob.ref().hash: blob for blob in draft.blobs})
         disk += record_disk_bytes(len(data))
         if not isinstance(draft.record, MetricsRecord):
             apply_journal(db, draft.record, seq=at, epoch=epoch)
@@ -346,19 +349,31 @@ def _take_order(
         reason = record.reason
     elif not isinstance(record, OrderRecord):
         reason = f"{record.kind} is not an order"
+    elif isinstance(record, SecretSet):
+        box = blobs.get(record.box.hash)
+        take_set(db, record, seq=seq, epoch=epoch, box=None if box is None else box.content)
+        reason = None
     else:
-        size = _store_blobs(db, lane_id, seq, record, blobs)
-        if isinstance(record, NodeQueried):
-            answers = [Draft(answer) for answer in repeated(db, record, seq=seq, epoch=epoch)]
-            if answers:
-                append_records(db, Lane.JOURNAL, [(draft, _encode(draft)) for draft in answers])
+        size = store_blobs(db, lane_id, seq, record, blobs)
+        if isinstance(record, NodeQueried | TaskOffered):
+            _answer(db, answers_to(db, record, seq=seq, epoch=epoch))
         reason = apply_order(db, record, seq=seq, epoch=epoch)
     if reason is not None:
         db.execute("INSERT INTO dead_letter VALUES (?, ?, ?)", (lane_id, seq, reason))
     return size
 
 
-def _store_blobs(
+def _answer(db: sqlite3.Connection, answers: Sequence[Answer]) -> None:
+    """Say at the end of the journal how a node stands that the hub does not know about."""
+    if not answers:
+        return
+    seqs = append_records(db, Lane.JOURNAL, [(Draft(answer), encode_record(answer)) for answer in answers])
+    lane_id = _lane_id(db, Lane.JOURNAL)
+    for seq, answer in zip(seqs, answers, strict=True):
+        carry_content(db, lane_id, seq, answer)
+
+
+def store_blobs(
     db: sqlite3.Connection, lane_id: int, seq: int, record: RecordBody, blobs: dict[bytes, Blob]
 ) -> int:
     """Keep the content that a record names and that is not there yet; returns its bytes."""

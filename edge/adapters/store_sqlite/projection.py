@@ -8,12 +8,13 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, assert_never
 
+from edge.adapters.store_sqlite.secret_rows import note_answer, take_removed
+from edge.adapters.store_sqlite.standing import is_ended
 from edge.adapters.store_sqlite.twin import apply_desired, apply_reported
 from edge.ports import EffectView, Episode, NodeView
 from shared.blobs import BlobRef
 from shared.clock import from_ms
 from shared.records import (
-    FORGOTTEN,
     DeviceCondition,
     DeviceStarted,
     DeviceStopped,
@@ -26,6 +27,11 @@ from shared.records import (
     QuestionAnswered,
     QuestionAsked,
     QuestionReplied,
+    SecretForgotten,
+    SecretRefused,
+    SecretRemoved,
+    SecretSet,
+    SecretStored,
     TaskCancelled,
     TaskCreated,
     TaskOffered,
@@ -35,7 +41,7 @@ from shared.records import (
     TwinReported,
 )
 from shared.tasks.limits import Limits
-from shared.tasks.states import REACHED_FROM_ANY, TERMINAL, NodeState, Step, step
+from shared.tasks.states import TERMINAL, NodeState, Step, step
 
 _OPEN = tuple(state.value for state in NodeState if state not in TERMINAL)
 
@@ -56,7 +62,7 @@ def apply_journal(db: sqlite3.Connection, record: JournalRecord, *, seq: int, ep
                 at_ms=record.at_ms,
                 cause=(epoch, seq),
             )
-        case NodeMoved(is_repeated=True):
+        case NodeMoved(is_repeated=True) | QuestionAsked(is_repeated=True):
             pass  # for the hub, which missed it
         case NodeMoved():
             _move(db, record)
@@ -127,6 +133,8 @@ def apply_journal(db: sqlite3.Connection, record: JournalRecord, *, seq: int, ep
             db.execute("DELETE FROM condition WHERE name = ?", (record.condition,))
         case TwinReported():
             apply_reported(db, record, seq=seq, epoch=epoch)
+        case SecretStored() | SecretRefused() | SecretForgotten():
+            note_answer(db, record)
         case DeviceStarted() | DeviceStopped():
             pass
         case _:
@@ -139,6 +147,8 @@ def apply_order(db: sqlite3.Connection, record: OrderRecord, *, seq: int, epoch:
         case TaskOffered():
             if db.execute("SELECT 1 FROM blob WHERE hash = ?", (record.goal.hash,)).fetchone() is None:
                 return "the goal's content did not come with the offer"
+            if is_ended(db, record.task, record.node, record.attempt):
+                return None
             _insert_node(
                 db,
                 task=record.task,
@@ -164,9 +174,13 @@ def apply_order(db: sqlite3.Connection, record: OrderRecord, *, seq: int, epoch:
         case QuestionReplied():
             _reply(db, record)
         case NodeQueried():
-            pass  # whoever takes the order answers it in the same transaction (`repeated`)
+            pass  # whoever takes the order answers it in the same transaction (`standing.answers_to`)
         case TwinDesired():
             return apply_desired(db, record, seq=seq, epoch=epoch)
+        case SecretRemoved():
+            take_removed(db, record, seq=seq, epoch=epoch)
+        case SecretSet():
+            pass  # its box is no content of the log: whoever takes the order keeps it (`take_set`)
         case _:
             assert_never(record)
     return None
@@ -191,37 +205,6 @@ def read_node(db: sqlite3.Connection, task: str, node: int) -> NodeView | None:
     """One node, or None."""
     row = db.execute(f"{_SELECT_NODE} WHERE task = ? AND node = ?", (task, node)).fetchone()
     return None if row is None else _node_view(db, row)
-
-
-def repeated(db: sqlite3.Connection, query: NodeQueried, *, seq: int, epoch: bytes) -> tuple[NodeMoved, ...]:
-    """How the node stands that order `seq` asks about, in steps that lead there from any open state (rule P19)."""
-
-    def moved(state: NodeState, reason: str | None = None, result: BlobRef | None = None) -> NodeMoved:
-        return NodeMoved(
-            at_ms=query.at_ms,
-            causes=(ForeignCause(lane="orders", epoch=epoch, seq=seq),),
-            task=query.task,
-            node=query.node,
-            attempt=query.attempt,
-            state=state,
-            reason=reason,
-            result=result,
-            is_repeated=True,
-        )
-
-    row = db.execute(
-        "SELECT attempt, state, reason, result_hash FROM node WHERE task = ? AND node = ?",
-        (query.task, query.node),
-    ).fetchone()
-    if row is None:
-        return (moved(NodeState.FAILED, FORGOTTEN),)
-    attempt, state = row[0], NodeState(row[1])
-    if attempt != query.attempt or state is NodeState.OFFERED:
-        return ()  # it did not begin yet: what it will say of it the hub can follow
-    last = moved(state, row[2], _blob_ref(db, row[3]))
-    if state in (NodeState.RUNNING, NodeState.REJECTED) or state in REACHED_FROM_ANY:
-        return (last,)
-    return (moved(NodeState.RUNNING), last)
 
 
 def read_effects(db: sqlite3.Connection, task: str, node: int) -> tuple[EffectView, ...]:

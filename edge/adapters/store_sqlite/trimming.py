@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from edge.adapters.store_sqlite.gauge import record_disk_bytes
+from edge.adapters.store_sqlite.standing import forget_ended, remember_ended
 from shared.cbor import decode
 from shared.errors import ProtocolError
 from shared.log import Head
@@ -151,7 +152,9 @@ def settle(db: sqlite3.Connection, *, now_ms: int | None, max_nodes: int) -> int
         if is_episode:
             db.execute("UPDATE node SET past = ? WHERE task = ? AND node = ?", (PAST_EPISODE, task, node))
         else:
-            db.execute("DELETE FROM node WHERE task = ? AND node = ?", (task, node))
+            _drop_node(db, task, node)
+    if now_ms is not None:
+        forget_ended(db, now_ms)
     return len(rows)
 
 
@@ -163,8 +166,13 @@ def forget_episodes(db: sqlite3.Connection, max_nodes: int) -> int:
     ).fetchall()
     for task, node, goal, result in rows:
         drop_blobs(db, (goal, result))
-        db.execute("DELETE FROM node WHERE task = ? AND node = ?", (task, node))
+        _drop_node(db, task, node)
     return len(rows)
+
+
+def _drop_node(db: sqlite3.Connection, task: str, node: int) -> None:
+    remember_ended(db, task, node)
+    db.execute("DELETE FROM node WHERE task = ? AND node = ?", (task, node))
 
 
 def drop_blobs(db: sqlite3.Connection, hashes: Iterable[bytes | None]) -> None:

@@ -22,7 +22,7 @@ from shared.topics import FROM_HUB, HUB_STATUS, Channel
 from tests.support.broker import BrokerCertificates, Mosquitto
 from tests.support.clock import ManualClock
 from tests.support.device import ScriptedDevice, bytes_from, task_id_from
-from tests.support.ingest import HUB_SIGNER, device_row, started
+from tests.support.ingest import HUB_SIGNER, HUB_TRUST, SALT_OF, SHARE_KEY, device_row, started
 
 pytestmark = pytest.mark.broker
 
@@ -74,7 +74,7 @@ def link_to(broker: Mosquitto, paths: Paths, *, client_id: str, filters: list[st
     access = BrokerAccess(
         host="127.0.0.1", port=broker.port, ca=paths.ca, certificate=paths.client, key=paths.client_key
     )
-    presence = Presence(topic=topic, online=lambda: b"online", offline=b"offline")
+    presence = Presence(topic=topic, online=lambda: b"online", offline=lambda: b"offline")
     return PahoLink(broker=access, client_id=client_id, filters=filters, presence=presence)
 
 
@@ -155,7 +155,7 @@ async def test_hub_of_another_authority_is_not_let_in_and_keeps_trying(
     access = BrokerAccess(
         host="127.0.0.1", port=broker.port, ca=paths.ca, certificate=foreign.client, key=foreign.client_key
     )
-    presence = Presence(topic=HUB_STATUS, online=lambda: b"online", offline=b"offline")
+    presence = Presence(topic=HUB_STATUS, online=lambda: b"online", offline=lambda: b"offline")
     link = PahoLink(broker=access, client_id="hub-1", filters=["#"], presence=presence)
     heard = Heard()
     async with running(link, heard):
@@ -188,12 +188,14 @@ async def test_worker_serves_a_device_over_the_broker_and_again_after_the_broker
     access = BrokerAccess(
         host="127.0.0.1", port=broker.port, ca=paths.ca, certificate=paths.client, key=paths.client_key
     )
-    presence = Presence(topic=HUB_STATUS, online=word.online, offline=word.offline)
+    presence = Presence(topic=HUB_STATUS, online=word.online, offline=lambda: word.offline)
     worker = IngestWorker(
         database=database,
-        link=PahoLink(broker=access, client_id="hub-1", filters=filters(HUB_SIGNER), presence=presence),
+        link=PahoLink(broker=access, client_id="hub-1", filters=filters(SHARE_KEY), presence=presence),
         word=word,
         signer=HUB_SIGNER,
+        trust=HUB_TRUST,
+        salt_of=SALT_OF,
         clock=clock,
         on_tasks_changed=lambda _: None,
         limits=IngestLimits(),

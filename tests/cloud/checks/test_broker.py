@@ -14,7 +14,9 @@ from cloud.adapters.broker_mosquitto import BrokerFiles, render
 from cloud.adapters.clock_system import SystemClock
 from cloud.adapters.probe_paho import Answer
 from cloud.checks import broker as broker_check
+from cloud.checks import revocation as revocation_check
 from cloud.checks.broker import ACL, BROKER, STRANGERS, Tried
+from cloud.checks.revocation import CUT, LIST, judge_file
 from cloud.checks.subject import Subject
 from cloud.identity import open_identity
 from shared.enrolment import BrokerAddress
@@ -23,6 +25,7 @@ from shared.topics import Channel, device_topic
 from tests.cloud.checks.conftest import running
 from tests.support.broker import Mosquitto
 from tests.support.ports import free_port
+from tests.support.revocation import empty_list
 
 REFUSED, GRANTED = Answer(True, "Not authorized"), Answer(False, "Success")
 Change = Callable[[str], str]
@@ -51,6 +54,8 @@ def site(subject: Subject, tmp_path: Path) -> Iterator[Site]:
                 directory=directory,
                 address="127.0.0.1",
                 port=free_port(),
+                hub_port=free_port(),
+                crl=empty_list(identity, directory / "revoked.pem"),
                 ca=identity.paths.ca,
                 certificate=identity.paths.server,
                 key=identity.paths.server_key,
@@ -101,7 +106,7 @@ def test_a_broker_without_fences_is_seen(site: Site) -> None:
 
 @pytest.mark.broker
 def test_a_broker_that_lets_devices_hear_others_is_seen(site: Site) -> None:
-    hub = site(acl=lambda text: text.replace("pattern read covey/1/hub", "pattern read covey/1/#"))
+    hub = site(acl=lambda text: text.replace("pattern read covey/1/hub\n", "pattern read covey/1/#\n"))
     topic = device_topic("main.fridge", Channel.STATE)
     publish_retained(hub, topic)
     found = found_in(hub)[ACL]
@@ -121,6 +126,7 @@ def test_a_broker_that_lets_devices_speak_for_others_is_seen(site: Site) -> None
 def test_a_broker_that_takes_whoever_comes_is_seen(site: Site) -> None:
     def open_to_all(text: str) -> str:
         text = text.replace("require_certificate true", "require_certificate false")
+        text = text.replace("use_username_as_clientid true", "use_username_as_clientid false")
         return text.replace("use_identity_as_username true", "use_identity_as_username false").replace(
             "allow_anonymous false", "allow_anonymous true"
         )
@@ -134,6 +140,53 @@ def test_a_broker_that_takes_whoever_comes_is_seen(site: Site) -> None:
 def test_a_broker_that_refuses_the_hub_s_own_topics_is_seen(site: Site) -> None:
     hub = site(acl=lambda text: text.replace("user hub", "user another"))
     assert found_in(hub)[BROKER].state is State.FAIL
+
+
+# --- revocation
+
+
+def revocation_in(subject: Subject) -> dict[str, Finding]:
+    return {each.name: each for each in revocation_check.check(subject)}
+
+
+@pytest.mark.broker
+def test_a_broker_that_refuses_the_revoked_and_gives_sessions_away_is_well(site: Site) -> None:
+    found = revocation_in(site())
+    assert {name: each.state for name, each in found.items()} == {LIST: State.OK, CUT: State.OK}
+    assert "names 0 certificates" in found[LIST].sentence
+
+
+@pytest.mark.broker
+def test_a_broker_without_the_revocation_list_is_seen(site: Site) -> None:
+    found = revocation_in(site(configuration=lambda text: text.replace("crlfile", "#crlfile")))
+    assert found[CUT].state is State.FAIL
+    assert "lets in whose certificate is revoked" in found[CUT].sentence
+
+
+@pytest.mark.broker
+def test_a_broker_that_believes_any_client_id_is_seen(site: Site) -> None:
+    hub = site(configuration=lambda text: text.replace("use_username_as_clientid", "#"))
+    assert "keeps the session of who is revoked" in revocation_in(hub)[CUT].sentence
+
+
+def test_a_revocation_list_that_is_missing_or_cut_off_is_seen(subject: Subject, tmp_path: Path) -> None:
+    identity = open_identity(
+        tmp_path / "identity",
+        hosts=["localhost"],
+        trust_domain="covey.internal",
+        now=SystemClock().now(),
+    )
+    hub = replace(subject, settings=subject.settings.model_copy(update={"home": tmp_path}), identity=identity)
+    (missing,) = judge_file(hub, identity)
+    assert missing.state is State.WARN
+    (missing,) = judge_file(running(hub), identity)
+    assert missing.state is State.FAIL
+    path = empty_list(identity, tmp_path / "broker" / "revoked.pem")
+    (whole,) = judge_file(hub, identity)
+    assert whole.state is State.OK
+    path.write_bytes(path.read_bytes()[:-40])
+    (damaged,) = judge_file(hub, identity)
+    assert damaged.state is State.FAIL
 
 
 @pytest.mark.broker

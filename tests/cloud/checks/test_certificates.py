@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from cloud.checks import certificates
-from cloud.checks.certificates import AUTHORITY, CLIENT, SERVER, SIGNING_KEY
+from cloud.checks.certificates import AUTHORITY, CLIENT, ROOT, SERVER, SIGNING_KEY
 from cloud.checks.subject import Subject
 from cloud.identity import LEAF_LIFE, RENEW_BEFORE, Paths, open_identity
+from cloud.keys.certificates import ISSUING_LIFE, ROOT_LIFE
 from shared.findings import Finding, State
 from tests.cloud.checks.conftest import running
 from tests.support.clock import ManualClock
@@ -37,7 +38,7 @@ def other_identity(directory: Path, clock: ManualClock) -> Paths:
 
 def test_an_identity_as_the_hub_makes_it_is_well(subject: Subject) -> None:
     found = found_in(subject)
-    assert set(found) == {AUTHORITY, SIGNING_KEY, SERVER, CLIENT}
+    assert set(found) == {ROOT, AUTHORITY, SIGNING_KEY, SERVER, CLIENT}
     assert {each.state for each in found.values()} == {State.OK}
 
 
@@ -102,10 +103,16 @@ def test_a_certificate_before_its_time_means_the_clock(subject: Subject, clock: 
 def test_an_authority_near_its_end_is_told_and_one_past_it_fails(
     subject: Subject, clock: ManualClock
 ) -> None:
-    clock.advance(timedelta(days=3_652 - 364))
-    assert found_in(subject)[AUTHORITY].state is State.WARN
-    clock.advance(timedelta(days=364))
+    clock.advance(ISSUING_LIFE - timedelta(days=179))
+    found = found_in(subject)
+    assert (found[AUTHORITY].state, found[ROOT].state) == (State.WARN, State.OK)
+    assert "keys rotate issuing" in str(found[AUTHORITY].command)
+    clock.advance(timedelta(days=179))
     assert found_in(subject)[AUTHORITY].state is State.FAIL
+    clock.advance(ROOT_LIFE - ISSUING_LIFE - timedelta(days=729))
+    assert found_in(subject)[ROOT].state is State.WARN
+    clock.advance(timedelta(days=729))
+    assert found_in(subject)[ROOT].state is State.FAIL
 
 
 def test_a_certificate_with_another_key_or_of_another_authority_fails(

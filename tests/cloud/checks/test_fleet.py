@@ -6,7 +6,16 @@ from datetime import timedelta
 import pytest
 
 from cloud.checks import fleet
-from cloud.checks.fleet import CERTIFICATES, CONDITIONS, DEAD_LETTERS, FORKS, LOST, NAMES_SHOWN, QUARANTINE
+from cloud.checks.fleet import (
+    APPROVAL,
+    CERTIFICATES,
+    CONDITIONS,
+    DEAD_LETTERS,
+    FORKS,
+    LOST,
+    NAMES_SHOWN,
+    QUARANTINE,
+)
 from cloud.checks.subject import Subject
 from cloud.devices.tables import DeviceStatus
 from cloud.ingest.turn import FORK_REASON
@@ -51,7 +60,7 @@ def test_a_fleet_that_needs_nobody_is_well(either: Subject) -> None:
     add_device(either.database, FRIDGE, last_hello_at=START)
     add_lane(either, FRIDGE)
     found = found_in(either)
-    assert set(found) == {FORKS, QUARANTINE, DEAD_LETTERS, LOST, CERTIFICATES, CONDITIONS}
+    assert set(found) == {FORKS, APPROVAL, QUARANTINE, DEAD_LETTERS, LOST, CERTIFICATES, CONDITIONS}
     assert {each.state for each in found.values()} == {State.OK}
 
 
@@ -64,6 +73,13 @@ def test_a_fork_is_told_once_and_not_as_quarantine(either: Subject) -> None:
     assert FRIDGE in found[FORKS].sentence
     assert found[FORKS].command == either.command("device forks")
     assert found[QUARANTINE].state is State.OK
+
+
+def test_devices_that_wait_for_approval_are_told(either: Subject) -> None:
+    assert either.database is not None
+    add_device(either.database, PUMP, status=DeviceStatus.PENDING.value)
+    found = found_in(either)[APPROVAL]
+    assert (found.state, found.command) == (State.WARN, either.command(f"device approve {PUMP}"))
 
 
 def test_quarantine_for_another_reason_is_told(either: Subject) -> None:

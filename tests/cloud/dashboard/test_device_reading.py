@@ -28,7 +28,7 @@ NOW = START
 
 def read(database: Database, name: str = "a") -> DevicePage | None:
     with database.read() as session:
-        return read_device(session, principal_of(name), horizons(NOW, None, PresenceLimits()))
+        return read_device(session, principal_of(name), horizons(NOW, None, PresenceLimits()), None)
 
 
 def page_of(database: Database, name: str = "a") -> DevicePage:

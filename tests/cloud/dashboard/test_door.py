@@ -1,7 +1,9 @@
 """The door to the page: a signed-in browser from one of our own pages, or no further. No NiceGUI behind it."""
 
 import asyncio
+from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,9 +11,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 from cloud.dashboard.door import COOKIE, HOME_PATH, LIBRARY_CACHING, SIGN_IN_PATH, DashboardDoor
 from cloud.dashboard.sessions import Sessions
+from cloud.db import Database
 from cloud.http_gate import CLOSE_POLICY, HttpGate
+from cloud.people.browser_sessions import BrowserSessions, SessionLimits, key_of
+from cloud.people.seals import PeopleSeals
+from cloud.row_seal import RowSeal
 from tests.cloud.hub_api import ADMIN_TOKEN
 from tests.support.clock import ManualClock
+from tests.support.hub_database import migrated_sqlite
 
 HOST = "hub.test:8443"
 ORIGIN = f"https://{HOST}"
@@ -22,8 +29,17 @@ WAIT_S = 5.0
 class House:
     """A gate with the door in it, and an application behind that notes who came in."""
 
-    def __init__(self, clock: ManualClock, *, sockets_max: int = 10) -> None:
-        self.sessions = Sessions(clock=clock, lifetime=timedelta(hours=1))
+    def __init__(self, clock: ManualClock, database: Database, *, sockets_max: int = 10) -> None:
+        self.database = database
+        hour = timedelta(hours=1)
+        self.stored = BrowserSessions(
+            database=database,
+            seals=PeopleSeals(RowSeal(bytes(32))),
+            key=bytes(32),
+            clock=clock,
+            limits=SessionLimits(lifetime=hour, idle=hour),
+        )
+        self.sessions = Sessions(self.stored)
         self.door = DashboardDoor(sessions=self.sessions, clock=clock, sockets_max=sockets_max)
         self.gate = HttpGate(self.inside, admin_token=ADMIN_TOKEN, body_max_bytes=1_024, doors=[self.door])
         self.came_in: list[str] = []
@@ -45,8 +61,20 @@ class House:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"inside"})
 
+    def begin(self) -> str:
+        """Sign the administrator in."""
+        with self.database.write() as session:
+            return self.stored.begin(session, user="root", tenant="*", address="")
+
+    def end(self, session_id: str) -> None:
+        """Sign out, here or at another process."""
+        key = key_of(session_id)
+        assert key is not None
+        with self.database.write() as session:
+            self.stored.end(session, key)
+
     def cookie(self) -> dict[str, str]:
-        return {"cookie": f"{COOKIE}={self.sessions.begin()}"}
+        return {"cookie": f"{COOKIE}={self.begin()}"}
 
     async def ask(self, method: str, path: str, **headers: str) -> tuple[int, dict[str, str]]:
         """Status and headers of the answer."""
@@ -99,8 +127,15 @@ async def _empty_body() -> Message:
 
 
 @pytest.fixture
-def house(clock: ManualClock) -> House:
-    return House(clock)
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database(migrated_sqlite(tmp_path / "hub.sqlite"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def house(clock: ManualClock, database: Database) -> House:
+    return House(clock, database)
 
 
 PATHS = (
@@ -215,33 +250,65 @@ async def test_elsewhere_there_are_no_sockets(house: House, path: str) -> None:
 
 
 async def test_a_socket_ends_when_its_browser_signs_out(house: House) -> None:
-    session_id = house.sessions.begin()
+    session_id = house.begin()
     headers = {"cookie": f"{COOKIE}={session_id}", "origin": ORIGIN}
     socket = asyncio.create_task(house.knock(**headers))
     await wait_for(house.accepted)
-    house.sessions.end(session_id)
+    house.end(session_id)
+    await house.sessions.check()
     sent = await socket
     # Both sides are told that the other has gone; what comes after that is dropped.
     assert [message["type"] for message in sent] == ["websocket.accept", "websocket.close"]
     assert house.heard == [{"type": "websocket.disconnect", "code": CLOSE_POLICY}]
 
 
-async def test_a_socket_ends_with_its_sessions_time(clock: ManualClock) -> None:
-    house = House(clock)
+async def test_a_socket_ends_at_once_when_its_browser_signs_out_at_this_process(house: House) -> None:
+    session_id = house.begin()
+    headers = {"cookie": f"{COOKIE}={session_id}", "origin": ORIGIN}
+    socket = asyncio.create_task(house.knock(**headers))
+    await wait_for(house.accepted)
+    key = key_of(session_id)
+    assert key is not None
+    house.sessions.end(key)
+    assert [message["type"] for message in await socket] == ["websocket.accept", "websocket.close"]
+
+
+async def test_a_socket_stays_while_its_session_is_what_it_was(house: House) -> None:
+    socket = asyncio.create_task(house.knock(**house.cookie(), origin=ORIGIN))
+    await wait_for(house.accepted)
+    await house.sessions.check()
+    assert not socket.done()
+    socket.cancel()
+    await asyncio.gather(socket, return_exceptions=True)
+
+
+async def test_a_database_that_is_away_is_told_and_opens_nothing(house: House) -> None:
+    cookie = house.cookie()
+    with house.database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE browser_session RENAME TO elsewhere")
+    status, _ = await house.ask("GET", HOME_PATH, **cookie)
+    assert status == 503
+    assert house.came_in == []
+    assert (await house.ask("GET", SIGN_IN_PATH))[0] == 200
+
+
+async def test_a_socket_ends_with_its_sessions_time(clock: ManualClock, database: Database) -> None:
+    house = House(clock, database)
     cookie = house.cookie()
     clock.advance(timedelta(hours=1) - timedelta(milliseconds=50))
     sent = await house.knock(**cookie, origin=ORIGIN)
     assert [message["type"] for message in sent] == ["websocket.accept", "websocket.close"]
 
 
-async def test_one_socket_more_than_the_bound_is_refused(clock: ManualClock) -> None:
-    house = House(clock, sockets_max=1)
-    session_id = house.sessions.begin()
+async def test_one_socket_more_than_the_bound_is_refused(clock: ManualClock, database: Database) -> None:
+    house = House(clock, database, sockets_max=1)
+    session_id = house.begin()
     headers = {"cookie": f"{COOKIE}={session_id}", "origin": ORIGIN}
     first = asyncio.create_task(house.knock(**headers))
     await wait_for(house.accepted)
     assert await house.knock(**headers) == [{"type": "websocket.close", "code": CLOSE_POLICY}]
-    house.sessions.end(session_id)
+    house.end(session_id)
+    await house.sessions.check()
     await first
     house.accepted.clear()
     again = asyncio.create_task(house.knock(**house.cookie(), origin=ORIGIN))

@@ -36,7 +36,7 @@ def names_of(page: FleetPage) -> list[str]:
 
 
 def found(database: Database, **query: object) -> list[str]:
-    return names_of(page_of(database, FleetQuery(**query)))  # type: ignore[arg-type]  # the test names the fields
+    return names_of(page_of(database, FleetQuery(tenant=None, **query)))  # type: ignore[arg-type]  # the test names the fields
 
 
 def add_mixed(session: Session) -> None:
@@ -69,28 +69,33 @@ def add_mixed(session: Session) -> None:
 def test_a_page_has_its_rows_and_tells_how_many_there_are(database: Database) -> None:
     with database.write() as session:
         add_fleet(session, 25, now=NOW)
-    first, last = page_of(database, FleetQuery()), page_of(database, FleetQuery(page=3))
+    first, last = (
+        page_of(database, FleetQuery(tenant=None)),
+        page_of(database, FleetQuery(tenant=None, page=3)),
+    )
     assert names_of(first) == [f"dev-{number:05d}" for number in range(10)]
     assert names_of(last) == [f"dev-{number:05d}" for number in range(20, 25)]
     assert (first.matched, first.page, first.pages) == (25, 1, 3)
 
 
 def test_a_page_beyond_the_last_is_the_last_and_no_devices_are_one_empty_page(database: Database) -> None:
-    assert page_of(database, FleetQuery(page=9)) == FleetPage(rows=(), matched=0, page=1, pages=1)
+    assert page_of(database, FleetQuery(tenant=None, page=9)) == FleetPage(
+        rows=(), matched=0, page=1, pages=1
+    )
     with database.write() as session:
         add_fleet(session, 11, now=NOW)
-    assert names_of(page_of(database, FleetQuery(page=9))) == ["dev-00010"]
+    assert names_of(page_of(database, FleetQuery(tenant=None, page=9))) == ["dev-00010"]
 
 
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        (FleetQuery(), ["dev-00000", "dev-00001"]),
-        (FleetQuery(is_descending=True), ["dev-00034", "dev-00033"]),
-        (FleetQuery(sort=Sort.LAG, is_descending=True), ["dev-00030", "dev-00020"]),
-        (FleetQuery(sort=Sort.LAG), ["dev-00000", "dev-00001"]),
-        (FleetQuery(sort=Sort.LAST_RECORD, is_descending=True), ["dev-00000", "dev-00001"]),
-        (FleetQuery(sort=Sort.LAST_RECORD), ["dev-00034", "dev-00033"]),
+        (FleetQuery(tenant=None), ["dev-00000", "dev-00001"]),
+        (FleetQuery(tenant=None, is_descending=True), ["dev-00034", "dev-00033"]),
+        (FleetQuery(tenant=None, sort=Sort.LAG, is_descending=True), ["dev-00030", "dev-00020"]),
+        (FleetQuery(tenant=None, sort=Sort.LAG), ["dev-00000", "dev-00001"]),
+        (FleetQuery(tenant=None, sort=Sort.LAST_RECORD, is_descending=True), ["dev-00000", "dev-00001"]),
+        (FleetQuery(tenant=None, sort=Sort.LAST_RECORD), ["dev-00034", "dev-00033"]),
     ],
 )
 def test_rows_are_ordered_by_the_database(database: Database, query: FleetQuery, expected: list[str]) -> None:
@@ -106,7 +111,7 @@ def test_devices_without_a_value_come_last_however_it_is_ordered(
     with database.write() as session:
         add_device(session, "never", now=NOW, record_s=None)
         add_device(session, "some", now=NOW)
-    query = FleetQuery(sort=Sort.LAST_RECORD, is_descending=is_descending)
+    query = FleetQuery(tenant=None, sort=Sort.LAST_RECORD, is_descending=is_descending)
     assert names_of(page_of(database, query)) == ["some", "never"]
 
 
@@ -118,7 +123,7 @@ def test_lag_is_that_of_the_newest_journal(database: Database) -> None:
         add_lane(session, "lost-store", Lane.JOURNAL, now=NOW, epoch="old", ahead=500, closed_at=closed)
         add_lane(session, "lost-store", Lane.JOURNAL, now=NOW, epoch="new", records=[started(5)], ahead=2)
         add_lane(session, "other", Lane.JOURNAL, now=NOW, ahead=3)
-    page = page_of(database, FleetQuery(sort=Sort.LAG, is_descending=True))
+    page = page_of(database, FleetQuery(tenant=None, sort=Sort.LAG, is_descending=True))
     assert [(row.name, row.lag_records) for row in page.rows] == [("other", 3), ("lost-store", 2)]
 
 
@@ -133,6 +138,7 @@ def test_each_filter_finds_its_devices(database: Database) -> None:
     assert found(database, only=Only.NOT_ACTIVE) == ["forked"]
     assert found(database, only=Only.CONDITIONS) == ["full"]
     assert found(database, only=Only.BEHIND) == ["behind"]
+    assert found(database, only=Only.BEHIND, sort=Sort.LAG) == ["behind"]
     assert found(database, site="berlin", presence="lost") == []
 
 
@@ -161,7 +167,7 @@ def test_a_search_looks_for_the_text_and_nothing_in_it_is_a_pattern(
 def test_a_row_keeps_the_four_facts_of_presence_apart(database: Database) -> None:
     with database.write() as session:
         add_device(session, "a", now=NOW, broker_s=100, hello_s=80, ack_s=60, record_s=40)
-    (row,) = page_of(database, FleetQuery()).rows
+    (row,) = page_of(database, FleetQuery(tenant=None)).rows
     at = to_ms(NOW)
     assert (row.broker, row.presence) == (BrokerSession.OPEN, "online")
     ages = (row.broker_at_ms, row.hello_at_ms, row.ack_at_ms, row.record_at_ms)
@@ -182,7 +188,7 @@ def test_what_the_broker_told_is_shown_as_told(
 ) -> None:
     with database.write() as session:
         add_device(session, "a", now=NOW, **values)
-    (row,) = page_of(database, FleetQuery()).rows
+    (row,) = page_of(database, FleetQuery(tenant=None)).rows
     since = None if row.broker_at_ms is None else (to_ms(NOW) - row.broker_at_ms) // 1_000
     assert (row.broker, since) == expected
 
@@ -195,7 +201,7 @@ def test_seconds_behind_are_counted_only_while_more_waits(database: Database) ->
         add_lane(session, "behind", Lane.METRICS, now=NOW, ahead=1, waiting_bytes=7)
         # What waited when the device last said so has arrived since: its bytes wait no more.
         add_lane(session, "caught-up", Lane.JOURNAL, now=NOW, records=[started(77)], waiting_bytes=50)
-    behind, caught_up = page_of(database, FleetQuery()).rows
+    behind, caught_up = page_of(database, FleetQuery(tenant=None)).rows
     assert (behind.lag_records, behind.lag_since_ms, behind.waiting_bytes) == (4, 77, 57)
     assert (caught_up.lag_records, caught_up.lag_since_ms, caught_up.waiting_bytes) == (0, None, 0)
 
@@ -214,7 +220,7 @@ def test_desired_is_compared_with_reported(database: Database) -> None:
         ):
             twin = DeviceTwin(principal=principal_of(name), reported_revision=revision, refused=refused)
             session.add(twin)
-    rows = {row.name: row for row in page_of(database, FleetQuery()).rows}
+    rows = {row.name: row for row in page_of(database, FleetQuery(tenant=None)).rows}
     assert {
         name: (row.desired_revision, row.reported_revision, row.settings) for name, row in rows.items()
     } == {
@@ -232,7 +238,7 @@ def test_a_forked_log_is_named_until_it_is_closed(database: Database) -> None:
         add_device(session, "b", now=NOW)
         add_lane(session, "a", Lane.JOURNAL, now=NOW, forked_at_seq=3)
         add_lane(session, "b", Lane.JOURNAL, now=NOW, forked_at_seq=3, closed_at=NOW)
-    forked, resolved = page_of(database, FleetQuery()).rows
+    forked, resolved = page_of(database, FleetQuery(tenant=None)).rows
     assert (forked.forked, resolved.forked) == (("journal",), ())
 
 
@@ -248,7 +254,7 @@ def test_the_totals_are_of_the_whole_fleet(database: Database) -> None:
     with database.write() as session:
         add_mixed(session)
     with database.read() as session:
-        summary = read_summary(session, compared())
+        summary = read_summary(session, compared(), None)
     assert dict(summary.presence) == {"online": 4, "stale": 1, "offline": 2, "lost": 1}
     assert (summary.devices, summary.not_active, summary.with_conditions) == (8, 1, 1)
     assert (summary.behind, summary.lag_records, summary.waiting_bytes) == (1, 7, 900)
@@ -261,7 +267,7 @@ def test_a_hub_that_does_not_listen_tells_since_when(database: Database) -> None
     with database.write() as session:
         add_device(session, "a", now=NOW)
     with database.read() as session:
-        summary = read_summary(session, horizons(NOW, hearing, PresenceLimits()))
+        summary = read_summary(session, horizons(NOW, hearing, PresenceLimits()), None)
     assert summary.deaf_since_ms == to_ms(heard_at)
 
 
@@ -272,7 +278,7 @@ def test_sites_and_groups_are_offered_in_order_and_not_without_number(database: 
         session.execute(update(Device).values(site=numbered, group="a"))
         session.execute(update(Device).where(col(Device.name) == "dev-00003").values(group="b"))
     with database.read() as session:
-        sites, groups = read_choices(session)
+        sites, groups = read_choices(session, None)
     assert len(sites) == CHOICES_MAX
     assert sites[:2] == ["s00000", "s00001"]
     assert groups == ["a", "b"]
@@ -287,7 +293,7 @@ def test_a_page_costs_as_many_queries_however_large_the_fleet_is(database: Datab
 
     def cost() -> tuple[int, int]:
         selects.clear()
-        page = page_of(database, FleetQuery(sort=Sort.LAG, is_descending=True), page_rows=5)
+        page = page_of(database, FleetQuery(tenant=None, sort=Sort.LAG, is_descending=True), page_rows=5)
         return len(selects), len(page.rows)
 
     event.listen(database.engine, "before_cursor_execute", note)

@@ -55,9 +55,9 @@ async def test_each_page_gets_the_answer_to_its_question(database: Database, clo
     add(database, clock, "a")
     live = live_of(database, clock)
     fleet, one, gone = (
-        Page(FleetQuery()),
-        Page(DeviceQuery(principal=principal_of("a"))),
-        Page(DeviceQuery(principal=principal_of("b"))),
+        Page(FleetQuery(tenant=None)),
+        Page(DeviceQuery(tenant=None, principal=principal_of("a"))),
+        Page(DeviceQuery(tenant=None, principal=principal_of("b"))),
     )
     for page in (fleet, one, gone):
         live.watch(page)
@@ -75,7 +75,7 @@ async def test_a_change_by_another_process_is_in_the_next_poll(
     database: Database, clock: ManualClock
 ) -> None:
     live = live_of(database, clock)
-    page = Page(FleetQuery())
+    page = Page(FleetQuery(tenant=None))
     live.watch(page)
     await live.poll()
     await asyncio.to_thread(add, database, clock, "new")
@@ -89,9 +89,9 @@ async def test_a_change_by_another_process_is_in_the_next_poll(
 async def test_time_alone_changes_presence(database: Database, clock: ManualClock) -> None:
     add(database, clock, "a")
     live = live_of(database, clock)
-    before, _ = await live.ask(FleetQuery())
+    before, _ = await live.ask(FleetQuery(tenant=None))
     clock.advance(timedelta(seconds=301))
-    after, at_ms = await live.ask(FleetQuery())
+    after, at_ms = await live.ask(FleetQuery(tenant=None))
     assert isinstance(before, FleetAnswer)
     assert isinstance(after, FleetAnswer)
     assert (before.page.rows[0].presence, after.page.rows[0].presence) == ("online", "stale")
@@ -102,7 +102,7 @@ async def test_the_same_question_is_read_once_however_many_ask_it(
     database: Database, clock: ManualClock
 ) -> None:
     live = live_of(database, clock)
-    pages = [Page(FleetQuery(sort=Sort.LAG)) for _ in range(5)]
+    pages = [Page(FleetQuery(tenant=None, sort=Sort.LAG)) for _ in range(5)]
     for page in pages:
         live.watch(page)
     await live.poll()
@@ -114,13 +114,13 @@ async def test_a_page_that_paused_left_or_asked_anew_is_not_bothered(
     database: Database, clock: ManualClock
 ) -> None:
     live = live_of(database, clock)
-    paused, left, other = Page(None), Page(FleetQuery()), Page(FleetQuery())
+    paused, left, other = Page(None), Page(FleetQuery(tenant=None)), Page(FleetQuery(tenant=None))
     for page in (paused, left, other):
         live.watch(page)
     polling = asyncio.create_task(live.poll())
     await asyncio.sleep(0)  # the poll has asked, and has no answer yet
     live.forget(left)
-    other.question = FleetQuery(page=2)
+    other.question = FleetQuery(tenant=None, page=2)
     await polling
     assert (paused.answers, left.answers, other.answers) == ([], [], [])
 
@@ -129,7 +129,7 @@ async def test_a_page_that_cannot_be_brought_up_to_date_disturbs_no_other(
     database: Database, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     live = live_of(database, clock)
-    broken, sound = Page(FleetQuery(), is_broken=True), Page(FleetQuery())
+    broken, sound = Page(FleetQuery(tenant=None), is_broken=True), Page(FleetQuery(tenant=None))
     live.watch(broken)
     live.watch(sound)
     await live.poll()
@@ -142,7 +142,7 @@ async def test_a_database_that_is_away_is_told_and_asked_again(
 ) -> None:
     add(database, clock, "a")
     live = live_of(database, clock)
-    broken, page = Page(FleetQuery(), is_broken=True), Page(FleetQuery())
+    broken, page = Page(FleetQuery(tenant=None), is_broken=True), Page(FleetQuery(tenant=None))
     live.watch(broken)
     live.watch(page)
     rename(database, "device", "away")
@@ -165,7 +165,7 @@ def rename(database: Database, before: str, after: str) -> None:
 
 async def test_the_poller_sleeps_until_somebody_watches(database: Database, clock: ManualClock) -> None:
     live = live_of(database, clock)
-    page = Page(FleetQuery())
+    page = Page(FleetQuery(tenant=None))
     running = asyncio.create_task(live.run())
     try:
         live.watch(page)
@@ -187,8 +187,8 @@ async def test_asking_a_database_that_is_away_is_unavailable(clock: ManualClock)
     database = Database("sqlite:////nonexistent/hub.sqlite")
     live = live_of(database, clock)
     with pytest.raises(UnavailableError):
-        await live.ask(FleetQuery())
-    page = Page(FleetQuery())
+        await live.ask(FleetQuery(tenant=None))
+    page = Page(FleetQuery(tenant=None))
     live.watch(page)
     await live.poll()
     assert page.problems == ["The hub's database does not answer; see its log, then try again."]
@@ -200,7 +200,7 @@ async def test_measurements_are_read_anew_only_when_there_is_more(
 ) -> None:
     add(database, clock, "a")
     live = live_of(database, clock)
-    question = DeviceQuery(principal=principal_of("a"))
+    question = DeviceQuery(tenant=None, principal=principal_of("a"))
     (first, _), (second, _) = await live.ask(question), await live.ask(question)
     assert isinstance(first, DeviceAnswer)
     assert isinstance(second, DeviceAnswer)

@@ -4,7 +4,6 @@ import base64
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -36,7 +35,10 @@ def test_a_token_makes_a_device_a_member_with_a_certificate_of_its_own(hub: HubA
     hub.client.headers["Authorization"] = "Bearer an-admin-token"
 
     certificate = x509.load_pem_x509_certificate(response.certificate_pem.encode())
-    certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(response.ca_pem.encode()))
+    root, issuing = x509.load_pem_x509_certificates(response.ca_pem.encode())
+    certificate.verify_directly_issued_by(issuing)
+    issuing.verify_directly_issued_by(root)
+    assert x509.load_pem_x509_certificates(response.certificate_pem.encode()) == [certificate, issuing]
     assert certificate.subject.rfc4514_string() == "CN=main.fridge-1"
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.UniformResourceIdentifier) == [
@@ -46,7 +48,7 @@ def test_a_token_makes_a_device_a_member_with_a_certificate_of_its_own(hub: HubA
         ExtendedKeyUsageOID.CLIENT_AUTH
     ]
     assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    assert response.certificate_not_after - hub.clock.now() == timedelta(days=90)
+    assert response.certificate_not_after - hub.clock.now() == hub.settings.renewal_rules.life
     assert (response.hub_signing_public, response.hub_kid) == (
         hub.identity.signer.public,
         hub.identity.signer.kid,

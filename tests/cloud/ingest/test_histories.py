@@ -8,15 +8,19 @@ from cloud.devices.tables import DeviceStatus
 from cloud.journal.service import append_order, verify
 from cloud.journal.tables import CloseReason, LaneGap, LaneRow
 from cloud.recovery import service as recovery
+from cloud.tasks import service as tasks
+from cloud.tasks.orders import Changes
 from cloud.tasks.tables import Node, Offer, Task
 from shared.errors import RefusedError
 from shared.ids import Lane, LaneId
 from shared.records import (
     FORGOTTEN,
+    ForeignCause,
     MetricsShed,
     NodeMoved,
     NodeQueried,
     Poison,
+    QuestionAsked,
     TaskCancelled,
     TaskCreated,
     TaskOffered,
@@ -535,6 +539,78 @@ async def test_the_hub_asks_how_work_stands_of_which_records_were_lost(
     assert states == {THERE: "succeeded", HERE: "failed"}
 
 
+async def test_what_was_asked_and_not_heard_is_not_asked_again(
+    database: Database, clock: ManualClock
+) -> None:
+    """P19: a device whose log has many gaps must not make its orders grow with each."""
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        await device.link()
+        offers(database, clock, THERE)
+        await take_orders(hub, device)
+        log = device.script.journal
+        for at in range(1, 10):
+            log.append(started(at))
+        for first in (2, 4, 6):
+            batch = device.script.batch_of(log, first=first, last=first)
+            ack = await device.send_batch(log, batch.model_copy(update={"missing_from": first - 1}))
+            assert (ack.status, ack.upto) == ("ok", first)
+        assert (await take_orders(hub, device)).count("node.queried") == 1
+        assert await sends_from(device, log, 9, missing_from=7) == "ok"
+        assert (await take_orders(hub, device)).count("node.queried") == 2
+
+
+async def test_a_node_whose_beginning_is_in_a_gap_ends_without_a_dead_letter(
+    database: Database, clock: ManualClock
+) -> None:
+    """P19"""
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        await device.link()
+        offers(database, clock, THERE)
+        await take_orders(hub, device)
+        log = device.script.journal
+        log.append(moved(THERE, NodeState.RUNNING))
+        log.append(moved(THERE, NodeState.SUCCEEDED))
+        assert await sends_from(device, log, 2, missing_from=1) == "ok"
+        assert hub.worker.counts.get("dead_letters", 0) == 0
+    assert state_of(database, THERE) == "succeeded"
+
+
+async def test_without_a_gap_a_node_ends_only_after_it_began(database: Database, clock: ManualClock) -> None:
+    """P16"""
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        await device.link()
+        offers(database, clock, THERE)
+        await take_orders(hub, device)
+        await device.append(moved(THERE, NodeState.SUCCEEDED))
+        assert hub.worker.counts["dead_letters"] == 1
+
+
+async def test_a_question_of_which_only_the_repetition_came_can_be_answered(
+    database: Database, clock: ManualClock
+) -> None:
+    """P19"""
+    again = {"is_repeated": True}
+    asked = QuestionAsked(at_ms=4, task=THERE, node=0, call=1, tool="order_milk", is_repeated=True)
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        await device.link()
+        offers(database, clock, THERE)
+        await take_orders(hub, device)
+        await device.append(
+            moved(THERE, NodeState.RUNNING).model_copy(update=again),
+            asked,
+            moved(THERE, NodeState.WAITING).model_copy(update=again),
+        )
+        with database.write() as session:
+            tasks.answer(
+                session, THERE, 0, among=None, call=1, happened=True, now=clock.now(), changes=Changes()
+            )
+        assert (await take_orders(hub, device))[-1] == "question.replied"
+
+
 async def test_an_answer_about_what_has_ended_meanwhile_cancels_nothing(
     database: Database, clock: ManualClock
 ) -> None:
@@ -548,6 +624,26 @@ async def test_an_answer_about_what_has_ended_meanwhile_cancels_nothing(
         await device.append(moved(THERE, NodeState.RUNNING).model_copy(update={"is_repeated": True}))
         await hub.settle()
         assert device.heard_nothing(Channel.DOWN_ORDERS)
+
+
+async def test_a_device_that_asks_about_an_order_which_a_restored_hub_forgot_is_told(
+    database: Database, clock: ManualClock
+) -> None:
+    """P20: nobody could answer it. What began on the device itself is left to whoever is there."""
+    order = ForeignCause(lane="orders", epoch=bytes(16), seq=7)
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        await device.link()
+        await device.append(
+            moved(THERE, NodeState.RUNNING).model_copy(update={"causes": (order,)}),
+            moved(THERE, NodeState.WAITING).model_copy(update={"causes": (order,)}),
+            moved(HERE, NodeState.WAITING),
+        )
+        assert await take_orders(hub, device) == ["task.cancelled"]
+        assert device.script.orders is not None
+        cancel = parse_record(device.script.orders.entries[0].record)
+        assert isinstance(cancel, TaskCancelled)
+        assert (cancel.task, cancel.reason) == (THERE, "task_unknown")
 
 
 async def test_work_that_began_on_a_device_whose_store_was_lost_has_failed_and_its_new_log_is_taken(

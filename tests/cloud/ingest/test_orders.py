@@ -9,6 +9,7 @@ from sqlmodel import col, select
 from cloud.db import Database
 from cloud.devices.tables import DeviceStatus
 from cloud.ingest.orders import SEND_MAX_RECORDS
+from cloud.ingest.pipeline import Pipeline
 from cloud.journal.service import append_order
 from cloud.journal.tables import CloseReason, LaneRow
 from shared.blobs import Blob
@@ -19,7 +20,16 @@ from shared.tasks.limits import Limits
 from shared.topics import Channel
 from tests.support.clock import ManualClock
 from tests.support.device import ScriptedLog, bytes_from, task_id_from
-from tests.support.ingest import QUICK, IngestHub, RemoteDevice, blob_of, started
+from tests.support.ingest import (
+    HUB_SIGNER,
+    HUB_TRUST,
+    QUICK,
+    SALT_OF,
+    IngestHub,
+    RemoteDevice,
+    blob_of,
+    started,
+)
 
 NAME = "acme.fridge-1"
 GOAL = blob_of("Is the fridge cold?")
@@ -156,6 +166,22 @@ async def test_unanswered_batch_is_sent_again_and_taken_once(database: Database,
         clock.advance(RESEND_AFTER)
         await hub.settle()
         assert device.heard_nothing(Channel.DOWN_ORDERS)
+
+
+async def test_nobody_is_late_while_the_hub_has_not_heard_what_arrived(
+    database: Database, clock: ManualClock
+) -> None:
+    """P14: else a hub that falls behind sends everything again, has the more to do, and gives its devices up."""
+    async with IngestHub(database, clock) as hub:
+        await linked(hub)
+        append(database, clock, 1)
+    pipeline = Pipeline(database=database, signer=HUB_SIGNER, trust=HUB_TRUST, salt_of=SALT_OF, clock=clock)
+    sent_at = clock.now()
+    assert pipeline.push([NAME]).counts["orders.sent"] == 1
+    clock.advance(RESEND_AFTER * 2)
+    assert pipeline.push_due(heard_until=sent_at).counts["orders.sent"] == 0
+    assert pipeline.push([NAME], heard_until=sent_at).counts["orders.sent"] == 0
+    assert pipeline.push_due(heard_until=clock.now()).counts["orders.sent"] == 1
 
 
 async def test_device_that_never_answers_is_left_alone_until_its_next_hello(

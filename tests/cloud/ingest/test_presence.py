@@ -20,7 +20,7 @@ from shared.topics import HUB_STATUS, Channel
 from tests.cloud.ingest.test_orders import lane_of, linked
 from tests.support.clock import START, ManualClock
 from tests.support.device import bytes_from, signer_from
-from tests.support.ingest import HUB_SIGNER, LIMITS, IngestHub, RemoteDevice, started
+from tests.support.ingest import HUB_SIGNER, HUB_TRUST, LIMITS, SALT_OF, IngestHub, RemoteDevice, started
 from tests.support.memory_broker import MemoryBroker
 from tests.support.waiting import eventually
 
@@ -190,7 +190,9 @@ async def test_message_that_arrived_before_the_death_does_not_contradict_it(
         clock.advance(seconds=1)
         await dies(hub, device)
         clock.advance(seconds=2)
-        pipeline = Pipeline(database=database, signer=HUB_SIGNER, clock=clock)
+        pipeline = Pipeline(
+            database=database, signer=HUB_SIGNER, trust=HUB_TRUST, salt_of=SALT_OF, clock=clock
+        )
         outcome = await asyncio.to_thread(pipeline.handle, [waiting], fill=0.0)
         assert outcome.counts["records"] == 1
         assert hub.device(NAME).died_at is not None

@@ -23,7 +23,7 @@ from shared.messages import BATCH_MAX_RECORDS
 from shared.topics import Channel
 from tests.support.clock import ManualClock
 from tests.support.device import ScriptedDevice
-from tests.support.ingest import HUB_SIGNER, IngestHub, RemoteDevice, device_row, started
+from tests.support.ingest import HUB_SIGNER, HUB_TRUST, SALT_OF, IngestHub, RemoteDevice, device_row, started
 from tests.support.memory_broker import BrokerMessage
 
 NAME = "acme.fridge-1"
@@ -65,7 +65,9 @@ async def test_worker_killed_between_commit_and_acknowledgement_is_harmless(
         await device.link()
         for at in range(3):
             device.script.journal.append(started(at))
-        pipeline = Pipeline(database=database, signer=HUB_SIGNER, clock=clock)
+        pipeline = Pipeline(
+            database=database, signer=HUB_SIGNER, trust=HUB_TRUST, salt_of=SALT_OF, clock=clock
+        )
         raw = device.script.batch(device.script.journal)
         lost = await asyncio.to_thread(
             pipeline.handle, [Arrival(device.script.topic(Channel.UP_JOURNAL), raw)], fill=0.0
@@ -218,14 +220,14 @@ async def test_database_that_comes_back_finds_the_message_waiting(tmp_path: Path
 
 def test_database_that_is_away_is_unavailable(tmp_path: Path, clock: ManualClock) -> None:
     missing = Database(f"sqlite:///{tmp_path / 'no such directory' / 'hub.sqlite'}")
-    pipeline = Pipeline(database=missing, signer=HUB_SIGNER, clock=clock)
+    pipeline = Pipeline(database=missing, signer=HUB_SIGNER, trust=HUB_TRUST, salt_of=SALT_OF, clock=clock)
     script = ScriptedDevice(NAME, hub=HUB_SIGNER)
     with pytest.raises(UnavailableError):
         pipeline.handle([Arrival(script.topic(Channel.HELLO), script.hello())], fill=0.0)
 
 
 def test_ingest_leaves_the_cycle_collector_as_it_was(database: Database, clock: ManualClock) -> None:
-    pipeline = Pipeline(database=database, signer=HUB_SIGNER, clock=clock)
+    pipeline = Pipeline(database=database, signer=HUB_SIGNER, trust=HUB_TRUST, salt_of=SALT_OF, clock=clock)
     script = ScriptedDevice(NAME, hub=HUB_SIGNER)
     with database.write() as session:
         session.add(device_row(script))

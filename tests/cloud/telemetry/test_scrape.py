@@ -16,7 +16,7 @@ from shared.ids import Lane
 from shared.tasks.states import NodeState
 from tests.cloud.hub_api import ADMIN_TOKEN, HubApi
 
-TOLD = Told(version="0.0.0", role="all", ingest=None, spans=None, leads=lambda: True)
+TOLD = Told(version="0.0.0", role="all", ingest=None, spans=None, leads=lambda: True, refused=dict)
 
 
 @contextmanager
@@ -28,8 +28,7 @@ def scraped(hub: HubApi, told: Told = TOLD, *, token: str = ADMIN_TOKEN) -> Iter
         version="0.0.0",
         admin_token=ADMIN_TOKEN,
         body_max_bytes=16_384,
-        open_routers=[],
-        admin_routers=[scrape],
+        routers=[scrape],
     )
     with TestClient(app, headers={"Authorization": f"Bearer {token}"}) as client:
         yield client
@@ -79,8 +78,10 @@ def test_ingest_counters_are_this_process_s(hub: HubApi) -> None:
         ingest=lambda: numbers,
         spans=lambda: {"exported": 3, "dropped": 1},
         leads=lambda: False,
+        refused=lambda: {"unauthorized": 2},
     )
     found = figures(hub, told)
+    assert found["covey_hub_refused_requests_total", "unauthorized"] == 2
     assert found["covey_hub_info", "ingest", "0.0.0"] == 1
     assert found["covey_hub_leads",] == 0
     assert found["covey_hub_ingest_total", "records"] == 40

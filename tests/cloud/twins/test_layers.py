@@ -138,7 +138,7 @@ def test_layers_are_listed_page_by_page(hub: HubApi) -> None:
     ]
     sites = hub.get("/v1/twins", scope="site")["layers"]
     assert [layer["name"] for layer in sites] == ["berlin", "kln", "paris"]
-    assert hub.refusal("GET", "/v1/twins?after=nowhere") == (400, "invalid")
+    assert hub.refusal("GET", "/v1/twins?after=nowhere") == (422, "invalid")
 
 
 def test_the_layer_of_a_device_needs_the_device(hub: HubApi) -> None:

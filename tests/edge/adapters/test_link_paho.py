@@ -4,16 +4,23 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from edge.adapters.link_paho import BrokerFiles, PahoLink
-from edge.ports import Connected, Disconnected, Link, LinkEvent, Received
+from edge.ports import Connected, Disconnected, Link, LinkEvent, LinkFault, Received
 from shared.gate import MESSAGE_MAX_BYTES
 from shared.topics import HUB_STATUS, Channel, device_topic
 from tests.support.broker import Mosquitto
@@ -53,10 +60,13 @@ class Events:
             assert isinstance(event, Disconnected), event
 
     async def disconnected(self) -> str:
+        return (await self.ended()).reason
+
+    async def ended(self) -> Disconnected:
         while True:
             event = await self.next()
             if isinstance(event, Disconnected):
-                return event.reason
+                return event
 
     async def received(self) -> Received:
         event = await self.next()
@@ -137,7 +147,7 @@ class Site:
         leaf = self.leaves.get(name) or self.authority.issue(name)
         self.leaves[name] = leaf
         return PahoLink(
-            broker=BrokerFiles(
+            broker=lambda: BrokerFiles(
                 host="127.0.0.1",
                 port=port or self.broker.port,
                 ca=(authority or self.authority).path,
@@ -280,13 +290,8 @@ async def test_a_broker_with_a_certificate_of_another_ca_is_refused(site: Site, 
 
 async def test_a_broker_under_another_name_is_refused(site: Site) -> None:
     link = site.link()
-    link._broker = BrokerFiles(
-        host="localhost",
-        port=site.broker.port,
-        ca=site.authority.path,
-        certificate=site.leaves[NAME].certificate,
-        key=site.leaves[NAME].key,
-    )
+    files = replace(link._broker(), host="localhost")
+    link._broker = lambda: files
     async with listening(link) as events:
         assert "TLS" in await events.disconnected()
 
@@ -297,6 +302,65 @@ async def test_a_device_with_a_certificate_of_another_ca_is_not_let_in(site: Sit
     async with listening(link) as events:
         assert await events.disconnected()
         assert await events.disconnected()
+
+
+def year(number: int) -> tuple[datetime, datetime]:
+    return datetime(number, 1, 1, tzinfo=UTC), datetime(number + 1, 1, 1, tzinfo=UTC)
+
+
+async def test_a_certificate_that_has_ended_is_told_as_that(site: Site) -> None:
+    """P25"""
+    site.leaves[NAME] = site.authority.issue(NAME, span=year(2010))
+    async with listening(site.link()) as events:
+        assert (await events.ended()).fault is LinkFault.OWN_CERTIFICATE_ENDED
+
+
+async def test_a_certificate_of_another_ca_is_told_as_refused(site: Site, tmp_path: Path) -> None:
+    site.leaves[NAME] = Authority(tmp_path / "other", "another CA").issue(NAME)
+    async with listening(site.link()) as events:
+        assert (await events.ended()).fault is LinkFault.OWN_CERTIFICATE_REFUSED
+
+
+@pytest.fixture(params=[2010, 2090])
+def site_of_another_year(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    authority = Authority(tmp_path / "ca")
+    certificates = authority.for_broker(span=year(request.param))
+    with Mosquitto.mutual_tls(tmp_path / "broker", certificates, acl=ACL) as broker:
+        yield Site(broker, authority)
+
+
+async def test_a_broker_whose_certificate_does_not_fit_our_clock_is_refused_and_told_as_that(
+    site_of_another_year: Site,
+) -> None:
+    async with listening(site_of_another_year.link()) as events:
+        assert (await events.ended()).fault is LinkFault.BROKER_CERTIFICATE_DATES
+
+
+async def test_an_encrypted_key_connects_with_its_passphrase_and_never_asks_for_it(
+    site: Site, tmp_path: Path
+) -> None:
+    leaf, passphrase = site.authority.issue(NAME), tmp_path / "passphrase"
+    passphrase.write_text("word\n")
+    key = load_pem_private_key(leaf.key.read_bytes(), password=None)
+    leaf.key.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"word"))
+    )
+    site.leaves[NAME] = leaf
+    link = site.link()
+    files = link._broker()
+    async with listening(link) as events:
+        assert "TLS" in await events.disconnected()
+        link._broker = lambda: replace(files, passphrase_file=passphrase)
+        await events.connected()
+
+
+async def test_a_pause_between_attempts_ends_when_there_is_reason_to_try_again(site: Site) -> None:
+    link = site.link(port=1)
+    link._reconnect_max_s = 3_600.0
+    async with listening(link) as events:
+        for _ in range(8):  # the pauses grow beyond any patience
+            assert "not reachable" in await events.disconnected()
+            link.retry()
 
 
 async def test_a_certificate_that_is_missing_is_told(site: Site) -> None:

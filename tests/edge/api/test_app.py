@@ -83,6 +83,9 @@ async def serving(
     async def metrics() -> str:
         return ""
 
+    async def refresh_secrets() -> None:
+        pass
+
     async with opened_journal(tmp_path / "store.sqlite") as journal:
         journal_seen = faulty(journal)
         runner = make_runner(journal_seen, model, valve, work=journal, clock=clock, room=room, **options)
@@ -102,6 +105,7 @@ async def serving(
             twin=twin,
             metrics=metrics,
             set_link=links.append,
+            refresh_secrets=refresh_secrets,
         )
         transport = httpx.ASGITransport(app=build_app(api), raise_app_exceptions=True)
         async with (

@@ -30,6 +30,7 @@ from tests.support.broker import Mosquitto
 from tests.support.device import signer_from
 from tests.support.enrolled import enrol_at
 from tests.support.ports import free_port
+from tests.support.revocation import empty_list
 
 REFUSED, GRANTED = Answer(True, "Not authorized"), Answer(False, "Success")
 WAIT_S = 10.0
@@ -43,9 +44,10 @@ def same(text: str) -> str:
 class Site:
     """A broker with the hub's own configuration, and an enrolled device."""
 
-    def __init__(self, identity: HubIdentity, port: int, subject: Subject) -> None:
+    def __init__(self, identity: HubIdentity, port: int, hub_port: int, subject: Subject) -> None:
         self.identity = identity
         self.port = port
+        self.hub_port = hub_port
         self.subject = subject
 
     def found(self) -> dict[str, Finding]:
@@ -73,7 +75,7 @@ class Site:
         context = ssl.create_default_context(cafile=str(paths.ca))
         context.load_cert_chain(paths.client, paths.client_key)
         client.tls_set_context(context)
-        client.connect("localhost", self.port)
+        client.connect("localhost", self.hub_port)
         client.loop_start()
         try:
             yield client
@@ -100,6 +102,8 @@ def make_site(alone: Subject, tmp_path: Path) -> Iterator[MakeSite]:
                 directory=directory,
                 address="127.0.0.1",
                 port=free_port(),
+                hub_port=free_port(),
+                crl=empty_list(identity, directory / "revoked.pem"),
                 ca=identity.paths.ca,
                 certificate=identity.paths.server,
                 key=identity.paths.server_key,
@@ -110,7 +114,9 @@ def make_site(alone: Subject, tmp_path: Path) -> Iterator[MakeSite]:
             (directory / "acl").chmod(0o600)
             stack.enter_context(Mosquitto(directory / "mosquitto.conf", port=files.port))
             own = enrol_at(identity, alone.settings.identity_dir, now=now, broker_port=files.port)
-            return Site(identity, files.port, replace(alone, identity=own, clock=SystemClock()))
+            return Site(
+                identity, files.port, files.hub_port, replace(alone, identity=own, clock=SystemClock())
+            )
 
         yield make
 
@@ -175,7 +181,7 @@ def test_a_broker_without_fences_is_seen(make_site: MakeSite) -> None:
 
 @pytest.mark.broker
 def test_a_broker_that_lets_this_device_hear_others_is_seen(make_site: MakeSite) -> None:
-    site = make_site(acl=lambda text: text.replace("pattern read covey/1/hub", "pattern read covey/1/#"))
+    site = make_site(acl=lambda text: text.replace("pattern read covey/1/hub\n", "pattern read covey/1/#\n"))
     topic = device_topic("main.pump", Channel.STATE)
     site.publish(topic, b"x")
     found = site.found()[ACL]

@@ -10,6 +10,7 @@ from cloud.identity import LEAF_LIFE, open_identity
 from cloud.identity import Identity as HubIdentity
 from edge.checks import certificates
 from edge.checks.subject import Subject
+from edge.key_files import KeyFiles
 from shared.findings import Finding, State
 from tests.support.clock import ManualClock
 from tests.support.enrolled import enrol_at
@@ -33,15 +34,41 @@ def test_an_enrolled_device_is_well(enrolled: Subject) -> None:
 
 
 def test_near_the_end_it_is_told_and_past_it_it_fails(enrolled: Subject, clock: ManualClock) -> None:
+    """The device has tried to renew it since two thirds of its life."""
     life = LEAF_LIFE + DAY  # certificates are valid from a day before
-    clock.advance(LEAF_LIFE - life / 3)
+    clock.advance(LEAF_LIFE - life / 6 - timedelta(seconds=1))
     assert only(enrolled).state is State.OK
-    clock.advance(seconds=1)
+    clock.advance(seconds=2)
     found = only(enrolled)
     assert found.state is State.WARN
-    assert found.command == enrolled.enrol_again
-    clock.advance(life / 3)
-    assert only(enrolled).state is State.FAIL
+    assert found.command == enrolled.command("identity renew")
+    clock.advance(life / 6)
+    found = only(enrolled)
+    assert found.state is State.FAIL
+    assert found.command == enrolled.command("identity renew")
+
+
+def test_a_clock_decades_ahead_is_to_blame_rather_than_the_authority(
+    enrolled: Subject, clock: ManualClock
+) -> None:
+    clock.advance(timedelta(days=64 * 365))
+    found = only(enrolled)
+    assert found.state is State.FAIL
+    assert "the hub's authority ended" in found.sentence
+    assert "set the clock" in found.sentence
+
+
+def test_encrypted_keys_are_well_with_their_passphrase_and_told_without(
+    enrolled: Subject, tmp_path: Path
+) -> None:
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("word\n")
+    KeyFiles(enrolled.settings.identity_dir).rewrite(passphrase)
+    found = only(enrolled)
+    assert (found.state, found.command) == (State.FAIL, None)
+    assert "identity_passphrase_file" in found.sentence
+    settings = enrolled.settings.model_copy(update={"identity_passphrase_file": passphrase})
+    assert only(replace(enrolled, settings=settings)).state is State.OK
 
 
 def test_before_its_time_the_clock_is_to_blame(enrolled: Subject, clock: ManualClock) -> None:

@@ -187,6 +187,10 @@ def test_an_empty_metrics_lane_is_left_alone_whatever_is_reckoned() -> None:
 def test_nothing_goes_for_its_age_while_the_clock_is_not_steady_but_bytes_still_count() -> None:
     usage = store(replace(JOURNAL, acked=60))
     assert decide(usage, later=10_000 * DAY, is_clock_steady=False) is None
+    old = store(METRICS, replace(JOURNAL, acked=60))
+    assert isinstance(decide(old, later=10_000 * DAY), TrimLane)
+    assert decide(old, later=10_000 * DAY, is_clock_steady=False) is None
+    assert decide(replace(usage, ended=1), later=10_000 * DAY, is_clock_steady=False) is None
     over = store(METRICS, replace(JOURNAL, acked=60), metrics_bytes=400)
     assert isinstance(decide(over, later=10_000 * DAY, is_clock_steady=False), TrimLane)
 

@@ -100,7 +100,7 @@ class HubPage:
         await self.tab.get_by_label("Admin token").fill(
             token or (self.hub.home / "admin.token").read_text().strip()
         )
-        await self.tab.get_by_role("button", name="Sign in").click()
+        await self.tab.get_by_role("button", name="Use the token").click()
         await self.wait_live()
 
     async def wait_live(self) -> None:

@@ -7,9 +7,12 @@ import httpx
 import pytest
 import websockets
 from playwright.async_api import expect
+from sqlalchemy import delete
+from sqlmodel import Session
 from websockets.typing import Origin
 
 from cloud.dashboard.door import COOKIE
+from cloud.people.tables import BrowserSession
 from tests.cloud.dashboard.pages.browser import LOAD_MS, HubPage, PageHub, change, now
 from tests.cloud.dashboard.rows import add_device, principal_of
 
@@ -77,18 +80,51 @@ async def test_a_wrong_token_is_told_and_the_right_one_leads_where_one_wanted_to
     tab = page.tab
     await tab.goto(f"{page.url}device/{principal_of('fridge-1')}")
     await tab.get_by_label("Admin token").fill("not-it")
-    await tab.get_by_role("button", name="Sign in").click()
+    await tab.get_by_role("button", name="Use the token").click()
     await expect(tab.get_by_role("alert")).to_contain_text("That is not the admin token")
     page.errors.clear()  # the browser's console tells of the 403
     assert await tab.locator(".content").count() == 0
-    # One wrong token costs a second.
     await expect(tab.get_by_label("Admin token")).to_be_focused()
-    await tab.wait_for_timeout(1_000)
     await tab.get_by_label("Admin token").fill(hub.admin_token)
-    await tab.get_by_role("button", name="Sign in").click()
+    await tab.get_by_role("button", name="Use the token").click()
     await page.wait_live()
     assert tab.url == f"{page.url}device/{principal_of('fridge-1')}"
     await expect(tab.locator("h1")).to_have_text("fridge-1")
+
+
+async def test_a_person_signs_in_by_name_and_sees_the_own_tenant_alone(hub: PageHub, page: HubPage) -> None:
+    def add(session: Session) -> None:
+        add_device(session, "fridge-1", now=now())
+        add_device(session, "fridge-2", tenant="acme", now=now())
+
+    await change(hub, add)
+    authority = ssl.create_default_context(cafile=str(hub.home / "identity" / "ca.pem"))
+    headers = {"Authorization": f"Bearer {hub.admin_token}"}
+    body = {"name": "ada", "password": "correct horse battery", "tenant": "main", "role": "viewer"}
+    async with httpx.AsyncClient(verify=authority, headers=headers, trust_env=False) as client:
+        assert (await client.post(f"{hub.url}/v1/users", json=body)).status_code == 201
+    tab = page.tab
+    await tab.goto(page.url)
+    await expect(tab.get_by_label("Name")).to_be_focused()
+    await expect(tab.get_by_label("Admin token")).to_be_hidden()
+    await tab.get_by_label("Name").fill("ada")
+    await tab.get_by_label("Password").fill("correct horse battery")
+    await tab.get_by_role("button", name="Sign in").click()
+    await page.wait_live()
+    assert await page.names() == ["fridge-1"]
+    await tab.get_by_role("link", name="ada · main").click()
+    await expect(tab.get_by_role("heading", name="Your account")).to_be_visible()
+    await tab.get_by_role("button", name="Sign out").click()
+    await expect(tab.get_by_label("Name")).to_be_visible()
+
+
+async def test_a_page_closes_when_its_session_is_ended_at_another_process(
+    hub: PageHub, page: HubPage
+) -> None:
+    await page.sign_in()
+    await change(hub, lambda session: session.execute(delete(BrowserSession)))
+    await expect(page.tab.get_by_role("heading", name="Sign in to Covey")).to_be_visible(timeout=LOAD_MS)
+    page.errors.clear()  # the browser's console tells that its socket was refused
 
 
 async def test_signing_out_ends_every_tab_of_the_session(page: HubPage) -> None:

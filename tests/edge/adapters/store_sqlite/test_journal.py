@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,7 @@ from shared.records import (
     ModelCalled,
     NodeMoved,
     NodeQueried,
+    QuestionAsked,
     QuestionReplied,
     TaskCancelled,
     TaskCreated,
@@ -347,21 +350,65 @@ async def test_a_batch_that_comes_again_changes_nothing(
 async def test_the_hub_is_told_again_how_a_node_stands(
     journal: SqliteJournal, hub: ScriptedHub, states: tuple[NodeState, ...], said: list[NodeState]
 ) -> None:
-    """P19: with the result, in steps that lead there from any open state; the device's own tables stay as they are."""
+    """P19: whether it asks or offers it once more; with reason and result, in steps that lead there from any open
+    state. The device's own tables stay as they are."""
     answer = make_blob(b"4 degrees")
     offer(hub)
     await journal.receive(hub.batch_of_orders())
     for state in states:
         result = answer if state is NodeState.SUCCEEDED else None
-        await journal.append(moved(state, result=result), durable=True)
+        draft = moved(state, result=result)
+        reason = "tool_failed" if state is NodeState.FAILED else None
+        draft = replace(draft, record=draft.record.model_copy(update={"reason": reason}))
+        await journal.append(draft, durable=True)
+    await journal.acknowledged(Lane.JOURNAL, len(states))
     before = await journal.node(TASK, 0)
+    for order in ("asked", "offered"):
+        known = len(await records(journal))
+        if order == "asked":
+            hub.order(NodeQueried(at_ms=9, task=TASK, node=0, attempt=1))
+        else:
+            offer(hub)
+        await journal.receive(hub.batch_of_orders())
+        answers = (await records(journal))[known:]
+        assert [each.state for each in answers if isinstance(each, NodeMoved)] == said
+        assert all(each.is_repeated for each in answers)
+        assert await journal.node(TASK, 0) == before
+        if NodeState.FAILED in states:
+            assert answers[-1].reason == "tool_failed"
+        if NodeState.SUCCEEDED in states:
+            assert answers[-1].result == answer.ref()
+            _, parcels = await journal.parcels(Lane.JOURNAL, known + 1, 10)
+            assert [blob for parcel in parcels for blob in parcel.blobs] == [answer]
+
+
+async def test_of_another_attempt_the_hub_is_told_nothing(journal: SqliteJournal, hub: ScriptedHub) -> None:
+    """P19: it is asked about another one than the device has."""
+    offer(hub)
+    await journal.receive(hub.batch_of_orders())
+    await journal.append(moved(NodeState.RUNNING), durable=True)
+    hub.order(NodeQueried(at_ms=9, task=TASK, node=0, attempt=2))
+    await journal.receive(hub.batch_of_orders())
+    assert await kinds(journal) == ["node.moved"]
+
+
+async def test_an_open_question_is_asked_again(journal: SqliteJournal, hub: ScriptedHub) -> None:
+    """P19: with the arguments of the call; who answers must know what it was."""
+    offer(hub)
+    await journal.receive(hub.batch_of_orders())
+    arguments = make_blob(b'{"litres": 3}')
+    place: dict[str, Any] = {"task": TASK, "node": 0, "call": 2, "tool": "order_milk"}
+    intent = ToolIntent(at_ms=3, idempotent=False, arguments=arguments.ref(), **place)
+    await journal.append(moved(NodeState.RUNNING), Draft(intent, (arguments,)), durable=True)
+    await journal.append(Draft(QuestionAsked(at_ms=4, **place)), moved(NodeState.WAITING), durable=True)
+    effects = await journal.effects(TASK, 0)
     hub.order(NodeQueried(at_ms=9, task=TASK, node=0, attempt=1))
     await journal.receive(hub.batch_of_orders())
-    answers = [each for each in await records(journal) if isinstance(each, NodeMoved) and each.is_repeated]
-    assert [each.state for each in answers] == said
-    assert await journal.node(TASK, 0) == before
-    if NodeState.SUCCEEDED in states:
-        assert answers[-1].result == answer.ref()
+    running, question, waiting = (await records(journal))[-3:]
+    assert (running.state, waiting.state) == (NodeState.RUNNING, NodeState.WAITING)
+    assert (question.call, question.tool, question.arguments) == (2, "order_milk", arguments.ref())
+    assert question.is_repeated
+    assert await journal.effects(TASK, 0) == effects
 
 
 async def test_a_node_that_the_device_does_not_know_has_failed_as_forgotten(

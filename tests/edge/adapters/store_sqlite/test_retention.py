@@ -36,7 +36,7 @@ from shared.blobs import Blob
 from shared.clock import to_ms
 from shared.errors import CapacityError
 from shared.ids import Lane
-from shared.records import MetricsShed, QuestionReplied, TaskCancelled, TaskOffered
+from shared.records import MetricsShed, NodeMoved, QuestionReplied, TaskCancelled, TaskOffered, parse_record
 from shared.tasks.limits import Limits
 from shared.tasks.states import NodeState
 from tests.support.clock import START
@@ -376,6 +376,43 @@ async def test_pressed_for_room_ended_work_does_not_wait_for_its_deadline(store:
     assert await store.retention.perform(SettleEnded(is_pressed=True), START)
     assert store.content() == {}
     await store.check_bytes()
+
+
+async def test_what_made_room_is_not_done_again_when_a_restored_hub_repeats_its_offer(store: Store) -> None:
+    """P19: until its deadline; then no hub offers it any more."""
+    offer(store.hub, "done")
+    offer(store.hub, "refused")
+    await store.journal.receive(store.hub.batch_of_orders())
+    await store.journal.append(
+        moved(task("done"), NodeState.RUNNING),
+        moved(task("done"), NodeState.SUCCEEDED),
+        moved(task("refused"), NodeState.REJECTED),
+        durable=False,
+    )
+    await store.acknowledge()
+    await store.trim(is_pressed=True)
+    while await store.retention.perform(SettleEnded(is_pressed=True), START):
+        pass
+    assert await store.journal.node(task("done"), 0) is None
+    offer(store.hub, "done")
+    offer(store.hub, "refused")
+    offer(store.hub, "done", attempt=2)
+    lane = await store.journal.lane(Lane.JOURNAL)
+    assert lane is not None
+    known = lane.head.seq
+    await store.journal.receive(store.hub.batch_of_orders())
+    entries = await store.journal.tail(Lane.JOURNAL, after=known, limit=9)
+    told = [record for entry in entries if isinstance(record := parse_record(entry.record), NodeMoved)]
+    assert len(told) == len(entries)
+    assert [(each.task, each.state, each.is_repeated) for each in told] == [
+        (task("done"), NodeState.RUNNING, True),
+        (task("done"), NodeState.SUCCEEDED, True),
+        (task("refused"), NodeState.REJECTED, True),
+    ]
+    assert await store.journal.node(task("refused"), 0) is None
+    again = await store.journal.node(task("done"), 0)
+    assert again is not None  # a later attempt is another matter
+    assert again.attempt == 2
 
 
 async def test_words_about_work_that_is_not_known_go_with_their_order(store: Store) -> None:

@@ -1,0 +1,169 @@
+"""Verifying the audit log of an export: chain, tree, signed heads, the head that an auditor kept. Pure; one pass.
+
+Whatever is first wrong is raised as `ProtocolError` with one sentence that says what and where.
+"""
+
+import hashlib
+from typing import Final
+
+from cloud.audit.entry import CHECKPOINT, START, LaneCheckpoint, chained, checkpoints_in, decode_entry
+from shared.cbor import decode_each
+from shared.errors import ProtocolError
+from shared.keys import KeyRing
+from shared.merkle import HASH_BYTES, Frontier, leaf_hash
+from shared.tree_head import TreeHead, open_head
+
+UNSOUND: Final = "unsound"
+
+
+def fault(sentence: str) -> ProtocolError:
+    return ProtocolError(sentence, code=UNSOUND)
+
+
+class LogVerifier:
+    """Takes entries and heads in their order. `tree` and `chain` are over what was taken so far."""
+
+    def __init__(
+        self,
+        *,
+        ring: KeyRing,
+        root_key: bytes,
+        tenant: str | None,
+        is_whole: bool,
+        kept: tuple[bytes, TreeHead] | None,
+    ) -> None:
+        """`root_key`: the root's fingerprint. `is_whole`: no entry may be withheld. `kept`: the auditor's old head, its
+        envelope and what it says; it was opened with `ring`."""
+        self._ring = ring
+        self._root_key = root_key
+        self._tenant = tenant
+        self._is_whole = is_whole
+        self._kept = kept
+        self._is_kept_seen = False
+        self._previous = b""
+        self.tree = Frontier()
+        self.chain = START
+        self.newest: TreeHead | None = None
+        self.shown = 0
+        self.withheld = 0
+        self.heads = 0
+        self._compare_with_kept()
+
+    def take_entries(self, first: int, entries: list[bytes]) -> list[tuple[int, list[LaneCheckpoint]]]:
+        """Returns which devices' logs they vouch for, by the entry's number."""
+        self._expect(first)
+        vouched: list[tuple[int, list[LaneCheckpoint]]] = []
+        try:
+            values = decode_each(entries)
+        except ProtocolError as error:
+            raise fault(f"An entry from {first} on is not well-formed.") from error
+        for data, value in zip(entries, values, strict=True):
+            number = self.tree.size
+            # Not a model for each: there may be millions, and the bytes are what is proven.
+            if not isinstance(value, dict) or value.get("seq") != number:
+                raise fault(f"What stands at the place of entry {number} of the audit log is not that entry.")
+            if self._tenant is not None and value.get("tenant") != self._tenant:
+                raise fault(f"Entry {number} of the audit log is not of the tenant {self._tenant}.")
+            if value.get("action") == CHECKPOINT:
+                vouched.append((number, self._vouched(number, data)))
+            self._take(leaf_hash(data))
+        self.shown += len(entries)
+        return vouched
+
+    def take_leaves(self, first: int, joined: bytes) -> None:
+        """Entries that the export may not show."""
+        self._expect(first)
+        if self._is_whole:
+            raise fault(
+                f"Entry {first} of the audit log is withheld, though the export says that it shows all."
+            )
+        if not joined or len(joined) % HASH_BYTES:
+            raise fault(f"The hashes of the entries from {first} on are cut off.")
+        for begin in range(0, len(joined), HASH_BYTES):
+            self._take(joined[begin : begin + HASH_BYTES])
+        self.withheld += len(joined) // HASH_BYTES
+
+    def take_head(self, envelope: bytes) -> None:
+        try:
+            head = open_head(envelope, self._ring)
+        except ProtocolError as error:
+            raise fault(
+                f"The signed head after entry {self.tree.size} is not signed by a key of this hub ({error.code})."
+            ) from error
+        self._judge(head)
+        if head.previous != self._previous:
+            raise fault(
+                f"The signed head over {head.size} entries does not follow the one before it: a head was removed"
+                " or put in, or there are two histories."
+            )
+        if self.newest is not None and head.size <= self.newest.size:
+            raise fault(f"There are two signed heads over {head.size} entries.")
+        self._previous = hashlib.sha256(envelope).digest()
+        self.newest = head
+        self.heads += 1
+        if self._kept is not None and envelope == self._kept[0]:
+            self._is_kept_seen = True
+
+    def finish(self, size: int) -> None:
+        """All entries were taken; the export says that there are `size`."""
+        if self.tree.size != size:
+            raise fault(f"The export says that the log has {size} entries, but it holds {self.tree.size}.")
+        if self._kept is not None:
+            kept = self._kept[1]
+            if kept.size > size:
+                raise fault(
+                    f"The head that you kept covers {kept.size} entries, but the log ends after {size}:"
+                    " entries were removed from its end, or this export is older than that head."
+                )
+            if not self._is_kept_seen:
+                raise fault(
+                    f"The head that you kept, over {kept.size} entries, is not among the signed heads: it was removed."
+                )
+
+    def _judge(self, head: TreeHead) -> None:
+        if head.root_key != self._root_key:
+            raise fault(f"The signed head over {head.size} entries is of a hub with another root key.")
+        if head.size != self.tree.size:
+            raise fault(
+                f"The signed head over {head.size} entries stands after entry {self.tree.size}: something was removed"
+                " or moved."
+            )
+        if head.root != self.tree.root() or head.chain != self.chain:
+            raise fault(
+                f"The first {head.size} entries are not those that the hub signed: one was altered, removed, put in"
+                " or moved."
+            )
+
+    def _vouched(self, number: int, data: bytes) -> list[LaneCheckpoint]:
+        try:
+            entry = decode_entry(data)
+            found = checkpoints_in(entry)
+        except ProtocolError as error:
+            raise fault(f"Entry {number} of the audit log is not well-formed.") from error
+        if any(at.principal.partition(".")[0] != entry.tenant for at in found):
+            raise fault(f"Entry {number} of the audit log vouches for a device of another tenant.")
+        return found
+
+    def _expect(self, first: int) -> None:
+        if first != self.tree.size:
+            raise fault(
+                f"Entry {self.tree.size} of the audit log is missing."
+                if first > self.tree.size
+                else f"Entry {first} of the audit log comes twice."
+            )
+
+    def _take(self, hashed: bytes) -> None:
+        self.tree.append(hashed)
+        self.chain = chained(self.chain, hashed)
+        if self._kept is not None and self.tree.size == self._kept[1].size:
+            self._compare_with_kept()
+
+    def _compare_with_kept(self) -> None:
+        if self._kept is None or self._kept[1].size != self.tree.size:
+            return
+        kept = self._kept[1]
+        if kept.root != self.tree.root() or kept.chain != self.chain:
+            raise fault(
+                f"The first {kept.size} entries are not those of the head that you kept: the log was altered or made"
+                " anew since."
+            )

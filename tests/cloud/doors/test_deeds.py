@@ -1,0 +1,49 @@
+"""Every operation that changes something leaves its deed in the audit log; a refused one does not."""
+
+import pytest
+
+from cloud.caller import Role
+from shared.enrolment import ENROL_PATH
+from shared.renewal import RENEW_PATH
+from shared.restore import RESTORE_PATH
+from tests.cloud.doors.examples import EXAMPLES, Example
+from tests.cloud.doors.world import ROOT, World
+
+pytestmark = pytest.mark.slow
+
+CHANGES_NOTHING = {
+    f"POST {RENEW_PATH}": "the example is refused",
+    f"POST {RESTORE_PATH}": "it reads; POST because the secret must not be in an address",
+    "POST /v1/users/{name}/totp": "it counts only with the first code, which is another operation",
+    "POST /v1/users/{name}/enable": "the example is enabled already",
+}
+CHANGING = [name for name in EXAMPLES if not name.startswith("GET ") and name not in CHANGES_NOTHING]
+
+
+def newest(world: World) -> dict[str, object]:
+    entries = world.call(ROOT, "GET", "/v1/audit/entries", params={"limit": 1}).json()["entries"]
+    return dict(entries[0]) if entries else {"seq": -1}
+
+
+def send(world: World, who: str | None, name: str, example: Example) -> bool:
+    answer = world.call(who, name.split(maxsplit=1)[0], example.path, example.json, example.params)
+    return bool(answer.is_success)
+
+
+@pytest.mark.parametrize("name", CHANGING)
+def test_a_change_is_noted_with_who_made_it_and_a_refused_one_is_not(world: World, name: str) -> None:
+    example = EXAMPLES[name](world)
+    before = newest(world)
+    if name != f"POST {ENROL_PATH}":
+        assert not send(world, Role.VIEWER.value, name, example) or name.endswith("/withdraw")
+    if name.endswith("/withdraw"):
+        assert newest(world)["action"] == "proposal.withdraw"
+        return
+    assert newest(world) == before
+    assert send(world, ROOT, name, example)
+    deed = newest(world)
+    assert deed["seq"] != before["seq"]
+    assert deed["actor"] == ("root" if name != f"POST {ENROL_PATH}" else deed["target"])
+    action = str(deed["action"])
+    assert action.count(".") == 1
+    assert not action.startswith("proposal.") or "/proposals/" in name
