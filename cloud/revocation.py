@@ -26,8 +26,9 @@ from cloud.keys.authorities import Issuer
 
 LIST_LIFE: Final = timedelta(days=3_650)
 RENEW_AFTER: Final = timedelta(days=1)
-BACKDATED: Final = timedelta(hours=24)
-"""For clocks of brokers that are behind ours, and room for several lists within a second."""
+BACKDATED: Final = timedelta(days=60)
+"""For clocks of brokers that are behind ours, and room for several lists within a second: a list that is not valid yet
+makes a broker refuse everybody."""
 STEP: Final = timedelta(seconds=1)
 PROBE_SERIAL: Final = int.from_bytes(hashlib.sha256(b"covey/1/revoked-probe").digest()[:19])
 """152 bits, as a device's random one of 159 never is by chance."""

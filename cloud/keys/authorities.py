@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cloud.keys.certificates import (
-    BACKDATED,
+    AUTHORITY_BACKDATED,
     LEAF_LIFE,
     check_clock,
     fingerprint,
@@ -222,7 +222,7 @@ def _let_go(paths: Paths, now: datetime, kept: timedelta) -> None:
     believed = certificates_in(paths.ca)
     replaced = [certificate for _, certificate in former[1:]] + believed[:1]
     for (path, certificate), successor in zip(former, replaced, strict=True):
-        if now - (successor.not_valid_before_utc + BACKDATED) > kept:
+        if now - (successor.not_valid_before_utc + AUTHORITY_BACKDATED) > kept:
             destroy(path.with_suffix(".key"))
             if is_self_signed(certificate):
                 path.unlink(missing_ok=True)

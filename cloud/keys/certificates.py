@@ -21,8 +21,11 @@ from shared.errors import ConfigError, ProtocolError
 ROOT_LIFE: Final = timedelta(days=7_305)
 ISSUING_LIFE: Final = timedelta(days=1_096)
 LEAF_LIFE: Final = timedelta(days=90)
-BACKDATED: Final = timedelta(hours=24)
-"""Certificates are valid from a day before: boards without a battery clock start in the past."""
+BACKDATED: Final = timedelta(days=60)
+"""Certificates are valid from some weeks before they were made, but never longer than they are after: a clock that is
+behind, here or on a board, shall not cut a fleet off. It is no defence: they end when they end."""
+AUTHORITY_BACKDATED: Final = timedelta(days=366)
+"""So much behind may the hub's clock be before it certifies nothing more."""
 ROOT_NAME: Final = "Covey hub root"
 ISSUING_NAME: Final = "Covey hub CA"
 NAME_HEX_CHARS: Final = 8
@@ -217,7 +220,7 @@ def _authority(
         .issuer_name(issuer)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - BACKDATED)
+        .not_valid_before(now - AUTHORITY_BACKDATED)
         .not_valid_after(until)
         .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
         .add_extension(_usage("key_cert_sign", "crl_sign"), critical=True)

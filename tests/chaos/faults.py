@@ -26,6 +26,7 @@ LATENCY_MAX_S: Final = 0.3
 JITTER_MAX_S: Final = 0.3
 LATE_CYCLES: Final = 1
 """What overtaken connections still hold arrives so many cycles later."""
+TOLD_THE_TIME_CYCLES: Final = 2
 DISK_LEFT_MAX_BYTES: Final = 40_000
 FILE_GROWTH_MAX_BYTES: Final = 60_000
 DAY_S: Final = 86_400.0
@@ -224,8 +225,14 @@ def fail_database_writes(stage: Stage, random: Random) -> bool:
 
 
 def jump_device_clock(stage: Stage, random: Random) -> bool:
-    """A device's clock jumps, forwards or backwards, and stays there."""
-    random.choice(stage.devices).set_clock(random.choice(DEVICE_JUMPS_S))
+    """A device's clock jumps, forwards or backwards, and stays there.
+
+    In 1970 no certificate is valid: the device works on by itself, until it is told the time some cycles later.
+    """
+    device, jump_s = random.choice(stage.devices), random.choice(DEVICE_JUMPS_S)
+    device.set_clock(jump_s)
+    if jump_s == DEVICE_JUMPS_S[0]:
+        stage.undo(lambda: device.set_clock(0.0), after_cycles=TOLD_THE_TIME_CYCLES)
     return True
 
 
