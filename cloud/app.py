@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 
 from cloud.caller import Authenticate
 from cloud.declarations import document_routes, require_declarations
-from cloud.errors import PROBLEM_RESPONSES, STATUS_OF_HTTP, Problem, problem_of, status_of
+from cloud.errors import STATUS_OF_HTTP, Problem, problem_of, status_of
 from cloud.http_gate import Door, HttpGate
 from cloud.rates import GateRates
 from shared.enrolment import HEALTH_PATH
@@ -60,7 +60,6 @@ def create_app(
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        responses=PROBLEM_RESPONSES,
     )
     app.add_middleware(
         HttpGate,
@@ -77,7 +76,8 @@ def create_app(
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
     for router in routers:
-        app.include_router(router)
+        # `include_router` would make each route a second time, to add what an application may say for all: nothing here.
+        app.router.routes.extend(router.routes)
 
     @app.get(HEALTH_PATH, tags=["health"])
     def health() -> Health:

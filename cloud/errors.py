@@ -102,10 +102,11 @@ class Problem(BaseModel):
         return self.model_dump(exclude={"current"} if self.current is None else None)
 
 
-PROBLEM_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    "4XX": {"model": Problem, "description": "Refused: see `code`."},
-    "5XX": {"model": Problem, "description": "The hub cannot do it now: see `code`."},
+PROBLEM_WORDS: Final[dict[str, str]] = {
+    "4XX": "Refused: see `code`.",
+    "5XX": "The hub cannot do it now: see `code`.",
 }
+"""What the API's description says of answers that are a `Problem`, by status."""
 
 
 def problem_of(error: CoveyError) -> Problem:
