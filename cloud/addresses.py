@@ -41,6 +41,11 @@ class ClientAddresses:
             current = following
         return str(current)
 
+    def trusts(self, peer: str) -> bool:
+        """Whether the operator named it as a proxy."""
+        address = _parsed(peer)
+        return address is not None and self._is_trusted(address)
+
     def _is_trusted(self, address: Address) -> bool:
         return any(address.version == network.version and address in network for network in self._trusted)
 

@@ -76,7 +76,7 @@ def create_app(
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
     for router in routers:
-        # `include_router` would make each route a second time, to add what an application may say for all: nothing here.
+        # `include_router` would make each route a second time, to add what is said for all of them: nothing here.
         app.router.routes.extend(router.routes)
 
     @app.get(HEALTH_PATH, tags=["health"])

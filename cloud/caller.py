@@ -63,6 +63,8 @@ class Caller:
     permissions: frozenset[Permission]
     means: Means
     address: str = ""
+    person: str = ""
+    """The user whose API token it is, if it is a user's: what is counted for a person is counted for all of them."""
 
     def may(self, permission: Permission) -> bool:
         return permission in self.permissions

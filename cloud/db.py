@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 from sqlalchemy import Dialect, Engine, Table, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DataError, DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError, StatementError
 from sqlalchemy.types import DateTime, TypeDecorator
 from sqlmodel import Session, SQLModel, create_engine
 
@@ -30,7 +30,8 @@ virtual machine) would else keep its locks, and every other process of the hub w
 
 
 NOT_STORABLE: Final = (
-    "A value is outside of what the hub can hold: a number beyond 64 bits, or text with a NUL in it."
+    "A value is outside of what the hub can hold: a number beyond 64 bits, a time outside of the years 1 to 9999, or"
+    " text with a NUL in it."
 )
 AWAY: Final = "The hub's database does not answer; see its log, then try again."
 ROWS_OF_INSERT: Final = 50
@@ -44,7 +45,13 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else value.astimezone(UTC)
+        try:
+            return None if value is None else value.astimezone(UTC)
+        except (
+            OverflowError,
+            ValueError,
+        ) as error:  # in its own zone a time of year 1 or 9999, in UTC of none
+            raise OverflowError(str(value)) from error
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         if value is None:
@@ -68,6 +75,8 @@ class Database:
         """`idle_transaction_timeout_s` is PostgreSQL's; SQLite has nothing of the kind."""
         self.engine = _open(url, idle_transaction_timeout_s)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
+        self.session_info: dict[str, object] = {}
+        """What each session has in its `info`; filled before the first is opened."""
         # SQLite polls for its write lock with growing pauses: beside a thread that writes all the time, as ingest does
         # when a fleet comes back, requests would wait for it in vain.
         self._writers = Turnstile()
@@ -86,7 +95,7 @@ class Database:
         try:
             with (
                 self._writers.turn(BUSY_TIMEOUT_S) if self.is_sqlite else nullcontext(),
-                Session(self.engine, expire_on_commit=False) as session,
+                Session(self.engine, expire_on_commit=False, info=self.session_info) as session,
                 session.begin(),
             ):
                 if self.is_sqlite:
@@ -99,6 +108,10 @@ class Database:
             if isinstance(error, DataError):
                 raise ProtocolError(NOT_STORABLE, code="invalid") from error
             raise
+        except StatementError as error:
+            if isinstance(error.orig, OverflowError):  # `UtcDateTime` says so
+                raise ProtocolError(NOT_STORABLE, code="invalid") from error
+            raise
         except OverflowError as error:  # SQLite's driver says so of a number beyond 64 bits
             raise ProtocolError(NOT_STORABLE, code="invalid") from error
 
@@ -106,7 +119,7 @@ class Database:
     def read(self) -> Iterator[Session]:
         """A transaction that only reads, on SQLite all of it the same state. Nothing is ever committed."""
         try:
-            with Session(self.engine, expire_on_commit=False) as session:
+            with Session(self.engine, expire_on_commit=False, info=self.session_info) as session:
                 if self.is_sqlite:
                     session.connection().exec_driver_sql("BEGIN")
                 yield session
@@ -114,6 +127,10 @@ class Database:
             if _is_away(error):
                 raise UnavailableError(AWAY) from error
             if isinstance(error, DataError):
+                raise ProtocolError(NOT_STORABLE, code="invalid") from error
+            raise
+        except StatementError as error:
+            if isinstance(error.orig, OverflowError):  # `UtcDateTime` says so
                 raise ProtocolError(NOT_STORABLE, code="invalid") from error
             raise
         except OverflowError as error:  # SQLite's driver says so of a number beyond 64 bits

@@ -43,6 +43,7 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "csrf": 403,
     "last_administrator": 403,
     "password_wrong": 403,
+    "sign_in_refused": 403,
     "oidc_refused": 403,
     "id_token_invalid": 403,
     "oidc_state": 400,

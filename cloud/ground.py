@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 from sqlalchemy.exc import ArgumentError
 
+from cloud.audit import log_seal
+from cloud.audit.log_seal import seal_log
 from cloud.db import Database
 from cloud.identity import Identity, open_identity
 from cloud.keys.authorities import FORMER_KEY_KEPT
@@ -67,6 +69,7 @@ def open_ground(settings: HubSettings, role: Role, *, has_own_broker: bool, cloc
             except BaseException:
                 database.close()
                 raise
+        seal_log(database, identity.derive(log_seal.PURPOSE))
         try:
             yield Ground(
                 settings=settings,

@@ -32,7 +32,8 @@ from shared.errors import CoveyError, UnavailableError
 from shared.renewal import RENEW_PATH
 from shared.restore import RESTORE_PATH
 
-OPEN_PATHS: Final = frozenset({HEALTH_PATH, CA_PATH, ENROL_PATH, RENEW_PATH, RESTORE_PATH})
+SIGN_IN_PATH: Final = "/v1/sign-in"
+OPEN_PATHS: Final = frozenset({HEALTH_PATH, CA_PATH, ENROL_PATH, RENEW_PATH, RESTORE_PATH, SIGN_IN_PATH})
 BODY_TIMEOUT_S: Final = 30.0
 CREDENTIAL_MAX_CHARS: Final = 512
 GOOD_TOKENS_MAX: Final = 1_000

@@ -152,9 +152,7 @@ class Identity:
 
     def derive(self, purpose: str) -> bytes:
         """A key of 32 bytes for one purpose within the hub; the same as long as `derived.key` is (RFC 5869)."""
-        return HKDF(hashes.SHA256(), DERIVED_BYTES, salt=None, info=f"covey/1/{purpose}".encode()).derive(
-            self._master
-        )
+        return _derived(self._master, purpose)
 
     # --- certificates
 
@@ -331,6 +329,15 @@ def load_identity(directory: Path, *, trust_domain: str, passphrase: bytes | Non
         master=_master_in(paths, vault.read(paths.derived_key)),
         trust_domain=trust_domain,
     )
+
+
+def derive_key(paths: Paths, vault: Vault, purpose: str) -> bytes:
+    """As `Identity.derive`, of a home whose other keys may be lost. Raises `ConfigError`."""
+    return _derived(_master_in(paths, vault.read(paths.derived_key)), purpose)
+
+
+def _derived(master: bytes, purpose: str) -> bytes:
+    return HKDF(hashes.SHA256(), DERIVED_BYTES, salt=None, info=f"covey/1/{purpose}".encode()).derive(master)
 
 
 def _open_signing(paths: Paths, vault: Vault, authorities: Authorities, now: datetime) -> Signing:

@@ -21,6 +21,8 @@ from typing import Any, Final, Protocol
 import uvicorn
 from fastapi import FastAPI
 
+from cloud.connection_limits import ConnectionLimits
+from cloud.connections import Connections, ListeningSocket, protocol_of
 from cloud.tasks.feed import TaskFeed
 from shared.enrolment import BrokerAddress
 from shared.errors import ConfigError, CoveyError, UnavailableError
@@ -30,6 +32,10 @@ logger = logging.getLogger(__name__)
 POLL_S: Final = 0.05
 SOCKET_MESSAGE_MAX_BYTES: Final = 65_536
 """What a browser may send in one message; what goes to it is not bounded by this."""
+BACKLOG: Final = 512
+"""Connections that the kernel holds until they are accepted."""
+KEEP_ALIVE_S: Final = 5
+"""How long a connection may wait for its next request. How many there are: `cloud.connections`."""
 FLUSH_S: Final = 0.2
 """For the last bytes of the last answers."""
 
@@ -55,6 +61,7 @@ class Listener:
     certificate: Path
     key: Path
     shutdown_timeout_s: int
+    limits: ConnectionLimits = ConnectionLimits()  # noqa: RUF009 - frozen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +112,9 @@ async def run(parts: Parts, on_ready: Callable[[], None]) -> None:
 
 
 async def _run_with_https(parts: Parts, web: Web, on_ready: Callable[[], None]) -> None:
-    sock = _listen(web.listener)
-    server = _Server(_configuration(web), on_ready)
+    connections = Connections(web.listener.limits)
+    sock = _listen(web.listener, connections)
+    server = _Server(_configuration(web, connections), on_ready)
 
     def stop() -> None:
         server.force_exit = server.should_exit
@@ -144,7 +152,10 @@ async def _tell_ready(parts: Parts, on_ready: Callable[[], None]) -> None:
 @asynccontextmanager
 async def _running_beside(parts: Parts, renewed: Callable[[], None]) -> AsyncIterator[None]:
     """Broker and background while the block runs; `renewed` is called when our certificates are new ones."""
-    aside = None if parts.aside is None else _Server(_configuration(parts.aside), lambda: None)
+    connections = None if parts.aside is None else Connections(parts.aside.listener.limits)
+    aside = None
+    if parts.aside is not None and connections is not None:
+        aside = _Server(_configuration(parts.aside, connections), lambda: None)
 
     def all_renewed() -> None:
         renewed()
@@ -154,16 +165,17 @@ async def _running_beside(parts: Parts, renewed: Callable[[], None]) -> AsyncIte
     async with _broker_running(parts.broker), asyncio.TaskGroup() as group:
         beside = [group.create_task(work(), name=name) for name, work in parts.background.items()]
         beside.append(group.create_task(_renew(parts, all_renewed), name="certificates"))
-        if parts.aside is not None and aside is not None:
-            beside.append(group.create_task(_serve_aside(aside, parts.aside.listener), name="https-aside"))
+        if parts.aside is not None and aside is not None and connections is not None:
+            serving = _serve_aside(aside, parts.aside.listener, connections)
+            beside.append(group.create_task(serving, name="https-aside"))
         yield
         for task in beside:
             task.cancel()
 
 
-async def _serve_aside(server: "_Server", listener: Listener) -> None:
+async def _serve_aside(server: "_Server", listener: Listener, connections: Connections) -> None:
     """Until cancelled; then in order: cut off as it stands, it would leave its connections open."""
-    sock = _listen(listener)
+    sock = _listen(listener, connections)
     serving = asyncio.create_task(server.serve(sockets=[sock]), name="https-aside-server")
     try:
         await asyncio.shield(serving)
@@ -199,10 +211,11 @@ async def _broker_running(broker: Broker | None) -> AsyncIterator[None]:
         await broker.stop()
 
 
-def _listen(listener: Listener) -> socket.socket:
+def _listen(listener: Listener, connections: Connections) -> socket.socket:
     family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
     try:
-        return socket.create_server((listener.host, listener.port), family=family, backlog=512)
+        plain = socket.create_server((listener.host, listener.port), family=family, backlog=BACKLOG)
+        return ListeningSocket.taking_over(plain, connections)
     except OSError as error:
         raise UnavailableError(
             f"Cannot listen on {listener.host}:{listener.port} ({error.strerror}); stop what does, or choose"
@@ -210,10 +223,12 @@ def _listen(listener: Listener) -> socket.socket:
         ) from error
 
 
-def _configuration(web: Web) -> uvicorn.Config:
+def _configuration(web: Web, connections: Connections) -> uvicorn.Config:
     config = uvicorn.Config(
         web.app,
-        http="h11",  # one implementation everywhere, with bounds on header sizes
+        http=protocol_of(connections),  # h11's: one implementation everywhere, with bounds on header sizes
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
         ws="websockets-sansio" if web.has_sockets else "none",
         ws_max_size=SOCKET_MESSAGE_MAX_BYTES,
         ws_per_message_deflate=False,

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from cloud.addresses import ClientAddresses
 from cloud.caller import Role
+from cloud.connection_limits import ConnectionLimits
 from cloud.devices.presence import PresenceLimits
 from cloud.devices.renewal_rules import RenewalRules
 from cloud.ingest.rates import DeviceRate
@@ -286,6 +287,24 @@ class HubSettings(BaseModel):
         le=10_000_000,
         description="Addresses and callers that are counted at a time; IPv6 by networks of 64 bits.",
     )
+    http_connections_max: int = Field(
+        default=800,
+        ge=10,
+        le=1_000_000,
+        description="Connections that HTTPS of one process holds; one more is closed. Below the limit of open files.",
+    )
+    http_connections_per_address_max: int = Field(
+        default=200,
+        ge=1,
+        le=1_000_000,
+        description="How many of them one address may have; IPv6 by networks of 64 bits. Not of `trusted_proxies`.",
+    )
+    http_head_timeout_s: float = Field(
+        default=15.0,
+        ge=1,
+        le=600,
+        description="How long a TLS handshake with the first request head, and each further head, may take.",
+    )
     trusted_proxies: tuple[Proxy, ...] = Field(
         default=(),
         description="Proxies before the hub whose `X-Forwarded-For` is believed: addresses or networks.",
@@ -299,6 +318,12 @@ class HubSettings(BaseModel):
     page_max_rows: int = Field(default=500, ge=1, le=10_000, description="Most rows that one page returns.")
     event_streams_max: int = Field(
         default=200, ge=1, le=10_000, description="Most open `/events` streams at once; beyond it 429."
+    )
+    event_streams_per_caller_max: int = Field(
+        default=50,
+        ge=1,
+        le=10_000,
+        description="How many of them one user, with all API tokens, or one other API token may have.",
     )
     dashboard: Literal["on", "off"] = Field(
         default="on", description="The fleet page at /dashboard; off saves 25 MB in each process with HTTPS."
@@ -441,6 +466,15 @@ class HubSettings(BaseModel):
             failed=Rate(per_s=self.http_failed_rate_per_s, burst=self.http_failed_burst_requests),
             caller=Rate(per_s=self.http_caller_rate_per_s, burst=self.http_caller_burst_requests),
             entries_max=self.http_addresses_max,
+        )
+
+    @property
+    def connection_limits(self) -> ConnectionLimits:
+        return ConnectionLimits(
+            max=self.http_connections_max,
+            per_address_max=self.http_connections_per_address_max,
+            head_timeout_s=self.http_head_timeout_s,
+            trusted_proxies=self.trusted_proxies,
         )
 
     @property

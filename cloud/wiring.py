@@ -104,7 +104,9 @@ def open_hub(settings: HubSettings, role: Role, has_own_broker: bool) -> Iterato
 def build_hub(ground: Ground, traces: Traces | None, *, has_own_broker: bool) -> server.Parts:
     """Pure assembly, but for the broker's configuration files."""
     settings, database = ground.settings, ground.database
-    feed = TaskFeed(streams_max=settings.event_streams_max)
+    feed = TaskFeed(
+        streams_max=settings.event_streams_max, per_caller_max=settings.event_streams_per_caller_max
+    )
     tracer = _tracer(ground, traces)
     around = broker_parts(ground, has_own_broker=has_own_broker)
     worker = _ingest(ground, feed, tracer, around) if ground.role.has_ingest else None
@@ -374,6 +376,7 @@ def _web(
         certificate=identity.paths.server,
         key=identity.paths.server_key,
         shutdown_timeout_s=settings.shutdown_timeout_s,
+        limits=settings.connection_limits,
     )
     return server.Web(app=app, listener=listener, feed=feed, has_sockets=dashboard is not None)
 
@@ -408,6 +411,7 @@ def _metrics_door(
         certificate=ground.identity.paths.server,
         key=ground.identity.paths.server_key,
         shutdown_timeout_s=settings.shutdown_timeout_s,
+        limits=settings.connection_limits,
     )
     return server.Web(app=app, listener=listener, feed=feed)
 

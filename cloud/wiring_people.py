@@ -15,6 +15,7 @@ from cloud.people.authenticate import Authenticator
 from cloud.people.oidc import IdentityProvider
 from cloud.people.passwords import Cost
 from cloud.people.routes import api_token_routes, people_routes, tenant_routes
+from cloud.people.routes import sign_in_routes as token_sign_in_routes
 from cloud.people.seals import PeopleSeals
 from cloud.private_files import read_private
 from cloud.row_seal import RowSeal
@@ -64,6 +65,7 @@ def people_routers(
             passwords=people.passwords,
             totp=people.totp,
         ),
+        token_sign_in_routes(sign_in=people.sign_in, settings=settings),
         tenant_routes(database=database, clock=clock),
         api_token_routes(database=database, settings=settings, clock=clock, seals=people.seals),
     ]

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -69,6 +70,21 @@ def sign_with(key: "PrivateKeyTypes", data: bytes) -> bytes:
             return key.sign(data)
         case _:
             raise ConfigError("The key of the device's certificate is of a kind that is not used here.")
+
+
+def read_chain(path: Path) -> bytes:
+    """The PEM in a file of the identity. Raises `ConfigError` if it cannot be read or holds no certificate."""
+    try:
+        pem = path.read_bytes()
+        _load(pem)
+        pem.decode("ascii")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}).") from error
+    except (ValueError, ConfigError) as error:
+        raise ConfigError(
+            f"{path} holds no readable certificate; restore it from a backup, or enrol this device again."
+        ) from error
+    return pem
 
 
 def fingerprint(pem: bytes) -> bytes:

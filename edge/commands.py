@@ -101,7 +101,10 @@ def enroll(
         passphrase_file=settings.identity_passphrase_file,
     )
     waits = " It waits for an operator's approval at the hub." if identity.needs_approval else ""
-    restored = _restore(settings) if must_restore(settings.identity_dir) else None
+    is_replacing = must_restore(settings.identity_dir)
+    restored = _restore(settings) if is_replacing and not identity.needs_approval else None
+    if is_replacing and identity.needs_approval:
+        waits += " Once it is approved: covey-edge restore."
     told = "" if restored is None else f" It has the {restored:,} records of the board whose place it takes."
     _show(
         as_json,
@@ -141,6 +144,7 @@ def _restore(settings: EdgeSettings) -> int:
     counts = fetch(
         settings.identity_dir,
         settings.store_path,
+        identity.signer,
         lambda path, content: post_to_hub(identity, path, content),
         tell,
     )

@@ -22,7 +22,7 @@ PARTIAL: Final = ".part"
 
 
 def change(folder: Path, write: Mapping[str, bytes], *, remove: Collection[str] = ()) -> None:
-    """Write and remove these files of `folder`, which is made (0700) if it is not there. Raises `OSError`."""
+    """Write and remove these files of `folder`, which is made (0700) if it is not there. Raises as `recover`."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _locked(folder):
         _carry_out(folder)
@@ -37,7 +37,10 @@ def change(folder: Path, write: Mapping[str, bytes], *, remove: Collection[str] 
 
 
 def recover(folder: Path) -> None:
-    """Finish a change that was declared and then cut off. Call before reading. Raises `OSError`."""
+    """Finish a change that was declared and then cut off. Call before reading.
+
+    Raises `OSError`, and `ValueError` for a declaration that is none; then nothing is changed.
+    """
     if (folder / COMMIT).exists():
         with _locked(folder):
             _carry_out(folder)
@@ -46,18 +49,30 @@ def recover(folder: Path) -> None:
 def _carry_out(folder: Path) -> None:
     """What is declared, if anything is; each step may have been done before."""
     try:
-        declared = json.loads((folder / COMMIT).read_bytes())
+        write, remove = _declared((folder / COMMIT).read_bytes())
     except FileNotFoundError:
         return
-    for name in declared["write"]:
+    for name in write:
         staged = folder / f"{name}{STAGED}"
         if staged.exists():
             staged.replace(folder / name)
-    for name in declared["remove"]:
+    for name in remove:
         (folder / name).unlink(missing_ok=True)
     _sync(folder)
     (folder / COMMIT).unlink()
     _sync(folder)
+
+
+def _declared(data: bytes) -> tuple[list[str], list[str]]:
+    """Names of files in the folder itself, to write and to remove. Raises `ValueError`."""
+    match json.loads(data):
+        case {"write": list(write), "remove": list(remove)} if all(map(_is_name, [*write, *remove])):
+            return write, remove
+    raise ValueError(f"{COMMIT} is damaged")
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and name not in ("", ".", "..") and not {"/", "\0"} & set(name)
 
 
 def _write(path: Path, data: bytes) -> None:

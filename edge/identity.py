@@ -27,7 +27,7 @@ from edge.key_files import (
     TLS_KEY,
     KeyFiles,
 )
-from edge.keychain import HubKeys
+from edge.keychain import HubKeys, first_copy
 from shared.enrolment import (
     CA_PATH,
     ENROL_PATH,
@@ -138,8 +138,8 @@ def enrol(
     """Spend a token at the hub and store what it gives, encrypted if there is a passphrase. Blocks.
 
     Raises `RefusedError` if the device is enrolled already or the hub refuses the token, `ProtocolError` if what
-    answers is not the hub of the token, `UnavailableError` if nothing answers, `ConfigError` for a malformed token or a
-    passphrase file that is none.
+    answers is not the hub of the token, `UnavailableError` if nothing answers, `ConfigError` for a malformed token, a
+    passphrase file that is none or a clock by which the hub's certificate is not valid (code `clock`).
     """
     files = KeyFiles(folder, passphrase_file)
     files.recover()
@@ -201,6 +201,7 @@ def enrol(
                 CERTIFICATE: response.certificate_pem.encode(),
                 CA: ca_pem.encode(),
                 ENROLMENT: enrolment.model_dump_json(indent=2).encode(),
+                **(first_copy(response.hub_keys, ca=ca_pem.encode()) if response.hub_keys else {}),
                 **({TICKET: token_text.strip().encode()} if token.replaces else {}),
             }
         )
@@ -212,15 +213,14 @@ def enrol(
     identity = load_identity(folder, passphrase_file)
     if identity is None:
         raise ConfigError(f"The identity could not be stored in {folder}; check the disk.")
-    if response.hub_keys and identity.hub_keys is not None:
-        identity.hub_keys.take(response.hub_keys, now=datetime.now(UTC))
     return identity
 
 
 def post_to_hub(identity: Identity, path: str, content: str) -> bytes:
     """A JSON body to the hub of an enrolled device; its answer. Blocks.
 
-    Raises `RefusedError` with the hub's code, `UnavailableError` if nothing answers.
+    Raises `RefusedError` with the hub's code, `UnavailableError` if nothing answers, `ConfigError` (code `clock`) if by
+    our clock the hub's certificate is not valid.
     """
     context = ssl.create_default_context(cafile=str(identity.ca_path))
     return _call("POST", identity.hub_url + path, context, content=content)
@@ -263,6 +263,12 @@ def _call(method: str, url: str, context: ssl.SSLContext, *, content: str | None
             f"{url} is no address of a hub; it looks like https://hub.example.org:8443."
         ) from error
     except httpx.HTTPError as error:
+        from edge.adapters.renew_http import CLOCK, DATES_WRONG
+
+        if _verify_code(error) in DATES_WRONG:
+            from edge.core.renewal import blame_a_clock
+
+            raise ConfigError(blame_a_clock(datetime.now(UTC), None), code=CLOCK) from error
         raise UnavailableError(
             f"The hub at {url} does not answer ({str(error) or type(error).__name__});"
             " check the address and the network."
@@ -275,6 +281,15 @@ def _call(method: str, url: str, context: ssl.SSLContext, *, content: str | None
         code, message = _refusal(response.content)
         raise RefusedError(message, code=code)
     return response.content
+
+
+def _verify_code(error: BaseException | None) -> int | None:
+    """OpenSSL's, if what is behind `error` is a certificate that was refused."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_code
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _refusal(body: bytes) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edge.certificates import Described, describe
+from edge.certificates import Described, describe, read_chain
 from edge.credentials import Credentials
 from edge.identity import Identity, load_identity
 from edge.renewal_steps import renew_over_https
@@ -28,9 +28,9 @@ def show(home: Home = None, as_json: Json = False) -> None:
     settings = _settings(home)
     identity = _enrolled(settings)
     credentials = Credentials(identity.files)
-    certificate = describe(_read(credentials.present.certificate))
+    certificate = describe(read_chain(credentials.present.certificate))
     renewed = credentials.renewed
-    trial = None if renewed is None else describe(_read(renewed.certificate))
+    trial = None if renewed is None else describe(read_chain(renewed.certificate))
     encrypted = identity.files.is_encrypted()
     if as_json:
         told = {
@@ -125,13 +125,6 @@ def _passphrase_file(settings: EdgeSettings) -> Path:
             f" {settings.home / 'edge.toml'}."
         )
     return settings.identity_passphrase_file
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror}).") from error
 
 
 def _told(certificate: Described) -> dict[str, Any]:

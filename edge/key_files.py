@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from edge.file_set import change, recover
+from edge.file_set import COMMIT, change, recover
 from shared.errors import ConfigError
 
 if TYPE_CHECKING:  # it brings every kind of key along
@@ -72,8 +72,8 @@ class KeyFiles:
         """Finish a change that a power cut interrupted. Raises `ConfigError`."""
         try:
             recover(self.folder)
-        except (OSError, ValueError, KeyError) as error:
-            raise ConfigError(f"A change of {self.folder} cannot be finished ({error}).") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise ConfigError(_unfinished(self.folder, error)) from error
 
     def read(self, name: str) -> bytes:
         """Raises `ConfigError` if it cannot be read."""
@@ -99,6 +99,8 @@ class KeyFiles:
         """Change these files, all or none, on the disk on return. Raises `ConfigError` for a disk that cannot."""
         try:
             change(self.folder, write, remove=remove)
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(_unfinished(self.folder, error)) from error
         except OSError as error:
             raise ConfigError(
                 f"{self.folder} could not be written ({error.strerror}); check the disk and who owns it."
@@ -119,6 +121,14 @@ class KeyFiles:
         keys = {name: target.encode_key(self.load_key(name)) for name in PRIVATE if self.has(name)}
         self.store(keys)
         return len(keys)
+
+
+def _unfinished(folder: Path, error: Exception) -> str:
+    why = error.strerror if isinstance(error, OSError) else error
+    return (
+        f"A change of {folder} was cut off and cannot be finished ({why}); check the disk, and if {folder / COMMIT} is"
+        " damaged, remove it."
+    )
 
 
 def open_key(path: Path, pem: bytes, passphrase_file: Path | None) -> "PrivateKeyTypes":

@@ -227,6 +227,10 @@ class Outbox(Protocol):
         """Go on under a new epoch after `common`, which the hub holds under the old one (rule P21)."""
         ...
 
+    async def tell_again(self, now: datetime) -> None:
+        """Say in the journal how everything stands that the hub ordered and that is open: records of it are lost."""
+        ...
+
     async def receive(self, batch: Batch) -> Reading:
         """Append an orders batch and apply it; durable on return."""
         ...

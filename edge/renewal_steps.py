@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from pydantic import ValidationError
 
-from edge.certificates import check_renewed, fingerprint, make_csr, make_tls_key, sign_with
+from edge.certificates import check_renewed, fingerprint, make_csr, make_tls_key, read_chain, sign_with
 from edge.core.validity import Validity
 from edge.credentials import Credentials, Pair
 from edge.identity import Identity
@@ -72,7 +72,7 @@ def accept(identity: Identity, prepared: Prepared, pem: bytes, *, now: datetime)
     validity = check_renewed(
         pem,
         key=prepared.key,
-        old=_read(newest_pair(identity)),
+        old=read_chain(newest_pair(identity).certificate),
         authority=files.read(CA),
         principal=identity.principal,
         now=now,
@@ -92,7 +92,7 @@ def renew_over_https(identity: Identity, post: Post, *, now: Callable[[], dateti
         message_id=os.urandom(NONCE_BYTES),
         signer=identity.signer,
     )
-    certificate = _read(old)
+    certificate = read_chain(old.certificate)
     key = open_key(old.key, old.key.read_bytes(), identity.passphrase_file)
     body = RenewByHttps(
         device=str(identity.principal),
@@ -111,10 +111,3 @@ def renew_over_https(identity: Identity, post: Post, *, now: Callable[[], dateti
 def newest_pair(identity: Identity) -> Pair:
     """The latest certificate that the hub made and that this device holds."""
     return Credentials(identity.files).newest
-
-
-def _read(pair: Pair) -> bytes:
-    try:
-        return pair.certificate.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{pair.certificate} cannot be read ({error.strerror}).") from error

@@ -12,9 +12,10 @@ from pydantic import ValidationError
 from edge.adapters.store_sqlite.restore import has_history, restore_store
 from edge.key_files import TICKET
 from shared.enrolment import Token
-from shared.errors import ProtocolError, RefusedError
+from shared.errors import ConfigError, ProtocolError, RefusedError
 from shared.ids import Lane
-from shared.restore import RESTORE_PATH, RestoredPage, RestoreRequest
+from shared.keys import SIGNATURE_BYTES, Signer
+from shared.restore import RESTORE_PATH, RestoredPage, RestoreRequest, restore_proof_input
 
 Post = Callable[[str, str], bytes]
 """Post a JSON body to a path of the hub, over a connection that its authority vouches for; returns the answer."""
@@ -36,7 +37,11 @@ def check_room(token: Token, store: Path) -> None:
 
 
 def restore(
-    folder: Path, store: Path, post: Post, on_progress: Callable[[Lane, int, int], None]
+    folder: Path,
+    store: Path,
+    signer: Signer,
+    post: Post,
+    on_progress: Callable[[Lane, int, int], None],
 ) -> dict[Lane, int]:
     """Fetch the logs and make the store; returns how many records each log has. May be tried again at any time.
 
@@ -46,20 +51,25 @@ def restore(
     path = folder / TICKET
     if not path.exists():
         raise RefusedError("This device does not wait for the logs of an old board.", code="not_replacing")
-    token = Token.parse(path.read_text(encoding="ascii", errors="replace"))
-    counts = restore_store(store, lambda lane: _pages(token, lane, post, on_progress))
+    try:
+        token = Token.parse(path.read_text(encoding="ascii", errors="replace"))
+    except ConfigError as error:
+        raise ConfigError(
+            f"{path} is damaged; make another token with `covey-hub device replace`, remove {folder}, and enrol again."
+        ) from error
+    counts = restore_store(store, lambda lane: _pages(token, signer, lane, post, on_progress))
     path.unlink()
     return counts
 
 
 def _pages(
-    token: Token, lane: Lane, post: Post, on_progress: Callable[[Lane, int, int], None]
+    token: Token, signer: Signer, lane: Lane, post: Post, on_progress: Callable[[Lane, int, int], None]
 ) -> Iterator[RestoredPage]:
     after = 0
     while True:
-        request = RestoreRequest.model_validate(
-            {"token_id": token.id, "secret": token.secret, "lane": lane.value, "after": after}
-        )
+        fields = {"token_id": token.id, "secret": token.secret, "lane": lane.value, "after": after}
+        request = RestoreRequest.model_validate({**fields, "proof": bytes(SIGNATURE_BYTES)})
+        request = request.model_copy(update={"proof": signer.sign(restore_proof_input(request))})
         try:
             page = RestoredPage.from_bytes(post(RESTORE_PATH, request.model_dump_json()))
         except ValidationError as error:

@@ -163,6 +163,7 @@ class Sync:
         self._share = share
         self._senders: dict[Lane, SenderState] = {}
         self._ahead: dict[Lane, tuple[int, asyncio.Task[_Packed | None]]] = {}
+        self._told_again_of = 0
         self._room: dict[Lane, int] = {}
         self._in_flight: dict[Lane, _Packed] = {}
         self._connection: bytes | None = None
@@ -656,6 +657,10 @@ class Sync:
         await self._link.publish(device_topic(self._principal, batch_channel(name)), packed.message)
         if not send.is_fork:
             self._pack_ahead(name, packed.last_seq + 1)
+        if name is Lane.JOURNAL and send.missing_from and send.missing_from != self._told_again_of:
+            # The hub lost what it had, and we do not hold it any more: it shall know of what is open (rule P19).
+            self._told_again_of = send.missing_from
+            await self._outbox.tell_again(self._clock.now())
 
     def _pack_ahead(self, name: Lane, first_seq: int) -> None:
         """Begin to pack what will be sent when the batch in flight is acknowledged."""

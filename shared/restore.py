@@ -5,13 +5,14 @@ yet. A page is the CBOR of a `RestoredPage`. The board stores the records bit fo
 names; with its first hello it is told that this log is closed, and goes on from its end under a new epoch (rule P21).
 """
 
+import hashlib
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.blobs import Blob
 from shared.cbor import decode, encode
-from shared.enrolment import Secret
+from shared.enrolment import Secret, Signature
 from shared.ids import ID_PATTERN
 from shared.messages import Epoch, Hash, SeqOrZero
 
@@ -33,6 +34,13 @@ class RestoreRequest(BaseModel):
     secret: Secret
     lane: RestoredLane
     after: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    proof: Signature
+
+
+def restore_proof_input(request: RestoreRequest) -> bytes:
+    """What the new board signs with its key: the token alone, once it was spent, entitles nobody."""
+    fields = ["covey/1/restore", request.token_id, request.secret, request.lane, request.after]
+    return hashlib.sha256(encode(fields)).digest()
 
 
 class RestoredPage(BaseModel):

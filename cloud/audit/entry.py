@@ -14,6 +14,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from shared.cbor import decode, encode
+from shared.clock import MAX_MS
 from shared.errors import ProtocolError
 from shared.ids import EPOCH_BYTES
 from shared.keys import KEY_ID_BYTES, SIGNATURE_BYTES
@@ -53,7 +54,7 @@ class Entry(BaseModel):
 
     seq: int = Field(ge=0)
     salt: bytes = Field(min_length=SALT_BYTES, max_length=SALT_BYTES)
-    at_ms: int = Field(ge=0)
+    at_ms: int = Field(ge=0, le=MAX_MS)
     tenant: str | None
     actor: str
     means: str

@@ -1,8 +1,9 @@
 """Signing heads of the audit log's tree: the leader's job, and what it refuses to sign.
 
-A head is signed only over a log that goes on from the last signed one: the chain is recomputed over what is new, and
-the tree proven to begin with the old one. So whoever alters the database makes the hub stop signing, and the doctor
-say why, instead of having it vouch for the alteration.
+A head is signed only over a log that goes on from the last signed one: the chain is recomputed over what is new, the
+tree proven to begin with the old one, and where it ends must be under the hub's MAC (`cloud.audit.log_seal`). So
+whoever alters the database makes the hub stop signing, and the doctor say why, instead of having it vouch for the
+alteration.
 """
 
 import hashlib
@@ -18,8 +19,9 @@ from cloud.audit import repository
 from cloud.audit.checkpoints import vouch
 from cloud.audit.entry import CHECKPOINT, START, chained, entry_hash
 from cloud.audit.hub_keys import AuditKeys
+from cloud.audit.log_seal import is_genuine
 from cloud.audit.tables import AuditHead, SignedTreeHead
-from cloud.audit.tree import proof_of, root_of, store_nodes, unsound
+from cloud.audit.tree import forged, proof_of, root_of, store_nodes, unsound
 from cloud.db import Transactions
 from shared.clock import Clock, to_ms
 from shared.errors import ProtocolError
@@ -58,10 +60,13 @@ def sign_newest(transactions: Transactions, keys: AuditKeys, now: datetime) -> b
     with transactions.read() as session:
         # In this order: another process may append and sign meanwhile, but never sign what we do not see then.
         last = repository.newest_head(session)
-        size, chain = repository.length(session)
+        row = repository.head_row(session)
+        size, chain = (0, START) if row is None else (row.size, row.hash)
         signed = 0 if last is None else last.size
         if size == signed:
             return None
+        if row is not None and not is_genuine(session, row):
+            raise forged()
         if size < signed:
             raise unsound(size)
         before = START if last is None else _opened(last, keys).chain

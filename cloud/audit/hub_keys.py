@@ -16,10 +16,40 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from cloud.identity import Identity
 from shared.errors import ProtocolError
-from shared.keychain import ChainRefusal, RootKey, ever, follow
-from shared.keys import KeyRing, Purpose, Signer
+from shared.keychain import ChainRefusal, RootKey, ever, follow, revoked_by_root
+from shared.keys import KeyRing, Purpose, Signer, TrustedKey
 
 ROOT_MAX_BYTES: Final = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRing(KeyRing):
+    """Every key that ever signed heads, oldest first; as a `TrustView` it trusts all of them. `replaced`: ids of those
+    that the root has replaced, since they were lost or stolen: what they sign after their successor counts for nothing.
+    """
+
+    replaced: frozenset[bytes] = frozenset()
+
+    def number(self, kid: bytes) -> int:
+        """The place of a key in the succession, from 0. Raises `KeyError`."""
+        for number, key in enumerate(self.keys):
+            if key.kid == kid:
+                return number
+        raise KeyError(kid)
+
+    def present(self) -> KeyRing:
+        """As whoever knows the whole chain trusts them: those that the root has replaced are revoked."""
+        return KeyRing(
+            tuple(
+                TrustedKey(
+                    owner=key.owner,
+                    public=key.public,
+                    purpose=key.purpose,
+                    is_revoked=key.kid in self.replaced,
+                )
+                for key in self.keys
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +65,7 @@ class AuditKeys:
     def root_fingerprint(self) -> bytes:
         return fingerprint(self.root)
 
-    def ring(self) -> KeyRing:
+    def ring(self) -> AuditRing:
         """Raises as `ring_of`."""
         return ring_of(self.root, self.statements)
 
@@ -61,7 +91,7 @@ def root_bytes(public: ec.EllipticCurvePublicKey) -> bytes:
     return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-def ring_of(root: bytes, statements: Sequence[bytes]) -> KeyRing:
+def ring_of(root: bytes, statements: Sequence[bytes]) -> AuditRing:
     """Every key that may ever have signed a head. Raises `ProtocolError` if the chain does not follow from the root."""
     try:
         if len(root) > ROOT_MAX_BYTES:
@@ -74,4 +104,4 @@ def ring_of(root: bytes, statements: Sequence[bytes]) -> KeyRing:
     chain = follow(statements, root=RootKey(public))
     if isinstance(chain, ChainRefusal):
         raise ProtocolError(f"The hub's keys do not follow from its root: {chain.sentence}", code="bad_keys")
-    return KeyRing(tuple(ever(chain, Purpose.AUDIT)))
+    return AuditRing(tuple(ever(chain, Purpose.AUDIT)), frozenset(revoked_by_root(chain)))

@@ -6,6 +6,7 @@ What an entry says and its bytes: `cloud.audit.entry`. Content itself is not kep
 what the deed was, to whoever has the content. No secret is ever given to `note`.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
@@ -21,9 +22,12 @@ from cloud.audit.entry import (
     encode_entry,
     entry_hash,
 )
+from cloud.audit.log_seal import NO_MAC, is_genuine, mac_of
 from cloud.audit.tables import AuditEntry, AuditHead
 from cloud.caller import HUB_ITSELF, Caller
 from shared.clock import to_ms
+
+logger = logging.getLogger(__name__)
 
 TARGET_MAX_CHARS: Final = 128
 DETAIL_MAX_BYTES: Final = 4_096
@@ -119,7 +123,15 @@ def _append(
             hash=digest,
         )
     )
+    is_ours = is_genuine(session, head)
+    if not is_ours:
+        logger.error(
+            "entry %d of the audit log follows one that this hub did not write: no head is signed over it; run"
+            " `covey-hub doctor`",
+            number,
+        )
     head.size, head.hash = number + 1, digest
+    head.mac = mac_of(session, head.size, head.hash) if is_ours else NO_MAC
     session.add(head)
     session.flush()
     return number

@@ -17,10 +17,15 @@ READ_CHUNK: Final = 1_000
 
 def length(session: Session) -> tuple[int, bytes]:
     """How many entries there are, and the chain's hash after the last."""
-    found = session.exec(
+    found = head_row(session)
+    return (0, START) if found is None else (found.size, found.hash)
+
+
+def head_row(session: Session) -> AuditHead | None:
+    """How far the log is; None before the first entry of a database that was emptied."""
+    return session.exec(
         select(AuditHead).where(AuditHead.id == 1).execution_options(populate_existing=True)
     ).first()
-    return (0, START) if found is None else (found.size, found.hash)
 
 
 def read(session: Session, first: int, last: int) -> Sequence[Row[Any]]:

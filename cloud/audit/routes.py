@@ -1,13 +1,18 @@
 """HTTP for the audit log: search it, its newest signed head, proofs, and an export as a stream."""
 
-from collections.abc import Callable, Iterator
+import asyncio
+import logging
+from collections.abc import Callable, Generator, Iterator
+from datetime import UTC, datetime
 from itertools import chain
 from threading import BoundedSemaphore
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime
+from pydantic import AfterValidator, AwareDatetime
+from starlette.concurrency import run_in_threadpool
+from starlette.types import Message, Send
 
 from cloud.access import Reader
 from cloud.audit import service
@@ -24,16 +29,57 @@ PAGE_DEFAULT_ROWS: Final = 100
 MEDIA_TYPE: Final = "application/vnd.covey.audit+zstd"
 EXPORTS_MAX: Final = 2
 """Exports that one process writes at a time: each reads the whole log."""
+WRITE_TIMEOUT_S: Final = 30.0
+"""How long a piece of an export may wait for a reader that does not read; then the export ends."""
 MAX_NUMBER: Final = 2**62
 
 Number = Annotated[int, Query(ge=0, le=MAX_NUMBER)]
 Tenant = Annotated[str | None, Query(max_length=24)]
 Word = Annotated[str | None, Query(max_length=128)]
-Moment = Annotated[AwareDatetime | None, Query()]
+
+
+def _utc(moment: datetime) -> datetime:
+    """Raises `ValueError`, so that the request is refused, for a time which in UTC is before year 1 or after 9999."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("the time is outside of the years 1 to 9999 in UTC") from error
+
+
+Moment = Annotated[Annotated[AwareDatetime, AfterValidator(_utc)] | None, Query()]
+
+
+logger = logging.getLogger(__name__)
+
+
+class _ExportStream(StreamingResponse):
+    """An export that ends, cut off, when its reader does not take a piece in time."""
+
+    def __init__(self, first: bytes, rest: Generator[bytes, None, None], *, write_timeout_s: float) -> None:
+        super().__init__(chain((first,), rest), media_type=MEDIA_TYPE)
+        self._rest = rest
+        self._write_timeout_s = write_timeout_s
+
+    async def stream_response(self, send: Send) -> None:
+        async def send_in_time(message: Message) -> None:
+            async with asyncio.timeout(self._write_timeout_s):
+                await send(message)
+
+        try:
+            await super().stream_response(send_in_time)
+        except TimeoutError:
+            # Not the whole answer was sent, so the server closes the connection and the reader sees a cut file.
+            logger.warning("an export was ended: its reader took nothing for %g s", self._write_timeout_s)
+            await run_in_threadpool(self._rest.close)
 
 
 def audit_routes(
-    *, database: Database, settings: HubSettings, clock: Clock, keys: Callable[[], AuditKeys]
+    *,
+    database: Database,
+    settings: HubSettings,
+    clock: Clock,
+    keys: Callable[[], AuditKeys],
+    write_timeout_s: float = WRITE_TIMEOUT_S,
 ) -> APIRouter:
     """For whoever may read; each sees what is of its tenant."""
     router = APIRouter(prefix="/v1/audit", tags=["audit"])
@@ -117,12 +163,12 @@ def audit_routes(
         pieces = _released(export(database, keys(), scope, clock.now()), exports)
         # Begun here, so that its end gives the place back whatever becomes of the request.
         first = next(pieces)
-        return StreamingResponse(chain((first,), pieces), media_type=MEDIA_TYPE)
+        return _ExportStream(first, pieces, write_timeout_s=write_timeout_s)
 
     return router
 
 
-def _released(pieces: Iterator[bytes], exports: BoundedSemaphore) -> Iterator[bytes]:
+def _released(pieces: Iterator[bytes], exports: BoundedSemaphore) -> Generator[bytes, None, None]:
     try:
         yield from pieces
     finally:

@@ -29,13 +29,14 @@ class AuditEntry(SQLModel, table=True):
 
 
 class AuditHead(SQLModel, table=True):
-    """How far the log is: one row, locked by whoever appends."""
+    """How far the log is: one row, locked by whoever appends. `mac`: `cloud.audit.log_seal`; empty before the first."""
 
     __tablename__ = "audit_head"
 
     id: int = Field(default=1, primary_key=True)
     size: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     hash: bytes = Field(sa_column=Column(LargeBinary(32), nullable=False))
+    mac: bytes = Field(default=b"", sa_column=Column(LargeBinary(32), nullable=False))
 
 
 class AuditNode(SQLModel, table=True):

@@ -68,6 +68,14 @@ def unsound(seq: int) -> RefusedError:
     )
 
 
+def forged() -> RefusedError:
+    return RefusedError(
+        "The end of the audit log is missing or altered: it is not where this hub brought it; run `covey-hub doctor`,"
+        " then compare an export with the head that your auditor kept.",
+        code=UNSOUND,
+    )
+
+
 def _store_chunk(session: Session) -> int:
     size, _ = repository.length(session)
     query = select(func.max(AuditNode.place)).where(AuditNode.level == STORED_LEVEL)

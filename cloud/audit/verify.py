@@ -7,25 +7,26 @@ wrong ends it, with a sentence. What a file alone cannot show is said too (`Repo
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import BinaryIO, Final
+from typing import Annotated, BinaryIO, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cloud.audit.archive import FORMAT, NOT_OURS, ExportSeal, Unpacker
-from cloud.audit.hub_keys import fingerprint, ring_of
+from cloud.audit.hub_keys import AuditRing, fingerprint, ring_of
 from cloud.audit.verify_journals import JournalsVerifier
 from cloud.audit.verify_log import LogVerifier, fault
 from cloud.audit.vouched import VouchedPositions
-from shared.clock import from_ms
+from shared.clock import MAX_MS, from_ms
 from shared.enrolment import TenantName
 from shared.errors import ProtocolError
 from shared.gate import Accepted, Expected, admit
 from shared.ids import EVERYONE, HUB
-from shared.keys import KeyRing
 from shared.tree_head import TreeHead, open_head
 
 STATEMENTS_MAX: Final = 256
 """Of a hub's key chain."""
+FIRST_MS: Final = -62_135_596_800_000
+"""The first millisecond of the year 1: a time that is asked for may lie before the epoch."""
 
 
 class _Header(BaseModel):
@@ -33,11 +34,11 @@ class _Header(BaseModel):
 
     format: int = Field(ge=FORMAT, le=FORMAT)
     tenant: TenantName | None
-    since_ms: int | None
-    until_ms: int | None
+    since_ms: Annotated[int, Field(ge=FIRST_MS, le=MAX_MS)] | None
+    until_ms: Annotated[int, Field(ge=FIRST_MS, le=MAX_MS)] | None
     journals: bool
     size: int = Field(ge=0)
-    at_ms: int = Field(ge=0)
+    at_ms: int = Field(ge=0, le=MAX_MS)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,7 +94,7 @@ class _Run:
         self._vouched = vouched
         self._kept = kept
         self._pinned = pinned
-        self._ring = KeyRing(())
+        self._ring = AuditRing(())
         self._log: LogVerifier | None = None
         self._journals: JournalsVerifier | None = None
 
@@ -197,7 +198,7 @@ class _Run:
 
     def _take_end(self, envelope: bytes, items: Unpacker, log: LogVerifier, header: _Header) -> None:
         expected = Expected(message=ExportSeal, issuer=HUB, audience=EVERYONE, needs_session=False)
-        verdict = admit(envelope, expected, self._ring)
+        verdict = admit(envelope, expected, self._ring.present())
         if not isinstance(verdict, Accepted):
             raise fault(f"The export's own signature is not one of this hub's ({verdict.reason.value}).")
         seal = verdict.message

@@ -9,6 +9,7 @@ from typing import Final
 
 from cloud.audit.verify_log import fault
 from cloud.audit.vouched import Vouched, VouchedPositions
+from shared.clock import MAX_MS
 from shared.errors import ProtocolError
 from shared.ids import EPOCH_BYTES, Lane, LaneId, Principal
 from shared.keys import KEY_ID_BYTES, SIGNATURE_BYTES, TrustedKey
@@ -236,7 +237,9 @@ def _keys(principal: str, keys: list[object]) -> dict[bytes, TrustedKey]:
     found: dict[bytes, TrustedKey] = {}
     for key in keys:
         match key:
-            case [bytes() as public, int(), (None | int())]:
+            case [bytes() as public, int() as since, (None | int()) as until] if 0 <= since <= MAX_MS and (
+                until is None or 0 <= until <= MAX_MS
+            ):
                 try:
                     trusted = TrustedKey(owner=principal, public=public)
                 except ProtocolError as error:

@@ -7,9 +7,11 @@ import hashlib
 from typing import Final
 
 from cloud.audit.entry import CHECKPOINT, START, LaneCheckpoint, chained, checkpoints_in, decode_entry
+from cloud.audit.hub_keys import AuditRing
 from shared.cbor import decode_each
+from shared.clock import MAX_MS
+from shared.envelope import unwrap
 from shared.errors import ProtocolError
-from shared.keys import KeyRing
 from shared.merkle import HASH_BYTES, Frontier, leaf_hash
 from shared.tree_head import TreeHead, open_head
 
@@ -26,7 +28,7 @@ class LogVerifier:
     def __init__(
         self,
         *,
-        ring: KeyRing,
+        ring: AuditRing,
         root_key: bytes,
         tenant: str | None,
         is_whole: bool,
@@ -41,6 +43,7 @@ class LogVerifier:
         self._kept = kept
         self._is_kept_seen = False
         self._previous = b""
+        self._newest_key = 0
         self.tree = Frontier()
         self.chain = START
         self.newest: TreeHead | None = None
@@ -62,6 +65,9 @@ class LogVerifier:
             # Not a model for each: there may be millions, and the bytes are what is proven.
             if not isinstance(value, dict) or value.get("seq") != number:
                 raise fault(f"What stands at the place of entry {number} of the audit log is not that entry.")
+            at_ms = value.get("at_ms")
+            if not isinstance(at_ms, int) or not 0 <= at_ms <= MAX_MS:
+                raise fault(f"Entry {number} of the audit log does not say when it was made.")
             if self._tenant is not None and value.get("tenant") != self._tenant:
                 raise fault(f"Entry {number} of the audit log is not of the tenant {self._tenant}.")
             if value.get("action") == CHECKPOINT:
@@ -90,6 +96,7 @@ class LogVerifier:
             raise fault(
                 f"The signed head after entry {self.tree.size} is not signed by a key of this hub ({error.code})."
             ) from error
+        self._judge_key(envelope, head)
         self._judge(head)
         if head.previous != self._previous:
             raise fault(
@@ -119,6 +126,16 @@ class LogVerifier:
                 raise fault(
                     f"The head that you kept, over {kept.size} entries, is not among the signed heads: it was removed."
                 )
+
+    def _judge_key(self, envelope: bytes, head: TreeHead) -> None:
+        kid = unwrap(envelope).header.kid
+        number = self._ring.number(kid)
+        if kid in self._ring.replaced and number < self._newest_key:
+            raise fault(
+                f"The signed head over {head.size} entries is signed by the key {kid.hex()}, which the hub's root had"
+                " replaced before: it was lost or stolen."
+            )
+        self._newest_key = max(self._newest_key, number)
 
     def _judge(self, head: TreeHead) -> None:
         if head.root_key != self._root_key:

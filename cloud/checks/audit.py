@@ -11,9 +11,10 @@ from typing import Final
 from sqlalchemy import text
 from sqlmodel import Session
 
-from cloud.audit import repository
-from cloud.audit.entry import CHECKPOINT, LaneCheckpoint, checkpoints_in, decode_entry
+from cloud.audit import log_seal, repository
+from cloud.audit.entry import CHECKPOINT, START, LaneCheckpoint, checkpoints_in, decode_entry
 from cloud.audit.hub_keys import AuditKeys, keys_of
+from cloud.audit.log_seal import is_genuine, seal_log
 from cloud.audit.verify_log import LogVerifier, fault
 from cloud.checks.subject import Subject
 from cloud.db import Database
@@ -38,6 +39,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     command = subject.command("audit export audit.covey --journals")
     try:
         keys = keys_of(subject.identity)
+        seal_log(subject.database, subject.identity.derive(log_seal.PURPOSE))
         log = check_log(subject.database, keys)
         compared = check_journals(subject.database)
     except ConfigError as error:
@@ -60,7 +62,9 @@ def check_log(database: Database, keys: AuditKeys) -> LogVerifier:
     """Raises `ProtocolError` with what is first wrong."""
     log = LogVerifier(ring=keys.ring(), root_key=keys.root_fingerprint, tenant=None, is_whole=True, kept=None)
     with database.read() as session:
-        size, chain = repository.length(session)
+        end = repository.head_row(session)
+        is_ours = end is None or is_genuine(session, end)
+    size, chain = (0, START) if end is None else (end.size, bytes(end.hash))
     place = 0
     while place < size:
         with database.read() as session:
@@ -83,6 +87,11 @@ def check_log(database: Database, keys: AuditKeys) -> LogVerifier:
     if chain != log.chain:
         raise fault(
             "The audit log does not end in the hash that it claims: something at its end was altered."
+        )
+    if not is_ours:
+        raise fault(
+            "The audit log does not end where this hub brought it: entries were put in or altered since the last"
+            " signed head, and the hub signs no more of it."
         )
     with database.read() as session:
         newest = repository.newest_head(session)

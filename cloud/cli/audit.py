@@ -296,9 +296,9 @@ def _moment(text: str | None, option: str) -> str | None:
     """A time with its zone (local unless it says one). Raises `ConfigError`."""
     if text is None:
         return None
-    if _BEFORE_NOW.fullmatch(text):
-        return (datetime.now(UTC) - timedelta(seconds=seconds(text, option))).isoformat()
     try:
+        if _BEFORE_NOW.fullmatch(text):
+            return (datetime.now(UTC) - timedelta(seconds=seconds(text, option))).isoformat()
         return datetime.fromisoformat(text).astimezone().isoformat()
     except (ValueError, OverflowError) as error:
         raise ConfigError(

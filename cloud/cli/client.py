@@ -40,14 +40,17 @@ class Connection:
 class HubClient:
     """A session with one hub. Use as a context manager. Raises only `CoveyError`s."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, has_token: bool = True) -> None:
+        """`has_token` False: for what everybody may ask."""
         home = find_home(connection.home)
         token_file = find_token_file(connection.token_file, home)
         ca_file = connection.ca_file or home / "identity" / "ca.pem"
         self._url = connection.url or _local_url(home)
         if not self._url.startswith("https://"):
             raise ConfigError(f"{self._url} is not an https:// address; the token travels only there.")
-        token = _read(token_file, "token", "--token-file").strip()
+        headers = {}
+        if has_token:
+            headers["Authorization"] = f"Bearer {_read(token_file, 'token', '--token-file').strip()}"
         authority = _read(ca_file, "CA certificate", "--ca-file")
         try:
             context = ssl.create_default_context(cadata=authority)
@@ -56,7 +59,7 @@ class HubClient:
         self._http = httpx.Client(
             base_url=self._url,
             verify=context,
-            headers={"Authorization": f"Bearer {token}"},
+            headers=headers,
             timeout=TIMEOUT_S,
             trust_env=False,
         )

@@ -1,9 +1,10 @@
-"""`covey-hub user …`, `tenant …`, `api-token …`, `whoami`: who may use the hub.
+"""`covey-hub user …`, `tenant …`, `api-token …`, `sign-in`, `whoami`: who may use the hub.
 
 Passwords and codes are asked for at the terminal or read from a file, never taken from the command line, where every
 account of the machine would see them.
 """
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Final
@@ -17,6 +18,7 @@ from cloud.cli.client import HubClient
 from cloud.cli.options import AsJson, connection, seconds
 from cloud.people.schemas import (
     PASSWORD_MAX_BYTES,
+    USER_NAME_PATTERN,
     ApiTokenView,
     ConfirmTotp,
     CreateApiToken,
@@ -25,16 +27,21 @@ from cloud.people.schemas import (
     CreateUser,
     SetPassword,
     SetRole,
+    SignInForToken,
     TenantView,
     TotpEnrolment,
     UserPage,
     UserView,
     WhoAmI,
 )
+from cloud.private_files import make_private_directory, write_private
+from cloud.settings import find_home
 from shared.errors import ConfigError
 
 PAGE_ROWS: Final = 500
 STANDARD_INPUT: Final = "-"
+SIGN_IN_DIRECTORY: Final = "sign-in"
+"""In the home directory: the tokens of people who signed in."""
 
 users = typer.Typer(help="People who use the hub.", no_args_is_help=True)
 tenants = typer.Typer(help="Tenants: borders between devices, people and tasks.", no_args_is_help=True)
@@ -56,6 +63,56 @@ def whoami(context: typer.Context, as_json: AsJson = False) -> None:
     else:
         where = "all tenants" if me.tenant is None else f"tenant {me.tenant}"
         typer.echo(f"{me.name} in {where}: {', '.join(me.permissions)}")
+
+
+def sign_in(
+    context: typer.Context,
+    name: Name,
+    tenant: Annotated[str | None, typer.Option(help="For which tenant; '*' is all.")] = None,
+    role: Annotated[Role | None, typer.Option(help="Less than you may: viewer, operator or author.")] = None,
+    ttl: Annotated[str | None, typer.Option(help="How long it is good for: 90s, 30m, 1h, 7d.")] = None,
+    password_file: Annotated[
+        str | None,
+        typer.Option(help="File with the password, and the code on a second line; - for standard input."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to keep the token.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Get an API token of your own, for your password and code, and print the file that holds it.
+
+    Use it with --token-file or COVEY_HUB_TOKEN_FILE. What you do with it you do as yourself.
+    """
+    name = name.strip().lower()
+    if re.fullmatch(USER_NAME_PATTERN, name) is None:
+        raise ConfigError(f"{name!r} is not the name of a user; see `covey-hub user list`.")
+    if password_file is None:
+        password = typer.prompt("Password", hide_input=True, err=True)
+        code = typer.prompt("Code (empty if you have none)", default="", show_default=False, err=True)
+    else:
+        password, code = _lines(password_file, 2)
+    request = SignInForToken.model_validate(
+        {
+            "name": name,
+            "password": password,
+            "code": code,
+            "tenant": tenant,
+            "role": role,
+            "ttl_s": None if ttl is None else seconds(ttl, "--ttl"),
+        }
+    )
+    chosen = connection(context)
+    with HubClient(chosen, has_token=False) as hub:
+        created = hub.post(CreatedApiToken, "/v1/sign-in", request)
+    if as_json:
+        show.as_json(created)
+        return
+    path = out
+    if path is None:
+        directory = find_home(chosen.home) / SIGN_IN_DIRECTORY
+        make_private_directory(directory)
+        path = directory / f"{name}.token"
+    write_private(path, created.token.encode())
+    typer.echo(path)
 
 
 @users.command("create")
@@ -284,13 +341,18 @@ def _password(file: str | None) -> str:
     if file is None:
         answer: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
         return answer
+    return _lines(file, 1)[0]
+
+
+def _lines(file: str, count: int) -> list[str]:
+    """The first lines, empty where there are fewer. Raises `ConfigError`."""
     try:
         if file == STANDARD_INPUT:
-            raw = sys.stdin.buffer.readline(PASSWORD_MAX_BYTES * 2)
+            raw = [sys.stdin.buffer.readline(PASSWORD_MAX_BYTES * 2) for _ in range(count)]
         else:
             with Path(file).open("rb") as opened:
-                raw = opened.readline(PASSWORD_MAX_BYTES * 2)
-        return raw.decode("utf-8").rstrip("\r\n")
+                raw = [opened.readline(PASSWORD_MAX_BYTES * 2) for _ in range(count)]
+        return [line.decode("utf-8").rstrip("\r\n") for line in raw]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} cannot be read as a password; make it a readable UTF-8 file.") from error
 

@@ -18,7 +18,15 @@ from sqlmodel import Session, col, select
 from cloud.devices import repository
 from cloud.devices.certificates import RevocationReason, release_certificates, revoke_certificates
 from cloud.devices.presence import PresenceLimits
-from cloud.devices.tables import Device, DeviceKey, DeviceSession, DeviceStatus
+from cloud.devices.tables import (
+    OPERATOR_REASON,
+    REPLACED_REASON,
+    Device,
+    DeviceKey,
+    DeviceSession,
+    DeviceStatus,
+)
+from cloud.devices.tokens import void_replacements
 from cloud.ingest.turn import CLONE_REASON, FORK_REASON, RESTORED_REASON
 from cloud.journal.service import close_orders
 from cloud.journal.tables import CloseReason
@@ -27,8 +35,6 @@ from cloud.tasks.departure import leave
 from cloud.tasks.orders import Changes
 from shared.errors import RefusedError
 
-OPERATOR_REASON: Final = "operator"
-"""`status_reason` of a device that a person quarantined."""
 RESOLVABLE: Final = (FORK_REASON, RESTORED_REASON, CLONE_REASON)
 
 
@@ -64,7 +70,7 @@ def quarantine(session: Session, principal: str, *, now: datetime) -> Decided:
     """
     device = repository.lock_device(session, principal)
     before = device.status
-    if before == DeviceStatus.QUARANTINED:
+    if before == DeviceStatus.QUARANTINED and device.status_reason == OPERATOR_REASON:
         return Decided(device=device, before=before, is_changed=False)
     if before == DeviceStatus.PENDING:
         raise RefusedError(
@@ -96,7 +102,13 @@ def release(session: Session, principal: str) -> Decided:
         )
     if before == DeviceStatus.REVOKED:
         raise _revoked(principal)
-    if device.status_reason in RESOLVABLE or forked(session, principal=principal, limit=1):
+    is_forked = bool(forked(session, principal=principal, limit=1))
+    if device.status_reason == OPERATOR_REASON and is_forked:
+        # The operator's part is over; what the fork began, resolving it ends.
+        device.status_reason = FORK_REASON
+        release_certificates(session, principal)
+        return Decided(device=device, before=before, is_changed=True)
+    if device.status_reason in RESOLVABLE or is_forked:
         raise RefusedError(
             f"A log of {principal} parts from the hub's ({device.status_reason}); see `covey-hub device forks"
             f" {principal}`, then say `covey-hub device resolve {principal}`.",
@@ -122,7 +134,8 @@ def revoke(
     """
     device = repository.lock_device(session, principal)
     before = device.status
-    if before == DeviceStatus.REVOKED:
+    void_replacements(session, device, now=now)
+    if before == DeviceStatus.REVOKED and device.status_reason != REPLACED_REASON:
         return Decided(device=device, before=before, is_changed=False)
     device.status, device.status_reason = DeviceStatus.REVOKED.value, OPERATOR_REASON
     revoke_certificates(session, principal, RevocationReason.UNSPECIFIED, now=now)

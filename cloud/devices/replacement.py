@@ -17,22 +17,22 @@ from sqlmodel import Session, select
 from cloud.devices import repository
 from cloud.devices.certificates import RevocationReason, keep_certificate, keep_key, revoke_certificates
 from cloud.devices.lifecycle import Decided, cut_off
-from cloud.devices.tables import Device, DeviceSession, DeviceStatus, EnrolmentToken
-from cloud.devices.tokens import secret_hash
+from cloud.devices.tables import REPLACED_REASON, Device, DeviceSession, DeviceStatus, EnrolmentToken
+from cloud.devices.tokens import secret_hash, void_replacements
 from cloud.identity import DeviceCertificate
 from cloud.journal import lineage
 from cloud.journal import repository as logs
 from cloud.journal.tables import CloseReason
+from cloud.vaults.service import store_lost
 from shared.blobs import Blob
 from shared.enrolment import EnrolRequest
 from shared.errors import RefusedError
 from shared.ids import UPWARD, Lane, LaneId
+from shared.keys import TrustedKey
 from shared.log import start
 from shared.records import Poison, parse_record
-from shared.restore import PAGE_MAX_BYTES, PAGE_MAX_RECORDS, RestoredPage, RestoreRequest
+from shared.restore import PAGE_MAX_BYTES, PAGE_MAX_RECORDS, RestoredPage, RestoreRequest, restore_proof_input
 
-REPLACED_REASON: Final = "replaced"
-"""`status_reason` of a device whose new board has not come yet."""
 RESTORE_WITHIN: Final = timedelta(hours=24)
 """After its token was spent a board may fetch its logs for so long, and until it has linked."""
 
@@ -44,6 +44,7 @@ def begin(session: Session, principal: str, *, now: datetime) -> Decided:
     """
     device = repository.lock_device(session, principal)
     before = device.status
+    void_replacements(session, device, now=now)
     if before != DeviceStatus.REVOKED:
         device.status, device.status_reason = DeviceStatus.REVOKED.value, REPLACED_REASON
         revoke_certificates(session, principal, RevocationReason.SUPERSEDED, now=now)
@@ -74,6 +75,8 @@ def take_over(
         )
     keep_key(session, device, request.signing_public, now=now)
     keep_certificate(session, device, certificate, now=now)
+    void_replacements(session, device, now=now)
+    store_lost(session, principal, now)  # what was sealed for the old board's key the new one cannot open
     device.sealing_public = request.sealing_public
     device.enrolled_at, device.version = now, None
     device.status = (DeviceStatus.PENDING if token.needs_approval else DeviceStatus.ACTIVE).value
@@ -94,7 +97,8 @@ def take_over(
 def page(session: Session, request: RestoreRequest, *, now: datetime) -> RestoredPage:
     """A run of the logs for the board that has just spent a replacement's token.
 
-    Raises `RefusedError` (codes `token_unknown`, `restore_over`).
+    Raises `RefusedError` (codes `token_unknown`, `proof_invalid`, `device_inactive`,
+    `restore_over`).
     """
     principal = _entitled(session, request, now)
     lane = Lane(request.lane)
@@ -157,6 +161,14 @@ def _entitled(session: Session, request: RestoreRequest, now: datetime) -> str:
     ):
         raise RefusedError("The hub does not know this token as one of a replacement.", code="token_unknown")
     device = repository.find_device(session, token.used_by)
+    key = TrustedKey(owner=device.principal, public=device.signing_public)
+    if not key.verifies(request.proof, restore_proof_input(request)):
+        raise RefusedError("The request is not signed with the new board's key.", code="proof_invalid")
+    if device.status != DeviceStatus.ACTIVE:
+        raise RefusedError(
+            f"Device {device.principal} is {device.status}; its logs can be fetched once it is active.",
+            code="device_inactive",
+        )
     has_linked = device.last_hello_at is not None and device.last_hello_at >= token.used_at
     if has_linked or now - token.used_at > RESTORE_WITHIN or device.enrolled_at != token.used_at:
         raise RefusedError(

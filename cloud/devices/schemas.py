@@ -65,6 +65,7 @@ class TokenView(ApiModel):
     used_at: datetime | None
     used_by: str | None
     needs_approval: bool
+    replaces: bool
     revoked_at: datetime | None
     created_by: str
 

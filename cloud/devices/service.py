@@ -143,6 +143,7 @@ def token_view(row: EnrolmentToken) -> TokenView:
         used_at=row.used_at,
         used_by=row.used_by,
         needs_approval=row.needs_approval,
+        replaces=row.replaces,
         revoked_at=row.revoked_at,
         created_by=row.created_by,
     )

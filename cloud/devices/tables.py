@@ -8,6 +8,11 @@ from sqlmodel import Field, SQLModel
 
 from cloud.db import UtcDateTime
 
+OPERATOR_REASON = "operator"
+"""`status_reason` of a device that a person quarantined or revoked."""
+REPLACED_REASON = "replaced"
+"""`status_reason` of a device whose old board is refused and whose new one has not come yet. Its work waits."""
+
 
 class DeviceStatus(StrEnum):
     """What the hub lets a device do: all but `active` devices are refused at the gate.

@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from sqlmodel import Session
+from sqlalchemy import update
+from sqlmodel import Session, col
 
 from cloud.devices.tables import Device, EnrolmentToken
 from shared.enrolment import Token
@@ -70,6 +71,21 @@ def revoke(
     if is_changed:
         row.revoked_at = now
     return row, is_changed
+
+
+def void_replacements(session: Session, device: Device, *, now: datetime) -> None:
+    """Make every token good for nothing with which a board could take over the name, and which nobody has used."""
+    session.execute(
+        update(EnrolmentToken)
+        .where(
+            col(EnrolmentToken.tenant) == device.tenant,
+            col(EnrolmentToken.device) == device.name,
+            col(EnrolmentToken.replaces),
+            col(EnrolmentToken.used_at).is_(None),
+            col(EnrolmentToken.revoked_at).is_(None),
+        )
+        .values(revoked_at=now)
+    )
 
 
 def secret_hash(secret: bytes) -> str:

@@ -21,9 +21,9 @@ from shared.errors import ConfigError, ProtocolError
 ROOT_LIFE: Final = timedelta(days=7_305)
 ISSUING_LIFE: Final = timedelta(days=1_096)
 LEAF_LIFE: Final = timedelta(days=90)
-BACKDATED: Final = timedelta(days=60)
-"""Certificates are valid from some weeks before they were made, but never longer than they are after: a clock that is
-behind, here or on a board, shall not cut a fleet off. It is no defence: they end when they end."""
+BACKDATED: Final = timedelta(hours=24)
+"""Certificates are valid from a day before they were made, for clocks that are a little behind. Not more: a device
+renews at two thirds of the life that its certificate states."""
 AUTHORITY_BACKDATED: Final = timedelta(days=366)
 """So much behind may the hub's clock be before it certifies nothing more."""
 ROOT_NAME: Final = "Covey hub root"

@@ -12,10 +12,13 @@ from typing import Final
 
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from cloud.audit import log_seal
 from cloud.audit.log import note
+from cloud.audit.log_seal import seal_log
 from cloud.caller import Caller, Means, Permission
 from cloud.db import Database
 from cloud.ground import SETUP_LOCK_NAME
+from cloud.identity import derive_key
 from cloud.keys.listing import list_keys
 from cloud.keys.paths import Paths
 from cloud.keys.root_file import export_root, import_root
@@ -105,7 +108,9 @@ class LocalKeys:
         return len(secrets)
 
     def _note(self, deed: Deed) -> None:
-        """Raises `UnavailableError` if the audit log cannot be written: then nothing is done."""
+        """Raises `UnavailableError` if the audit log cannot be written, `ConfigError` if the key to its MAC cannot be
+        read: then nothing is done."""
+        key = derive_key(self._paths, self._vault, log_seal.PURPOSE)
         away = UnavailableError(
             "This could not be noted in the hub's audit log, so it was not done; start the database, or the hub once."
         )
@@ -113,6 +118,7 @@ class LocalKeys:
             database = Database(self._settings.database)
         except (ArgumentError, ImportError) as error:
             raise away from error
+        seal_log(database, key)
         try:
             with database.write() as session:
                 note(

@@ -3,7 +3,7 @@
 from cloud.audit.log import note
 from cloud.caller import ROOT
 from cloud.db import Database
-from cloud.people import repository
+from cloud.people import api_tokens, repository
 from cloud.people.attempts import Attempts
 from cloud.people.browser_sessions import BrowserSessions, SignedIn
 from cloud.people.passwords import Passwords, check_new
@@ -73,6 +73,7 @@ class Account:
             session.flush()
             self._attempts.forget(session, keys)
             repository.end_sessions(session, name)
+            api_tokens.end_sign_ins(session, self._seals, name, now=self._clock.now())
             tenant = caller.tenant or ALL_TENANTS
             session_id = self._sessions.begin(session, user=name, tenant=tenant, address=caller.address)
             note(session, caller, "user.set_password", name, tenant=caller.tenant, now=self._clock.now())

@@ -29,6 +29,9 @@ TOKENS_MAX: Final = 10_000
 KEEP_EXPIRED: Final = timedelta(days=90)
 """How long a token that has ended is still shown."""
 
+SIGN_IN_LABEL: Final = "sign-in"
+"""Of the tokens that people get by their passwords; they end when password or codes change."""
+
 _TEXT: Final = re.compile(rf"{PREFIX}\.([a-z2-7]{{16}})\.([A-Za-z0-9_-]{{43}})")
 
 
@@ -108,6 +111,17 @@ def end(session: Session, seals: PeopleSeals, row: ApiToken, *, now: datetime) -
         if is_genuine:
             seals.seal(row)
         session.add(row)
+
+
+def end_sign_ins(session: Session, seals: PeopleSeals, name: str, *, now: datetime, keep: int = 0) -> None:
+    """Revoke what a user got by signing in, but for the newest `keep`."""
+    theirs = [
+        row
+        for row in repository.tokens_made_by(session, name)
+        if row.label == SIGN_IN_LABEL and row.revoked_at is None and row.expires_at > now
+    ]
+    for row in theirs[: max(0, len(theirs) - keep)]:
+        end(session, seals, row, now=now)
 
 
 def _end_of_makers(session: Session, caller: Caller) -> datetime:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Final
 
-from cloud.caller import Caller, Means
+from cloud.caller import ROOT, Caller, Means
 from cloud.db import Database
 from cloud.people import api_tokens
 from cloud.people.repository import ALL_TENANTS
@@ -36,6 +36,7 @@ class Authenticator:
             permissions = token_permissions(session, self._seals, row)
             if not permissions:
                 return None
+            is_users = row.created_by != ROOT and not row.created_by.startswith(TOKEN_PREFIX)
         if row.used_at is None or now - row.used_at >= USE_NOTED_EACH:
             self._note_use(row.id)
         return Caller(
@@ -44,6 +45,7 @@ class Authenticator:
             permissions=permissions,
             means=Means.API_TOKEN,
             address=address,
+            person=row.created_by if is_users else "",
         )
 
     def _note_use(self, token_id: str) -> None:

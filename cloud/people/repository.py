@@ -107,7 +107,12 @@ def api_tokens(session: Session, *, tenant: str | None, limit: int) -> Sequence[
 
 
 def tokens_made_by(session: Session, name: str) -> Sequence[ApiToken]:
-    return session.exec(select(ApiToken).where(ApiToken.created_by == name)).all()
+    """Oldest first."""
+    return session.exec(
+        select(ApiToken)
+        .where(ApiToken.created_by == name)
+        .order_by(col(ApiToken.created_at), col(ApiToken.id))
+    ).all()
 
 
 def living_tokens(session: Session, now: datetime) -> int:
@@ -125,6 +130,10 @@ def forget_tokens(session: Session, before: datetime) -> None:
 
 def tenants(session: Session) -> Sequence[Tenant]:
     return session.exec(select(Tenant).order_by(col(Tenant.name))).all()
+
+
+def has_tenant(session: Session, name: str) -> bool:
+    return session.get(Tenant, name) is not None
 
 
 def devices_by_tenant(session: Session) -> dict[str, int]:

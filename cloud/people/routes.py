@@ -6,7 +6,7 @@ Each deed is noted in its transaction. Hashes are made before it: they take a te
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import SecretStr
 
 from cloud.access import Admin, Caller, HubAdmin, HubReader, Reader
@@ -24,6 +24,7 @@ from cloud.people.schemas import (
     CreateUser,
     SetPassword,
     SetRole,
+    SignInForToken,
     TenantOrAll,
     TenantView,
     TokenId,
@@ -34,11 +35,12 @@ from cloud.people.schemas import (
     WhoAmI,
 )
 from cloud.people.seals import PeopleSeals
+from cloud.people.sign_in import Granted, Problem, SignIn, Waiting
 from cloud.people.totp import TotpSecrets
 from cloud.settings import HubSettings
 from shared.clock import Clock
 from shared.enrolment import TenantName
-from shared.errors import ProtocolError, RefusedError
+from shared.errors import CapacityError, ProtocolError, RefusedError
 
 Name = Annotated[UserName, Path()]
 TenantIn = Annotated[TenantOrAll, Path()]
@@ -124,7 +126,7 @@ def people_routes(
         """With roles and sessions; API tokens that it made are revoked."""
         now = clock.now()
         with database.write() as session:
-            service.delete_user(session, seals, caller, name, now=now)
+            service.delete_user(session, seals, caller, name, now=now, issuer=settings.oidc_issuer)
             note(session, caller, "user.delete", name, tenant=caller.tenant, now=now)
 
     @router.post("/users/{name}/disable")
@@ -140,7 +142,9 @@ def people_routes(
     def _set_disabled(name: str, caller: Caller, *, is_disabled: bool) -> UserView:
         now = clock.now()
         with database.write() as session:
-            service.set_disabled(session, seals, caller, name, is_disabled=is_disabled)
+            service.set_disabled(
+                session, seals, caller, name, is_disabled=is_disabled, issuer=settings.oidc_issuer
+            )
             action = "user.disable" if is_disabled else "user.enable"
             note(session, caller, action, name, tenant=caller.tenant, now=now)
             return service.show_user(session, seals, caller, name)
@@ -153,7 +157,7 @@ def people_routes(
         password_hash = hashed(name, request.password)
         now = clock.now()
         with database.write() as session:
-            service.set_password(session, seals, caller, name, password_hash=password_hash)
+            service.set_password(session, seals, caller, name, password_hash=password_hash, now=now)
             note(session, caller, "user.set_password", name, tenant=caller.tenant, now=now)
             return service.show_user(session, seals, caller, name)
 
@@ -174,7 +178,7 @@ def people_routes(
             service.managed(session, caller, name)
         secret, step = totp.finish(name, request.ticket, request.code, now=now)
         with database.write() as session:
-            service.set_totp(session, seals, caller, name, secret=secret, step=step)
+            service.set_totp(session, seals, caller, name, secret=secret, step=step, now=now)
             note(session, caller, "user.set_totp", name, tenant=caller.tenant, now=now)
             return service.show_user(session, seals, caller, name)
 
@@ -183,7 +187,7 @@ def people_routes(
         """No code any more, for somebody who lost the device that makes them; all sessions end."""
         now = clock.now()
         with database.write() as session:
-            service.set_totp(session, seals, caller, name, secret=None, step=0)
+            service.set_totp(session, seals, caller, name, secret=None, step=0, now=now)
             note(session, caller, "user.reset_totp", name, tenant=caller.tenant, now=now)
             return service.show_user(session, seals, caller, name)
 
@@ -200,6 +204,7 @@ def people_routes(
                 tenant=tenant,
                 role=request.role,
                 default_tenant=settings.tenant,
+                issuer=settings.oidc_issuer,
             )
             detail: dict[str, str | int | bool] = {"role": request.role.value, "in": tenant}
             note(session, caller, "user.grant", name, tenant=_whose(tenant), now=now, detail=detail)
@@ -210,7 +215,7 @@ def people_routes(
         """Take the user's role in a tenant away."""
         now = clock.now()
         with database.write() as session:
-            service.revoke(session, seals, caller, name=name, tenant=tenant)
+            service.revoke(session, seals, caller, name=name, tenant=tenant, issuer=settings.oidc_issuer)
             note(session, caller, "user.revoke", name, tenant=_whose(tenant), now=now, detail={"in": tenant})
 
     return router
@@ -256,12 +261,7 @@ def api_token_routes(
     def create_api_token(request: CreateApiToken, caller: Admin) -> CreatedApiToken:
         """Make a token for a program. Its text is shown only now; it may never do more than its maker."""
         now = clock.now()
-        ttl_s = request.ttl_s or settings.api_token_ttl_s
-        if ttl_s > settings.api_token_max_s:
-            raise ProtocolError(
-                f"An API token lives for at most {settings.api_token_max_s} s (`api_token_max_s`).",
-                code="invalid",
-            )
+        life = _life(request.ttl_s, settings)
         tenant = request.tenant or caller.tenant or settings.tenant
         if tenant != ALL_TENANTS:
             tenant = caller.tenant_or(settings.tenant, tenant)
@@ -274,7 +274,7 @@ def api_token_routes(
                 label=request.label,
                 role=request.role,
                 tenant=tenant,
-                life=timedelta(seconds=ttl_s),
+                life=life,
                 now=now,
             )
             note(
@@ -305,6 +305,53 @@ def api_token_routes(
             return service.api_token_view(seals, row)
 
     return router
+
+
+def sign_in_routes(*, sign_in: SignIn, settings: HubSettings) -> APIRouter:
+    """Open to everybody (`cloud.http_gate.OPEN_PATHS`): name, password and code show who it is."""
+    router = APIRouter(prefix="/v1", tags=["people"])
+
+    @router.post("/sign-in", status_code=201)
+    def sign_in_for_token(request: SignInForToken, http: Request) -> CreatedApiToken:
+        """An API token of your own, for a password and a code. Its text is shown only now."""
+        outcome = sign_in.token_with_password(
+            request.name,
+            request.password.get_secret_value(),
+            request.code.get_secret_value(),
+            address=http.client.host if http.client is not None else "",
+            tenant=request.tenant,
+            role=request.role,
+            life=_life(request.ttl_s, settings),
+        )
+        match outcome:
+            case Granted():
+                return CreatedApiToken(token=outcome.text, view=outcome.view)
+            case Waiting():
+                raise CapacityError(
+                    f"Too many failed sign-ins; try again in {outcome.seconds} s.",
+                    bound="WAIT_MAX_S",
+                    limit=outcome.seconds,
+                    code="wait",
+                )
+        if outcome.problem is Problem.NO_ROLE:
+            raise RefusedError("You have no such role in that tenant; ask for another.", code="forbidden")
+        raise RefusedError(
+            "Name, password or code is wrong; after several wrong ones you have to wait.",
+            code="sign_in_refused",
+        )
+
+    return router
+
+
+def _life(ttl_s: int | None, settings: HubSettings) -> timedelta:
+    """How long a token is good for. Raises `ProtocolError` (code `invalid`)."""
+    chosen_s = ttl_s or min(settings.api_token_ttl_s, settings.api_token_max_s)
+    if chosen_s > settings.api_token_max_s:
+        raise ProtocolError(
+            f"An API token lives for at most {settings.api_token_max_s} s (`api_token_max_s`).",
+            code="invalid",
+        )
+    return timedelta(seconds=chosen_s)
 
 
 def _whose(tenant: str) -> str | None:

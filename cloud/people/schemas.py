@@ -13,6 +13,9 @@ USER_NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9._@-]{0,63}$"
 PASSWORD_MAX_BYTES: Final = 256
 TICKET_MAX_CHARS: Final = 512
 CODE_MAX_CHARS: Final = 16
+NAME_MAX_CHARS: Final = 64
+PRINTABLE_PATTERN: Final = r"^[^\x00-\x1f\x7f-\x9f]*$"
+"""No control characters."""
 LABEL_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9 _.@-]{0,63}$"
 
 UserName = Annotated[
@@ -31,6 +34,11 @@ Password = Annotated[
     PlainSerializer(SecretStr.get_secret_value, return_type=str, when_used="json"),
 ]
 """Shown by nothing but a request's own JSON."""
+Code = Annotated[
+    SecretStr,
+    Field(max_length=CODE_MAX_CHARS),
+    PlainSerializer(SecretStr.get_secret_value, return_type=str, when_used="json"),
+]
 TokenId = Annotated[str, Field(pattern=ID_PATTERN)]
 TokenLabel = Annotated[str, Field(pattern=LABEL_PATTERN)]
 
@@ -49,8 +57,8 @@ class CreateUser(PeopleModel):
     password: Password | None = None
     tenant: TenantOrAll | None = None
     role: Role | None = None
-    oidc_subject: Annotated[str, Field(min_length=1, max_length=255)] | None = None
-    oidc_issuer: Annotated[str, Field(min_length=1, max_length=300)] | None = None
+    oidc_subject: Annotated[str, Field(min_length=1, max_length=255, pattern=PRINTABLE_PATTERN)] | None = None
+    oidc_issuer: Annotated[str, Field(min_length=1, max_length=300, pattern=PRINTABLE_PATTERN)] | None = None
 
 
 class SetPassword(PeopleModel):
@@ -119,6 +127,17 @@ class CreateApiToken(PeopleModel):
     label: TokenLabel
     role: Role
     tenant: TenantOrAll | None = None
+    ttl_s: Annotated[int, Field(ge=1)] | None = None
+
+
+class SignInForToken(PeopleModel):
+    """`code` empty: none is asked for. `tenant`, `role`, `ttl_s` null: the user's own, the most, as settings say."""
+
+    name: Annotated[str, Field(max_length=NAME_MAX_CHARS)]
+    password: Password
+    code: Code = SecretStr("")
+    tenant: TenantOrAll | None = None
+    role: Role | None = None
     ttl_s: Annotated[int, Field(ge=1)] | None = None
 
 

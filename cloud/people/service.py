@@ -82,19 +82,24 @@ def grant(
     tenant: str,
     role: Role,
     default_tenant: str,
+    issuer: str,
 ) -> User:
     """Give a user this role in a tenant, instead of another that it may have there; its sessions end.
+
+    `issuer`, here and below: of the hub's identity provider, empty without one.
 
     Raises `RefusedError` (codes `user_unknown`, `forbidden`, `tenant_unknown`, `last_administrator`).
     """
     user = _visible(session, caller, name)
-    with _keeping_an_administrator(session, seals, caller):
+    with _keeping_an_administrator(session, seals, caller, issuer):
         _give(session, seals, caller, name, tenant, role, default_tenant=default_tenant)
         repository.end_sessions(session, name)
     return user
 
 
-def revoke(session: Session, seals: PeopleSeals, caller: Caller, *, name: str, tenant: str) -> User:
+def revoke(
+    session: Session, seals: PeopleSeals, caller: Caller, *, name: str, tenant: str, issuer: str
+) -> User:
     """Take a user's role in a tenant away; its sessions end.
 
     Raises `RefusedError` (codes `user_unknown`, `role_unknown`, `forbidden`, `last_administrator`).
@@ -104,7 +109,7 @@ def revoke(session: Session, seals: PeopleSeals, caller: Caller, *, name: str, t
     membership = session.get(Membership, (name, tenant))
     if membership is None:
         raise RefusedError(f"{name} has no role in {tenant}; nothing is to be taken.", code="role_unknown")
-    with _keeping_an_administrator(session, seals, caller):
+    with _keeping_an_administrator(session, seals, caller, issuer):
         session.delete(membership)
         session.flush()
         repository.end_sessions(session, name)
@@ -112,11 +117,11 @@ def revoke(session: Session, seals: PeopleSeals, caller: Caller, *, name: str, t
 
 
 def set_disabled(
-    session: Session, seals: PeopleSeals, caller: Caller, name: str, *, is_disabled: bool
+    session: Session, seals: PeopleSeals, caller: Caller, name: str, *, is_disabled: bool, issuer: str
 ) -> User:
     """Shut a user out, with sessions and tokens, or let it in again. Raises `RefusedError` as `managed` does."""
     user = _sound(seals, managed(session, caller, name))
-    with _keeping_an_administrator(session, seals, caller):
+    with _keeping_an_administrator(session, seals, caller, issuer):
         user.is_disabled = is_disabled
         _store(session, seals, user)
         repository.end_sessions(session, name)
@@ -124,20 +129,29 @@ def set_disabled(
 
 
 def set_password(
-    session: Session, seals: PeopleSeals, caller: Caller, name: str, *, password_hash: str
+    session: Session, seals: PeopleSeals, caller: Caller, name: str, *, password_hash: str, now: datetime
 ) -> User:
-    """All sessions end. Raises `RefusedError` as `managed` does."""
+    """All sessions end, and the tokens of sign-ins. Raises `RefusedError` as `managed` does."""
     user = _sound(seals, managed(session, caller, name))
     user.password_hash = password_hash
     _store(session, seals, user)
     repository.end_sessions(session, name)
+    api_tokens.end_sign_ins(session, seals, name, now=now)
     return user
 
 
 def set_totp(
-    session: Session, seals: PeopleSeals, caller: Caller, name: str, *, secret: bytes | None, step: int
+    session: Session,
+    seals: PeopleSeals,
+    caller: Caller,
+    name: str,
+    *,
+    secret: bytes | None,
+    step: int,
+    now: datetime,
 ) -> User:
-    """Demand codes of this (hidden) secret from now on, or none; all sessions end. `step` is used up already.
+    """Demand codes of this (hidden) secret from now on, or none; all sessions end, and the tokens of sign-ins. `step`
+    is used up already.
 
     Raises `RefusedError` as `managed` does.
     """
@@ -145,16 +159,19 @@ def set_totp(
     user.totp_secret, user.totp_last_step = secret, step
     _store(session, seals, user)
     repository.end_sessions(session, name)
+    api_tokens.end_sign_ins(session, seals, name, now=now)
     return user
 
 
-def delete_user(session: Session, seals: PeopleSeals, caller: Caller, name: str, *, now: datetime) -> None:
+def delete_user(
+    session: Session, seals: PeopleSeals, caller: Caller, name: str, *, now: datetime, issuer: str
+) -> None:
     """With roles and sessions; tokens that it made are revoked, lest another of that name inherits them.
 
     Raises `RefusedError` as `managed` does.
     """
     managed(session, caller, name)
-    with _keeping_an_administrator(session, seals, caller):
+    with _keeping_an_administrator(session, seals, caller, issuer):
         for token in repository.tokens_made_by(session, name):
             api_tokens.end(session, seals, token, now=now)
         repository.remove_user(session, name)
@@ -310,27 +327,34 @@ def _check_reach(caller: Caller, tenant: str) -> None:
 
 
 @contextmanager
-def _keeping_an_administrator(session: Session, seals: PeopleSeals, caller: Caller) -> Iterator[None]:
+def _keeping_an_administrator(
+    session: Session, seals: PeopleSeals, caller: Caller, issuer: str
+) -> Iterator[None]:
     """Raises `RefusedError` (code `last_administrator`) if the block leaves no way in for any administrator."""
-    before = _administrators(session, seals)
+    before = _administrators(session, seals, issuer)
     yield
     session.flush()
-    if before and caller.means is not Means.ADMIN_TOKEN and not _administrators(session, seals):
+    if before and caller.means is not Means.ADMIN_TOKEN and not _administrators(session, seals, issuer):
         raise RefusedError(
             "Nobody could administer the hub any more; make another administrator first, or use the admin token.",
             code="last_administrator",
         )
 
 
-def _administrators(session: Session, seals: PeopleSeals) -> set[str]:
-    """Who could sign in and administer the hub."""
+def _administrators(session: Session, seals: PeopleSeals, issuer: str) -> set[str]:
+    """Who could sign in, by password or at the hub's own identity provider, and administer the hub."""
     return {
         user.name
         for membership, user in repository.locked_administrators(session)
         if may_enter(seals, user)
         and seals.fits(membership)
-        and (user.password_hash is not None or user.oidc_subject is not None)
+        and (user.password_hash is not None or _is_known_at(user, issuer))
     }
+
+
+def _is_known_at(user: User, issuer: str) -> bool:
+    """Whether the hub's identity provider (empty: there is none) can vouch for the user."""
+    return bool(issuer) and user.oidc_subject is not None and user.oidc_issuer == issuer
 
 
 def _store(session: Session, seals: PeopleSeals, row: User | Membership) -> None:

@@ -1,5 +1,7 @@
 """Signing in: by name, password and code; by the admin token; by an identity provider. Blocking.
 
+A browser gets a session; a person's programs get an API token of that person (`token_with_password`).
+
 The password is judged between two transactions: a hash takes a tenth of a second, in which nothing may be locked. The
 second one looks again: a user that was changed meanwhile is not let in. Every failure reads the same from outside; the
 audit log tells which one it was, with a pseudonym for names that nobody has.
@@ -8,30 +10,35 @@ audit log tells which one it was, with a pseudonym for names that nobody has.
 import hashlib
 import hmac
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlmodel import Session
 
 from cloud.audit.log import note
-from cloud.caller import ROOT, Caller, Means
+from cloud.caller import PERMISSIONS, ROOT, Caller, Means, Role
 from cloud.db import Database
-from cloud.people import repository
+from cloud.people import api_tokens, repository
 from cloud.people.attempts import Attempts
 from cloud.people.browser_sessions import BrowserSessions, SignedIn
 from cloud.people.passwords import Passwords
 from cloud.people.repository import ALL_TENANTS
-from cloud.people.rights import may_enter, roles_of
-from cloud.people.schemas import CODE_MAX_CHARS, USER_NAME_PATTERN
+from cloud.people.rights import may_enter, permissions_in, roles_of
+from cloud.people.schemas import CODE_MAX_CHARS, USER_NAME_PATTERN, ApiTokenView
 from cloud.people.seals import PeopleSeals
+from cloud.people.service import api_token_view
 from cloud.people.tables import User
 from cloud.people.totp import TotpSecrets, step_of
 from shared.clock import Clock
 
 PSEUDONYM_CHARS: Final = 16
+SIGN_INS_PER_USER_MAX: Final = 20
+"""API tokens that one user has by signing in; one more revokes the oldest, as with sessions."""
+
+T = TypeVar("T")
 
 _NAME: Final = re.compile(USER_NAME_PATTERN)
 
@@ -71,7 +78,16 @@ class Waiting:
     seconds: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """`text` is the token, shown this once."""
+
+    text: str
+    view: ApiTokenView
+
+
 Outcome = Admitted | Wrong | Waiting
+TokenOutcome = Granted | Wrong | Waiting
 
 
 class SignIn:
@@ -102,6 +118,44 @@ class SignIn:
 
     def with_password(self, name: str, password: str, code: str, *, known: str, address: str) -> Outcome:
         """`known`: the cookie of a browser that signed in before. Raises `CapacityError`, `UnavailableError`."""
+
+        def admit(session: Session, name: str, keys: Sequence[str]) -> Admitted | Wrong:
+            return self._admit(session, name, keys, address, how="password")
+
+        return self._judge(name, password, code, known=known, address=address, admit=admit)
+
+    def token_with_password(
+        self,
+        name: str,
+        password: str,
+        code: str,
+        *,
+        address: str,
+        tenant: str | None,
+        role: Role | None,
+        life: timedelta,
+    ) -> TokenOutcome:
+        """An API token of the user, in place of a session. `tenant`, `role` None: what the user's memberships say.
+
+        Raises `CapacityError`, `UnavailableError`.
+        """
+
+        def admit(session: Session, name: str, keys: Sequence[str]) -> Granted | Wrong:
+            return self._grant(session, name, keys, address, tenant=tenant, role=role, life=life)
+
+        return self._judge(name, password, code, known="", address=address, admit=admit)
+
+    def _judge(
+        self,
+        name: str,
+        password: str,
+        code: str,
+        *,
+        known: str,
+        address: str,
+        admit: Callable[[Session, str, Sequence[str]], T],
+    ) -> T | Wrong | Waiting:
+        """`admit` is called in the last transaction, with the user's name and what the try was counted under."""
         name = name.strip().lower()[:65]
         keys = self._attempts.keys(address, name, known, now=self._clock.now())
         if wait_s := self._begin(keys):
@@ -129,7 +183,7 @@ class SignIn:
             if problem is None and current is not None:
                 session.add(current)
                 session.flush()
-                return self._admit(session, current.name, keys, address, how="password")
+                return admit(session, current.name, keys)
             return self._refuse(session, None if user is None else user.name, name, problem, address)
 
     def with_admin_token(self, given: str, *, address: str) -> Outcome:
@@ -201,17 +255,65 @@ class SignIn:
         self._seals.seal(user)
         return None
 
-    def _admit(self, session: Session, name: str, keys: Sequence[str], address: str, *, how: str) -> Outcome:
+    def _admit(
+        self, session: Session, name: str, keys: Sequence[str], address: str, *, how: str
+    ) -> Admitted | Wrong:
         roles = roles_of(session, self._seals, name)
         if not roles:
             return self._refuse(session, name, name, Problem.NO_ROLE, address)
-        first = self._default_tenant if self._default_tenant in roles else min(roles)
-        tenant = ALL_TENANTS if ALL_TENANTS in roles else first
+        tenant = self._first(roles)
         self._attempts.forget(session, keys)
         session_id = self._sessions.begin(session, user=name, tenant=tenant, address=address)
         self._note(session, name, "session.begin", tenant, {"how": how}, address)
         known = self._attempts.known_browser(name, now=self._clock.now()) if keys else ""
         return Admitted(session_id=session_id, known=known)
+
+    def _grant(
+        self,
+        session: Session,
+        name: str,
+        keys: Sequence[str],
+        address: str,
+        *,
+        tenant: str | None,
+        role: Role | None,
+        life: timedelta,
+    ) -> Granted | Wrong:
+        roles = roles_of(session, self._seals, name)
+        where = tenant or (self._first(roles) if roles else ALL_TENANTS)
+        allowed = permissions_in(roles, where)
+        fitting = [each for each in Role if PERMISSIONS[each] <= allowed]
+        # Refused, not raised: the code is used up, and the try stays counted.
+        if not fitting or (role is not None and role not in fitting):
+            return self._refuse(session, name, name, Problem.NO_ROLE, address)
+        if where not in (ALL_TENANTS, self._default_tenant, *roles) and not repository.has_tenant(
+            session, where
+        ):
+            return self._refuse(session, name, name, Problem.NO_ROLE, address)
+        of = None if where == ALL_TENANTS else where
+        caller = Caller(name=name, tenant=of, permissions=allowed, means=Means.SESSION, address=address)
+        now = self._clock.now()
+        api_tokens.end_sign_ins(session, self._seals, name, now=now, keep=SIGN_INS_PER_USER_MAX - 1)
+        text, row = api_tokens.create(
+            session,
+            self._seals,
+            caller,
+            label=api_tokens.SIGN_IN_LABEL,
+            role=role or max(fitting, key=lambda each: len(PERMISSIONS[each])),
+            tenant=where,
+            life=life,
+            now=now,
+        )
+        self._attempts.forget(session, keys)
+        self._note(session, name, "session.begin", where, {"how": "password", "for": "api_token"}, address)
+        detail: dict[str, str | int | bool] = {"label": row.label, "role": row.role, "in": where}
+        note(session, caller, "api_token.create", row.id, tenant=of, now=now, detail=detail)
+        return Granted(text=text, view=api_token_view(self._seals, row))
+
+    def _first(self, roles: Mapping[str, Role]) -> str:
+        """Where somebody with these roles begins."""
+        first = self._default_tenant if self._default_tenant in roles else min(roles)
+        return ALL_TENANTS if ALL_TENANTS in roles else first
 
     def _refuse(
         self, session: Session, name: str | None, given: str, problem: Problem | None, address: str

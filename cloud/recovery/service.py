@@ -10,7 +10,7 @@ from typing import Final
 from sqlmodel import Session
 
 from cloud.devices import repository as devices
-from cloud.devices.tables import Device, DeviceStatus
+from cloud.devices.tables import OPERATOR_REASON, Device, DeviceStatus
 from cloud.ingest.applied import Applied
 from cloud.ingest.projections import project
 from cloud.ingest.turn import CLONE_REASON, FORK_REASON, RESTORED_REASON
@@ -57,8 +57,13 @@ def resolve(session: Session, principal: str, now: datetime) -> Resolved:
 
     Raises `RefusedError` with code `not_forked`, or `device_unknown`.
     """
-    device = devices.find_device(session, principal)
+    device = devices.lock_device(session, principal)
     found = repository.forked(session, principal=principal, limit=LIMIT_OF_ONE)
+    if device.status == DeviceStatus.QUARANTINED and device.status_reason == OPERATOR_REASON:
+        raise RefusedError(
+            f"An operator quarantined {principal}: `covey-hub device release {principal}` first.",
+            code="device_held",
+        )
     if not found or device.status_reason not in RESOLVABLE:
         raise RefusedError(
             f"No log of {principal} is forked so that it can be resolved; `covey-hub device forks` shows all.",

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
 from cloud.db import Transactions
 from cloud.devices.presence import PresenceLimits
 from cloud.devices.presence_sql import read_horizons
-from cloud.devices.tables import Device, DeviceStatus
+from cloud.devices.tables import REPLACED_REASON, Device, DeviceStatus
 from cloud.journal.service import read_blob
 from cloud.tasks import repository, tree
 from cloud.tasks.orders import Changes, offer_node, withdraw
@@ -84,7 +84,12 @@ def _with_work(session: Session) -> Sequence[tuple[str, str]]:
     return session.exec(
         select(Device.principal, Device.tenant)
         .join(Node, col(Node.principal) == col(Device.principal))
-        .where(Device.status == DeviceStatus.REVOKED.value, col(Node.state).in_(repository.OPEN_STATES))
+        .where(
+            Device.status == DeviceStatus.REVOKED.value,
+            # Of these a new board comes, and goes on with the work.
+            func.coalesce(col(Device.status_reason), "") != REPLACED_REASON,
+            col(Node.state).in_(repository.OPEN_STATES),
+        )
         .distinct()
     ).all()
 

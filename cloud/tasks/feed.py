@@ -5,6 +5,7 @@ looks at the task's revision once in a while.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,14 +13,22 @@ from shared.errors import CapacityError
 
 
 class TaskFeed:
-    """Wakes watchers. Bound to the event loop in which it was first watched; bounded by `streams_max`."""
+    """Wakes watchers. Bound to the event loop in which it was first watched; bounded by `streams_max`, and by
+    `per_caller_max` for one of those who watch."""
 
-    def __init__(self, *, streams_max: int) -> None:
+    def __init__(self, *, streams_max: int, per_caller_max: int | None = None) -> None:
+        """`per_caller_max` None: as many as all."""
         self._streams_max = streams_max
+        self._per_caller_max = streams_max if per_caller_max is None else per_caller_max
+        self._callers: Counter[str] = Counter()
         self._watchers: dict[str, set[asyncio.Event]] = {}
-        self._count = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self.is_closed = False
+
+    @property
+    def streams(self) -> int:
+        """Open ones."""
+        return self._callers.total()
 
     def publish(self, task_ids: set[str]) -> None:
         """These tasks changed, and the change is committed. Thread-safe; cheap when nobody watches."""
@@ -32,12 +41,20 @@ class TaskFeed:
             self._loop = None
 
     @contextmanager
-    def watch(self, task_id: str) -> Iterator[asyncio.Event]:
+    def watch(self, task_id: str, caller: str) -> Iterator[asyncio.Event]:
         """An event that is set at each change of the task, and when the feed closes. In the event loop only.
 
-        Raises `CapacityError` when `streams_max` watchers are there.
+        `caller`: as whose it counts. Raises `CapacityError` when `streams_max` watchers are there, or
+        `per_caller_max` of the caller's.
         """
-        if self._count >= self._streams_max:
+        if self._callers[caller] >= self._per_caller_max:
+            raise CapacityError(
+                f"You have {self._per_caller_max} event streams open already; close some.",
+                bound="event_streams_per_caller_max",
+                limit=self._per_caller_max,
+                code="too_many_streams",
+            )
+        if self.streams >= self._streams_max:
             raise CapacityError(
                 f"{self._streams_max} event streams are open already; close some, or raise event_streams_max.",
                 bound="event_streams_max",
@@ -48,12 +65,14 @@ class TaskFeed:
         changed = asyncio.Event()
         if self.is_closed:
             changed.set()
-        self._count += 1
+        self._callers[caller] += 1
         self._watchers.setdefault(task_id, set()).add(changed)
         try:
             yield changed
         finally:
-            self._count -= 1
+            self._callers[caller] -= 1
+            if not self._callers[caller]:
+                del self._callers[caller]
             watchers = self._watchers[task_id]
             watchers.discard(changed)
             if not watchers:

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import StreamingResponse
 from sqlmodel import Session
+from starlette.types import Receive, Scope, Send
 
 from cloud.access import Operator, Reader
 from cloud.audit.log import note
@@ -125,9 +126,7 @@ def task_routes(
         """Server-sent events: the tree now and after each change, until the task has ended."""
         events = _events(task_id, caller)
         first = await anext(events)  # an unknown task or too many streams is still an ordinary error answer
-        return StreamingResponse(
-            _after(first, events), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-        )
+        return _EventStream(first, events)
 
     def _note(
         session: Session, caller: Caller, action: str, target: str, tenant: str, asked: bytes | None = None
@@ -143,7 +142,7 @@ def task_routes(
             return repository.revision_of(session, task_id)
 
     async def _events(task_id: str, caller: Caller) -> AsyncGenerator[str]:
-        with feed.watch(task_id) as changed:
+        with feed.watch(task_id, caller.person or caller.name) as changed:
             shown = -1
             quiet_polls = 0
             while not feed.is_closed or shown < 0:
@@ -171,12 +170,27 @@ def task_routes(
     return router
 
 
+class _EventStream(StreamingResponse):
+    """Ends its events however it ends itself, so that their place among the streams is free again at once.
+
+    Nobody else would: a send that fails, or is cancelled, leaves them where they are.
+    """
+
+    def __init__(self, first: str, rest: AsyncGenerator[str]) -> None:
+        super().__init__(
+            _after(first, rest), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+        )
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._rest):
+            await super().__call__(scope, receive, send)
+
+
 async def _after(first: str, rest: AsyncGenerator[str]) -> AsyncIterator[str]:
-    # A client may leave at any moment; its place among the streams is free again at once.
-    async with aclosing(rest):
-        yield first
-        async for event in rest:
-            yield event
+    yield first
+    async for event in rest:
+        yield event
 
 
 def _principals(names: Sequence[str], tenant: str, caller: Caller, settings: HubSettings) -> tuple[str, ...]:

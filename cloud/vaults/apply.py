@@ -6,7 +6,8 @@ from sqlmodel import Session
 
 from cloud.ingest.applied import Applied, Handlers
 from cloud.vaults import repository
-from cloud.vaults.tables import DeviceSecret, SecretState
+from cloud.vaults.states import SecretState
+from cloud.vaults.tables import DeviceSecret
 from shared.errors import CapacityError
 from shared.records import SecretForgotten, SecretRefused, SecretStored
 

@@ -7,7 +7,8 @@ from sqlmodel import Session, col, delete, select
 
 from cloud.devices.tables import Device, DeviceStatus
 from cloud.journal.tables import BlobRow
-from cloud.vaults.tables import DeviceSecret, SecretState
+from cloud.vaults.states import SecretState
+from cloud.vaults.tables import DeviceSecret
 
 IN_CHUNK = 500
 """Values in one SELECT … IN: SQLite allows some thousands, PostgreSQL plans badly with very many."""

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from cloud.devices.schemas import ApiModel, DeviceReference, LabelValue
-from cloud.vaults.tables import SecretState
+from cloud.vaults.states import SecretState
 from shared.enrolment import TenantName
 from shared.sealed_box import SECRET_MAX_BYTES
 

@@ -16,7 +16,8 @@ from cloud.devices.tables import Device, DeviceStatus
 from cloud.journal.service import append_order
 from cloud.vaults import repository
 from cloud.vaults.schemas import LeftOut, SecretLine, SecretOrdered, SecretPage, SecretView
-from cloud.vaults.tables import DeviceSecret, SecretState
+from cloud.vaults.states import SecretState
+from cloud.vaults.tables import DeviceSecret
 from shared.blobs import SALT_BYTES, Blob
 from shared.clock import to_ms
 from shared.errors import CapacityError, RefusedError

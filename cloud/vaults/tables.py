@@ -1,26 +1,11 @@
 """Which secrets devices were ordered to hold, and say that they hold. Names and states only."""
 
 from datetime import datetime
-from enum import StrEnum
 
 from sqlalchemy import BigInteger, Column, LargeBinary
 from sqlmodel import Field, SQLModel
 
 from cloud.db import UtcDateTime
-
-
-class SecretState(StrEnum):
-    """How far a secret is."""
-
-    ORDERED = "ordered"
-    """Sealed and on its way; the device has not answered."""
-    STORED = "stored"
-    REFUSED = "refused"
-    """The device could not take it; what it held under the name before, it still holds."""
-    REMOVING = "removing"
-    REMOVED = "removed"
-    LOST = "lost"
-    """The device's store was made anew, and with it went what it held."""
 
 
 class DeviceSecret(SQLModel, table=True):

@@ -14,16 +14,26 @@ from edge.adapters.probe_paho import UNREACHABLE, Answer, Probe, ProbedBroker
 from edge.checks.daemon import LINKED, PAUSED
 from edge.checks.subject import Subject
 from edge.identity import Identity
-from shared.errors import CoveyError
+from shared.errors import ConfigError, CoveyError, ProtocolError
 from shared.findings import Finding, fail, ok, warn
 from shared.gate import Accepted, Expected, Rejected, admit
 from shared.ids import EVERYONE, HUB, Principal
 from shared.messages import HubStatus
-from shared.topics import FROM_HUB, HUB_PROBE, HUB_STATUS, Channel, device_topic, every_device, probe_topic
+from shared.topics import (
+    FROM_HUB,
+    HUB_KEYS,
+    HUB_PROBE,
+    HUB_STATUS,
+    Channel,
+    device_topic,
+    every_device,
+    probe_topic,
+)
 
 BROKER: Final = "broker"
 ACL: Final = "acl"
 HUB_NAME: Final = "hub"
+KEYS_NAME: Final = "hub keys"
 CONNECTED: Final = ("connected", LINKED)
 STRANGER_RANDOM_BYTES: Final = 8
 HEAR_TIMEOUT_S: Final = 1.0
@@ -35,18 +45,21 @@ class Heard:
     """What came of listening. `refused`: the broker's no to one of the device's own topics, if it said so.
 
     `strange`: topics that are not for this device, from which something came. `word`: what the broker holds as the
-    hub's last word on whether it is there.
+    hub's last word on whether it is there. `keys`: the chain of the hub's keys that it holds.
     """
 
     refused: str | None
     strange: tuple[str, ...]
     word: bytes | None
+    keys: bytes | None = None
 
 
 def check(subject: Subject) -> Iterator[Finding]:
     identity = subject.identity
     if identity is None:
         return
+    if identity.hub_keys is not None and identity.hub_keys.problem is not None:
+        yield fail(KEYS_NAME, identity.hub_keys.problem, _start_daemon(subject))
     if subject.daemon is not None and subject.daemon["link"]["state"] in CONNECTED:
         # A broker that takes the certificate's name for the client id would end the daemon's connection for ours.
         yield ok(
@@ -74,7 +87,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         return
     yield ok(BROKER, f"The broker at {broker.host}:{broker.port} lets this device in, by mutual TLS.")
     yield judge_fence(heard, answers)
-    yield judge_word(subject, identity, heard.word)
+    yield judge_word(subject, identity, heard.word, heard.keys)
 
 
 def judge_fence(heard: Heard, answers: Mapping[str, Answer]) -> Finding:
@@ -91,7 +104,10 @@ def judge_fence(heard: Heard, answers: Mapping[str, Answer]) -> Finding:
     return ok(ACL, f"The broker refuses this device other topics than its own ({reasons}).")
 
 
-def judge_word(subject: Subject, identity: Identity, word: bytes | None) -> Finding:
+def judge_word(
+    subject: Subject, identity: Identity, word: bytes | None, keys: bytes | None = None
+) -> Finding:
+    """`keys`: the chain that the broker holds. It is followed, and not stored: that is the daemon's."""
     if word is None:
         return warn(
             HUB_NAME,
@@ -101,10 +117,29 @@ def judge_word(subject: Subject, identity: Identity, word: bytes | None) -> Find
     expected = Expected(message=HubStatus, issuer=HUB, audience=EVERYONE, needs_session=False)
     match admit(word, expected, identity.trust):
         case Rejected(reason):
+            try:
+                is_by_successor = (
+                    identity.hub_keys is not None
+                    and keys is not None
+                    and isinstance(admit(word, expected, identity.hub_keys.trust_by(keys)), Accepted)
+                )
+            except (ProtocolError, ConfigError) as error:
+                return fail(
+                    HUB_NAME,
+                    f"The chain of the hub's keys at the broker is refused: {error}",
+                    LOOK_AT_THE_HUB,
+                )
+            if is_by_successor:
+                return warn(
+                    HUB_NAME,
+                    "The hub's keys were rotated while this device was off, or its copy of them was lost; the daemon"
+                    " follows them when it connects.",
+                    _start_daemon(subject),
+                )
             return fail(
                 HUB_NAME,
-                f"What the broker tells of the hub is not from the hub that enrolled this device ({reason.value}).",
-                subject.enrol_again,
+                f"What the broker tells of the hub is signed with no key that this device trusts ({reason.value}).",
+                LOOK_AT_THE_HUB,
             )
         case Accepted(HubStatus(online=True), _):
             return ok(
@@ -126,17 +161,27 @@ def _listen(probe: Probe, principal: str) -> Heard:
     """
     probe.subscribe(every_device(Channel.STATE))
     own = [device_topic(principal, channel) for channel in FROM_HUB]
-    answers = [probe.subscribe(topic) for topic in (*own, HUB_STATUS)]
+    own_answers = [probe.subscribe(topic) for topic in own]
+    probe.subscribe(HUB_KEYS)  # whether it comes shows below
+    answers = [*own_answers, probe.subscribe(HUB_STATUS)]
     refused = next((answer.reason for answer in answers if answer.is_refused), None)
     strange: list[str] = []
     word: bytes | None = None
+    keys: bytes | None = None
     while word is None and (message := probe.hear(timeout_s=HEAR_TIMEOUT_S)) is not None:
         topic, payload = message
         if topic == HUB_STATUS:
             word = payload
+        elif topic == HUB_KEYS:
+            keys = payload
         elif topic not in (*own, device_topic(principal, Channel.STATE)):
             strange.append(topic)
-    return Heard(refused=refused, strange=tuple(strange), word=word)
+    return Heard(refused=refused, strange=tuple(strange), word=word, keys=keys)
+
+
+def _start_daemon(subject: Subject) -> str:
+    """A daemon that runs without a connection is one whose link was stopped, or will follow by itself."""
+    return subject.command("run" if subject.daemon is None else "status")
 
 
 def _speak(broker: ProbedBroker, topic: str) -> Answer:

@@ -1,9 +1,9 @@
 """Finding and covering the values of secrets in what tools, models and people produced. Pure.
 
-A value is looked for as it stands and in the forms that text takes on its way: JSON-escaped (also twice), as Python
-shows it, URL-encoded, in hexadecimal, and in base64 wherever it begins within what was encoded. What was cut up,
-reversed or encrypted is not found: this keeps secrets out of records by accident, not against a tool that wants to
-tell them.
+A value is looked for as it stands and in the forms that text takes on its way: JSON-escaped (also twice, and as Go
+does), HTML-escaped, as Python shows it, URL-encoded, in hexadecimal, and in base64 wherever it begins within what was
+encoded. What was cut up, reversed or encrypted is not found: this keeps secrets out of records by accident, not against
+a tool that wants to tell them.
 
 How it stays cheap: a form of at least `2 * w - 1` bytes, wherever it lies, holds one whole window of `w` bytes that
 begins at a multiple of `w`. Text is therefore read as machine words (of 8 bytes, and of 4 if a form is shorter than
@@ -15,6 +15,7 @@ as for fifty.
 """
 
 import base64
+import html
 import json
 import sys
 from bisect import bisect_left
@@ -32,6 +33,8 @@ LINE_MIN_CHARS: Final = 16
 """Each line so long of a value of several lines (a private key) is a secret of its own."""
 ARMOUR: Final = "-----"
 """Lines that begin like this say what kind of key follows, and are the same in all of them."""
+GO_ESCAPES: Final = {ord(character): f"\\u{ord(character):04x}" for character in "&<>\u2028\u2029"}
+"""What Go's encoding/json escapes beyond what JSON demands."""
 
 _Span = tuple[int, int, str]
 
@@ -207,9 +210,13 @@ def _forms_of_text(value: str) -> Iterable[bytes]:
     data = value.encode()
     yield data
     for is_ascii in (True, False):
-        once = json.dumps(value, ensure_ascii=is_ascii)[1:-1]
-        yield once.encode()
-        yield json.dumps(once, ensure_ascii=is_ascii)[1:-1].encode()
+        plain = json.dumps(value, ensure_ascii=is_ascii)[1:-1]
+        for once in (plain, plain.translate(GO_ESCAPES)):
+            yield once.encode()
+            yield json.dumps(once, ensure_ascii=is_ascii)[1:-1].encode()
+    for escaped in (html.escape(value), html.escape(value, quote=False)):
+        yield escaped.encode()
+        yield escaped.replace("&quot;", "&#34;").replace("&#x27;", "&#39;").encode()  # as Go and others do
     yield repr(value)[1:-1].encode()
     yield repr(data)[2:-1].encode()
     for quoted in (quote(value, safe=""), quote(value), quote_plus(value)):

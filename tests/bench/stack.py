@@ -43,11 +43,11 @@ class HubProcess:
 
     def __init__(self, directory: Path, open_: ExitStack) -> None:
         self.home = directory / "hub"
-        port, self.mqtt_port = free_ports(2)
+        port, self.mqtt_port, self.mqtt_hub_port = free_ports(3)
         self.process = ChildProcess(
             [
                 *_program("cloud"), "up", "--home", self.home, "--port", str(port),
-                "--mqtt-port", str(self.mqtt_port), "--json",
+                "--mqtt-port", str(self.mqtt_port), "--mqtt-hub-port", str(self.mqtt_hub_port), "--json",
             ],
             log=directory / "hub.log",
             environment=ENVIRONMENT,

@@ -115,7 +115,7 @@ def _run_each_way(
         plain.as_json(seq, record) for seq, record in enumerate(_records(sizes.plain_records, rng), start=1)
     ]
     got.plain.append(
-        plain.publish(messages, port=hub.mqtt_port, identity=hub.paths, directory=directory / "plain")
+        plain.publish(messages, port=hub.mqtt_hub_port, identity=hub.paths, directory=directory / "plain")
     )
     got.nats.append(
         jetstream.mirror(_payloads(sizes.records, rng), identity=hub.paths, directory=directory / "nats")

@@ -227,11 +227,12 @@ def fail_database_writes(stage: Stage, random: Random) -> bool:
 def jump_device_clock(stage: Stage, random: Random) -> bool:
     """A device's clock jumps, forwards or backwards, and stays there.
 
-    In 1970 no certificate is valid: the device works on by itself, until it is told the time some cycles later.
+    Weeks back, or in 1970, its certificate is not valid yet: it works on by itself, until it is told the time some
+    cycles later.
     """
     device, jump_s = random.choice(stage.devices), random.choice(DEVICE_JUMPS_S)
     device.set_clock(jump_s)
-    if jump_s == DEVICE_JUMPS_S[0]:
+    if jump_s < -DAY_S:
         stage.undo(lambda: device.set_clock(0.0), after_cycles=TOLD_THE_TIME_CYCLES)
     return True
 

@@ -21,7 +21,9 @@ from cryptography.x509.oid import NameOID
 from fastapi.testclient import TestClient
 
 from cloud.app import create_app
+from cloud.audit import log_seal
 from cloud.audit.hub_keys import keys_of
+from cloud.audit.log_seal import seal_log
 from cloud.audit.routes import audit_routes
 from cloud.consent.assembly import assemble as assemble_consent
 from cloud.db import Database
@@ -306,9 +308,10 @@ def hub_api(
     if not url:
         migrated_sqlite(directory / "hub.sqlite")
     database = Database(chosen.database)
+    seal_log(database, identity.derive(log_seal.PURPOSE))
     if url:
         migrate(database)
-    feed = TaskFeed(streams_max=chosen.event_streams_max)
+    feed = TaskFeed(streams_max=chosen.event_streams_max, per_caller_max=chosen.event_streams_per_caller_max)
     orders_for: set[str] = set()
     revocations: list[datetime] = []
 

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from cloud import server
 from cloud.adapters.clock_system import SystemClock
+from cloud.connection_limits import ConnectionLimits
 from shared.enrolment import BrokerAddress
 from shared.errors import UnavailableError
 from shared.tasks.states import NodeState
@@ -61,6 +62,7 @@ async def running(
     background: Mapping[str, Callable[[], Coroutine[Any, Any, None]]] | None = None,
     port: int | None = None,
     renew: Callable[[], bool] = lambda: False,
+    limits: ConnectionLimits = ConnectionLimits(),  # noqa: B008 - frozen
 ) -> AsyncIterator[Running]:
     paths = hub.identity.paths
     listener = server.Listener(
@@ -69,6 +71,7 @@ async def running(
         certificate=paths.server,
         key=paths.server_key,
         shutdown_timeout_s=5,
+        limits=limits,
     )
     app = hub.client.app
     assert isinstance(app, FastAPI)

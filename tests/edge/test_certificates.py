@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from edge.certificates import check_renewed
+from edge.certificates import check_renewed, read_chain
 from edge.core.validity import Validity
-from shared.errors import ProtocolError
+from shared.errors import ConfigError, ProtocolError
 from shared.ids import Principal
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -192,3 +193,21 @@ def test_no_certificate_is_taken_because_a_clock_is_wrong(year: int) -> None:
 def test_what_is_no_certificate_is_refused(junk: bytes) -> None:
     with pytest.raises(ProtocolError):
         check_renewed(junk, key=DEVICE_KEY, old=pem(OLD), authority=pem(ROOT), principal=PRINCIPAL, now=NOW)
+
+
+@pytest.mark.parametrize("data", [None, b"", pem(ROOT)[:120], b"\xff\xfe"])
+def test_a_file_that_holds_no_certificate_is_named_with_what_to_do(
+    data: bytes | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "device.crt"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(ConfigError) as refused:
+        read_chain(path)
+    assert str(path) in str(refused.value)
+    assert data is None or "enrol this device again" in str(refused.value)
+
+
+def test_a_sound_file_is_read_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "device.crt").write_bytes(pem(ISSUING, ROOT))
+    assert read_chain(tmp_path / "device.crt") == pem(ISSUING, ROOT)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from edge.file_set import change, recover
+from edge.key_files import KeyFiles
+from shared.errors import ConfigError
 from tests.architecture.tree import ROOT
 
 OLD, NEW = b"old", b"new"
@@ -89,6 +91,41 @@ def test_a_change_that_was_not_declared_leaves_no_trace_in_the_files(tmp_path: P
     (tmp_path / "device.key.new").write_bytes(NEW)
     recover(tmp_path)
     assert (tmp_path / "device.key").read_bytes() == OLD
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        "[1]",
+        "{}",
+        "{",
+        "",
+        "null",
+        '{"write": [1], "remove": []}',
+        '{"write": "device.key", "remove": []}',
+        '{"write": [], "remove": ["../outside"]}',
+        '{"write": ["a", "/etc/b"], "remove": []}',
+        '{"write": [".."], "remove": []}',
+        '{"write": ["a\\u0000"], "remove": []}',
+    ],
+)
+def test_a_declaration_that_is_none_changes_nothing_and_is_said_in_a_sentence(
+    tmp_path: Path, declared: str
+) -> None:
+    folder = tmp_path / "identity"
+    change(folder, {"device.key": OLD})
+    (tmp_path / "outside").write_bytes(OLD)
+    (folder / "device.key.new").write_bytes(NEW)
+    (folder / "commit").write_text(declared)
+    with pytest.raises(ValueError, match=r"\w"):
+        recover(folder)
+    files = KeyFiles(folder)
+    with pytest.raises(ConfigError, match="commit is damaged, remove it"):
+        files.recover()
+    with pytest.raises(ConfigError, match="cannot be finished"):
+        files.store({"device.key": NEW})
+    assert (folder / "device.key").read_bytes() == OLD
+    assert (tmp_path / "outside").read_bytes() == OLD
 
 
 def test_where_nothing_is_nothing_is_recovered(tmp_path: Path) -> None:

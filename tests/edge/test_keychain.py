@@ -1,5 +1,6 @@
 """How a device follows the hub's keys: what it believes, what it stores, what it refuses and shows (rule P23)."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from cloud.keys.rotation import KeyRotation
 from cloud.keys.schemas import Rotatable
 from cloud.keys.vault import Vault
 from edge.identity import load_identity
-from edge.keychain import KEYCHAIN, OVERLAP, HubKeys
+from edge.key_files import CA
+from edge.keychain import KEYCHAIN, KEYCHAIN_DIGEST, OVERLAP, HubKeys, first_copy
 from shared.gate import MESSAGE_MAX_BYTES
 from shared.keychain import KeyChain
 from shared.keys import Purpose, Signer
@@ -194,19 +196,69 @@ def test_an_older_chain_takes_nothing_back(fixed: Fixed) -> None:
     assert trusts(fixed.keys, fixed.hub.signer.kid)
 
 
+def shortened(data: bytes) -> bytes:
+    """Without its last statement, which is the root's: sound by itself."""
+    return b"".join(data.splitlines(keepends=True)[:-1])
+
+
 @pytest.mark.parametrize(
-    "damage", [b"", b"rubbish!\n", b"AAAA\n"], ids=["emptied", "no-base64", "no-statement"]
+    "damage",
+    [lambda _: b"", lambda _: b"rubbish!\n", lambda _: b"AAAA\n", lambda data: data[:-9], shortened, None],
+    ids=["emptied", "no-base64", "no-statement", "cut", "shortened", "missing"],
 )
-def test_a_damaged_copy_is_learned_anew(fixed: Fixed, damage: bytes) -> None:
-    """P23."""
-    fixed.rotate()
+@pytest.mark.parametrize("is_older", [False, True], ids=["", "stored-without-digest"])
+def test_a_lost_or_damaged_copy_is_trusted_by_nobody_until_a_chain_comes(
+    fixed: Fixed, damage: Callable[[bytes], bytes] | None, is_older: bool
+) -> None:
+    """P23: the key of the enrolment may be the very one that the root replaced."""
+    enrolled = fixed.hub.signer.kid
+    fixed.rotate(by_root=True)
     fixed.hear()
-    (fixed.folder / KEYCHAIN).write_bytes(damage)
+    path = fixed.folder / KEYCHAIN
+    if is_older and damage is not None and damage is not shortened:
+        (fixed.folder / KEYCHAIN_DIGEST).unlink()
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage(path.read_bytes()))
     fixed.keys = fixed.loaded()
-    assert (fixed.keys.problem is None) == (damage == b"")
+    assert not trusts(fixed.keys, enrolled)
+    assert not trusts(fixed.keys, fixed.hub.signer.kid)
+    assert str(path) in str(fixed.keys.problem)
+    assert "takes no orders" in str(fixed.keys.problem)
+    fixed.keys.take(KeyChain().pack(), now=fixed.clock.now())
+    assert "takes no orders" in str(fixed.keys.problem)
+    assert not trusts(fixed.keys, enrolled)
     assert fixed.hear() is True
     assert fixed.keys.problem is None
-    assert fixed.loaded().chain == fixed.keys.chain
+    assert trusts(fixed.keys, fixed.hub.signer.kid)
+    assert not trusts(fixed.keys, enrolled)
+    again = fixed.loaded()
+    assert again.problem is None
+    assert again.chain == fixed.keys.chain
+
+
+def test_a_copy_that_was_stored_without_a_digest_gets_one_with_the_next_chain(fixed: Fixed) -> None:
+    """P23: as devices have it that followed a chain before there were digests."""
+    fixed.hear()
+    (fixed.folder / KEYCHAIN_DIGEST).unlink()
+    fixed.keys = fixed.loaded()
+    assert fixed.keys.problem is None
+    assert fixed.hear() is False
+    assert (fixed.folder / KEYCHAIN_DIGEST).exists()
+
+
+def test_an_enrolment_stores_the_chain_or_that_one_came(fixed: Fixed) -> None:
+    """P23."""
+    ca = (fixed.folder / CA).read_bytes()
+    for raw, is_sound in ((fixed.hub.keys_message, True), (b"rubbish", False)):
+        for name, data in first_copy(raw, ca=ca).items():
+            (fixed.folder / name).write_bytes(data)
+        if not is_sound:
+            (fixed.folder / KEYCHAIN).unlink()
+        keys = fixed.loaded()
+        assert (keys.problem is None) is is_sound
+        assert trusts(keys, fixed.hub.signer.kid) is is_sound
 
 
 def test_a_chain_that_cannot_be_stored_is_followed_and_told(fixed: Fixed) -> None:
@@ -216,6 +268,10 @@ def test_a_chain_that_cannot_be_stored_is_followed_and_told(fixed: Fixed) -> Non
     assert fixed.hear() is True
     assert "could not be stored" in str(fixed.keys.problem)
     assert trusts(fixed.keys, fixed.hub.signer.kid)
+    (fixed.folder / f"{KEYCHAIN}.new").rmdir()
+    fixed.hear()
+    assert fixed.keys.problem is None
+    assert fixed.loaded().chain == fixed.keys.chain
 
 
 def test_a_root_made_anew_over_its_own_key_takes_the_place_of_the_old(

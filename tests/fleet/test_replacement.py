@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,10 @@ from pathlib import Path
 import pytest
 
 from edge.identity import load_identity
+from shared.enrolment import Token
+from shared.keys import Signer
+from shared.restore import RestoreRequest, restore_proof_input
+from tests.support.device import signer_from
 from tests.support.raw_device import NotConnectedError, RawDevice
 from tests.support.real_device import RealDevice
 from tests.support.real_hub import RealHub, edge_command, hub_command
@@ -133,16 +138,88 @@ def test_a_board_that_could_not_fetch_the_logs_does_not_start_without_them(
     assert not (home / "identity" / "restore.token").exists()
 
 
-def test_only_whoever_spent_the_token_gets_the_logs(hub: RealHub, tmp_path: Path) -> None:
-    """P27"""
-    old = worked(hub, "door", tmp_path / "old")
-    body = {"token_id": "a" * 16, "secret": "A" * 43 + "=", "lane": "journal", "after": 0}
+def ask(hub: RealHub, token: Token, signer: Signer, **changes: object) -> int:
+    """The status of a request for the journal."""
+    fields = {"token_id": token.id, "secret": token.secret, "lane": "journal", "after": 0, **changes}
+    request = RestoreRequest.model_validate({**fields, "proof": bytes(64)})
+    request = request.model_copy(update={"proof": signer.sign(restore_proof_input(request))})
     with hub.http() as client:
-        assert client.post("/v1/restore", json=body).status_code == 403
-        assert client.post("/v1/restore", json={**body, "lane": "metrics"}).status_code == 422
-    token = hub.token("plain")
-    home = tmp_path / "plain"
-    done = edge_command("enroll", "--token", token, "--home", home)
-    assert done.returncode == 0, done.stderr
+        return client.post("/v1/restore", json=request.model_dump(mode="json")).status_code
+
+
+def test_only_the_new_board_gets_the_logs_and_only_until_it_has_linked(hub: RealHub, tmp_path: Path) -> None:
+    """P27: token and key, an active device, an unused entitlement."""
+    worked(hub, "door", tmp_path / "old")
+    text = replaced(hub, "door")
+    token, home = Token.parse(text), tmp_path / "new"
+    assert ask(hub, token, signer_from("anybody")) == 403, "it was not spent yet"
+    assert edge_command("enroll", "--token", text, "--home", home).returncode == 0
+    identity = load_identity(home / "identity")
+    assert identity is not None
+    assert ask(hub, token, identity.signer) == 200
+    assert ask(hub, token, signer_from("anybody")) == 403, "the token alone"
+    assert ask(hub, token, identity.signer, secret=bytes(32)) == 403, "the key alone"
+    assert ask(hub, token, identity.signer, token_id="a" * 16) == 403
+    assert ask(hub, Token.parse(hub.token("another")), identity.signer) == 403
+    hub.post("/v1/devices/door/quarantine")
+    assert ask(hub, token, identity.signer) == 409
+    hub.post("/v1/devices/door/release")
+    device = RealDevice("door", home)
+    device.configure()
+    with device.process:
+        device.wait_ready()
+        device.wait_until(lambda: is_in_sync(device), "to link")
+    assert ask(hub, token, identity.signer) == 403
+
+
+def test_a_token_of_an_ordinary_enrolment_gives_no_logs(hub: RealHub, tmp_path: Path) -> None:
+    """P27"""
+    text, home = hub.token("plain"), tmp_path / "plain"
+    assert edge_command("enroll", "--token", text, "--home", home).returncode == 0
+    identity = load_identity(home / "identity")
+    assert identity is not None
+    assert ask(hub, Token.parse(text), identity.signer) == 403
     assert edge_command("restore", "--home", home).returncode == REFUSED
-    assert hub.device(old.name)["status"] == "active"
+
+
+def test_a_board_that_needs_approval_gets_the_logs_when_it_is_approved(hub: RealHub, tmp_path: Path) -> None:
+    """P27"""
+    worked(hub, "locked", tmp_path / "old")
+    done = hub_command(hub, "device", "replace", "locked", "--approve", "--json")
+    home = tmp_path / "new"
+    done = edge_command("enroll", "--token", json.loads(done.stdout)["token"], "--home", home, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["restored_records"] is None
+    assert edge_command("restore", "--home", home).returncode == REFUSED
+    assert hub_command(hub, "device", "approve", "locked").returncode == 0
+    assert edge_command("restore", "--home", home).returncode == 0
+
+
+@pytest.mark.parametrize("decision", ["revoke", "replace"])
+def test_a_later_decision_voids_the_token_of_a_replacement(
+    hub: RealHub, tmp_path: Path, decision: str
+) -> None:
+    """P27: whoever has a forgotten token must not bring a revoked device back."""
+    name = f"voided-by-{decision}"
+    hub.enrol(name, tmp_path / "old")
+    token = replaced(hub, name)
+    done = hub_command(hub, "device", decision, name, "--json")
+    assert done.returncode == 0, done.stderr
+    done = edge_command("enroll", "--token", token, "--home", tmp_path / "new")
+    assert done.returncode == REFUSED
+    assert "revoked" in done.stderr
+
+
+def test_the_work_of_a_replaced_board_waits_for_the_new_one(hub: RealHub, tmp_path: Path) -> None:
+    """P27: until somebody says that there will be none."""
+    hub.enrol("worker", tmp_path / "old")
+    task = hub.post("/v1/tasks", {"goal": "measure", "devices": ["worker"]})["id"]
+    replaced(hub, "worker")
+    time.sleep(2.0)  # several sweeps of a hub whose interval is half a second
+
+    def states() -> set[str]:
+        return {node["state"] for node in hub.get(f"/v1/tasks/{task}")["nodes"]}
+
+    assert states() == {"queued"}
+    hub.post("/v1/devices/worker/revoke")
+    hub.process.wait_until(lambda: states() == {"failed"}, "to end its work", timeout_s=10)

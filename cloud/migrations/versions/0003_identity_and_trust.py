@@ -64,10 +64,13 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("hash", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("mac", sa.LargeBinary(length=32), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     # Whoever appends locks this row: it is there before two could make it at once.
-    op.bulk_insert(audit_head, [{"id": 1, "size": 0, "hash": hashlib.sha256(b"covey/1/audit").digest()}])
+    op.bulk_insert(
+        audit_head, [{"id": 1, "size": 0, "hash": hashlib.sha256(b"covey/1/audit").digest(), "mac": b""}]
+    )
     op.create_table(
         "audit_node",
         sa.Column("level", sa.Integer(), nullable=False),

@@ -7,6 +7,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Final
 
 from edge.adapters.store_sqlite.database import Database
@@ -21,7 +22,7 @@ from edge.adapters.store_sqlite.projection import (
     read_open_nodes,
 )
 from edge.adapters.store_sqlite.secret_rows import take_set
-from edge.adapters.store_sqlite.standing import Answer, answers_to, carry_content
+from edge.adapters.store_sqlite.standing import Answer, answers_to, carry_content, open_work
 from edge.adapters.store_sqlite.trimming import drop_through
 from edge.adapters.store_sqlite.twin import read_settings
 from edge.ports import (
@@ -35,6 +36,7 @@ from edge.ports import (
     ReportedSettings,
 )
 from shared.blobs import BLOB_MAX_BYTES, Blob, BlobRef
+from shared.clock import to_ms
 from shared.errors import CapacityError, UnavailableError
 from shared.ids import EPOCH_BYTES, UPWARD, Lane, LaneId
 from shared.log import Entry, Head, chain, extend, start
@@ -157,6 +159,10 @@ class SqliteJournal:
     async def branch(self, name: Lane, common: Head) -> None:
         await self._database.write(lambda db: _branch(db, name, common), durable=True)
         self._on_disk.pop(name, None)
+        self._notify()
+
+    async def tell_again(self, now: datetime) -> None:
+        await self._database.write(lambda db: _answer(db, open_work(db, to_ms(now))), durable=False)
         self._notify()
 
     async def receive(self, batch: Batch) -> Reading:

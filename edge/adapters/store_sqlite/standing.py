@@ -63,6 +63,23 @@ def answers_to(
     return (moved(NodeState.RUNNING), *questions, last)
 
 
+def open_work(db: sqlite3.Connection, now_ms: int) -> tuple[Answer, ...]:
+    """How everything stands that the hub ordered, that began, and that has not ended; said without being asked.
+
+    A hub that was restored does not ask about what it no longer knows; it tells the device that nobody waits for it.
+    """
+    rows = db.execute(
+        "SELECT task, node, attempt, cause_epoch, cause_seq FROM node WHERE origin = 'hub' AND state IN (?, ?)"
+        " ORDER BY position",
+        (NodeState.RUNNING.value, NodeState.WAITING.value),
+    ).fetchall()
+    told: list[Answer] = []
+    for task, node, attempt, epoch, seq in rows:
+        query = NodeQueried(at_ms=now_ms, task=task, node=node, attempt=attempt)
+        told += answers_to(db, query, seq=seq, epoch=epoch)
+    return tuple(told)
+
+
 def is_ended(db: sqlite3.Connection, task: str, node: int, attempt: int) -> bool:
     """Whether this device ended that attempt, or a later one, and its row is gone."""
     row = db.execute("SELECT attempt FROM ended WHERE task = ? AND node = ?", (task, node)).fetchone()

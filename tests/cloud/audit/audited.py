@@ -25,7 +25,7 @@ from cloud.journal.tables import LaneRow
 from shared.cbor import encode
 from shared.gate import Accepted, Expected, admit, close
 from shared.ids import EVERYONE, HUB, Lane, LaneId
-from shared.keychain import KeyChain, RootSigner, extended, state_key
+from shared.keychain import KeyChain, RootKey, RootSigner, extended, follow, state_key
 from shared.keys import Purpose, Signer
 from shared.log import extend
 from shared.merkle import Frontier, leaf_hash
@@ -34,6 +34,8 @@ from tests.support.clock import ManualClock
 from tests.support.device import bytes_from, signer_from
 
 CHECKPOINT_INTERVAL_S = 3_600.0
+LOG_KEY = bytes(range(32))
+"""Under which the hub's log is."""
 Item = list[object]
 
 
@@ -62,6 +64,16 @@ def audit_keys(name: str = "hub", *, rotations: int = 0) -> AuditKeys:
     return AuditKeys(
         signer=signer, root=root_bytes(root.public_key()), statements=tuple(link.raw for link in chain.links)
     )
+
+
+def with_root_replaced(keys: AuditKeys, name: str = "hub") -> AuditKeys:
+    """As after the loss of the key that signs: the root states the next. `name`: that `audit_keys` was given."""
+    root = root_from(name)
+    chain = follow(keys.statements, root=RootKey(root.public_key()))
+    assert isinstance(chain, KeyChain)
+    following = signer_from(f"{name} audit by root")
+    link = state_key(chain, purpose=Purpose.AUDIT, public=following.public, at_ms=3, signer=RootSigner(root))
+    return AuditKeys(signer=following, root=keys.root, statements=(*keys.statements, link.raw))
 
 
 @dataclass

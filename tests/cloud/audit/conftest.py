@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import pytest
 
 from cloud.audit.hub_keys import AuditKeys
+from cloud.audit.log_seal import seal_log
 from cloud.db import Database
-from tests.cloud.audit.audited import Audited, Item, a_small_hub, items_of
+from tests.cloud.audit.audited import LOG_KEY, Audited, Item, a_small_hub, items_of
 from tests.support.clock import ManualClock
 from tests.support.hub_database import migrated_sqlite
 
@@ -26,6 +27,7 @@ class Exported:
 @pytest.fixture
 def audited(database: Database, clock: ManualClock) -> Audited:
     """Without any deed."""
+    seal_log(database, LOG_KEY)
     return Audited(database, clock)
 
 
@@ -34,6 +36,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exported]:
     path = tmp_path_factory.mktemp("audit") / "hub.sqlite"
     migrated_sqlite(path)
     database = Database(f"sqlite:///{path}")
+    seal_log(database, LOG_KEY)
     hub = a_small_hub(database, ManualClock())
     older = hub.head()
     hub.keep()

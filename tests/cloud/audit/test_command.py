@@ -95,6 +95,14 @@ def test_a_file_that_is_not_there_and_one_that_is_none(
     assert "NOT SOUND" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("text", ["9999999d", "0001-01-01T00:00:00+14:00"])
+def test_a_time_before_all_times_is_said(
+    tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["--home", str(tmp_path), "audit", "log", "--since", text]) == 78
+    assert "is no time like" in capsys.readouterr().err
+
+
 # --- a real hub ------------------------------------------------------------------------------------------------------
 
 

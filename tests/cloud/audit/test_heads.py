@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 
 import pytest
 from sqlalchemy import text
@@ -11,12 +11,21 @@ from sqlmodel import Session
 
 from cloud.audit import repository
 from cloud.audit.checkpoints import HEADS_PER_ENTRY, LANES_CHUNK, vouch
-from cloud.audit.entry import CHECKPOINT, Entry, checkpoints_in, decode_entry, entry_hash
+from cloud.audit.entry import (
+    CHECKPOINT,
+    Entry,
+    chained,
+    checkpoints_in,
+    decode_entry,
+    encode_entry,
+    entry_hash,
+)
 from cloud.audit.heads import HeadKeeper, sign_newest
 from cloud.audit.log import note
 from cloud.audit.tree import BLOCK, STORED_LEVEL, hashes_of, proof_of, root_of, store_nodes
+from cloud.checks.audit import check_log
 from cloud.db import Database
-from shared.errors import RefusedError
+from shared.errors import ProtocolError, RefusedError
 from shared.ids import Lane
 from shared.merkle import (
     Frontier,
@@ -27,7 +36,7 @@ from shared.merkle import (
     is_included,
 )
 from shared.tree_head import TreeHead, open_head
-from tests.cloud.audit.audited import Audited, ada, audit_keys, judged
+from tests.cloud.audit.audited import Audited, ada, audit_keys, judged, with_root_replaced
 
 
 def entries_of(hub: Audited) -> list[Entry]:
@@ -214,6 +223,89 @@ def test_a_log_that_was_tampered_with_is_not_signed(audited: Audited, statement:
     with pytest.raises(RefusedError, match="audit log is missing or altered"):
         audited.keep()
     assert len(audited_sizes(audited)) == 1
+
+
+FORGED = (
+    "INSERT INTO audit_entry (seq, action, actor, target, at, entry, hash)"
+    " VALUES (:seq, 'role.grant', 'ada', 'mallory', :now, :entry, :hash)"
+)
+
+
+def forge(hub: Audited, *, keeps_mac: bool) -> None:
+    """As somebody who knows the format and may write to the database, but has none of the hub's keys."""
+    with hub.database.read() as session:
+        size, before = repository.length(session)
+    entry = encode_entry(
+        seq=size, at_ms=1, tenant=None, actor="ada", means="session", address="", action="role.grant",
+        target="mallory", content=None, detail={},
+    )  # fmt: skip
+    hash_ = chained(before, entry_hash(entry))
+    hub.sql(FORGED, seq=size, now=hub.clock.now(), entry=entry, hash=hash_)
+    hub.sql("UPDATE audit_head SET size = :size, hash = :hash", size=size + 1, hash=hash_)
+    if not keeps_mac:
+        hub.sql("UPDATE audit_head SET mac = :mac", mac=b"")
+
+
+@pytest.mark.parametrize("keeps_mac", [True, False])
+@pytest.mark.parametrize("signed", [True, False], ids=["after a head", "before any"])
+def test_an_entry_that_the_hub_did_not_write_is_never_signed(
+    audited: Audited, keeps_mac: bool, signed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    audited.deeds(3)
+    if signed:
+        audited.keep()
+    forge(audited, keeps_mac=keeps_mac)
+    with pytest.raises(RefusedError, match="not where this hub brought it"):
+        audited.keep()
+    assert audited.deed() == 4, "the hub's own deeds go on"
+    assert "follows one that this hub did not write" in caplog.text
+    with pytest.raises(RefusedError, match="not where this hub brought it"):
+        audited.keep()
+    assert len(audited_sizes(audited)) == int(signed)
+    with pytest.raises(ProtocolError, match="does not end where this hub brought it"):
+        check_log(audited.database, audited.keys)
+
+
+def test_a_first_entry_that_the_hub_did_not_write_is_never_signed(audited: Audited) -> None:
+    forge(audited, keeps_mac=True)
+    with pytest.raises(RefusedError, match="not where this hub brought it"):
+        audited.keep()
+
+
+def test_an_entry_that_was_altered_before_it_was_signed_is_not_signed(audited: Audited) -> None:
+    """With everything after it made anew, as whoever knows the format can."""
+    audited.deeds(2)
+    with audited.database.read() as session:
+        last = repository.read(session, 1, 2)[0]
+        before = repository.read(session, 0, 1)[0]
+    altered = bytes(last.entry).replace(b"thing-1", b"thing-9")
+    hash_ = chained(bytes(before.hash), entry_hash(altered))
+    audited.sql(
+        "UPDATE audit_entry SET entry = :entry, hash = :hash WHERE seq = 1", entry=altered, hash=hash_
+    )
+    audited.sql("UPDATE audit_head SET hash = :hash", hash=hash_)
+    with pytest.raises(RefusedError, match="not where this hub brought it"):
+        audited.keep()
+
+
+def test_what_a_process_without_the_key_appends_is_not_signed(audited: Audited) -> None:
+    audited.deed()
+    other = Audited(
+        Database(audited.database.engine.url.render_as_string(hide_password=False)), audited.clock
+    )
+    with closing(other.database):
+        other.deed()
+    with pytest.raises(RefusedError, match="not where this hub brought it"):
+        audited.keep()
+
+
+def test_a_hub_whose_audit_key_the_root_replaced_goes_on(audited: Audited) -> None:
+    audited.deed()
+    audited.keep()
+    audited.keys = with_root_replaced(audited.keys)
+    audited.deed()
+    audited.keep()
+    assert judged(audited.export(), kept=audited.head()).problem is None
 
 
 def audited_sizes(hub: Audited) -> list[int]:

@@ -1,5 +1,6 @@
 """The audit log over HTTP: search, head, proofs, export; and what a tenant's own people see of it."""
 
+import asyncio
 import gc
 import io
 from collections.abc import Iterator
@@ -91,6 +92,13 @@ def test_the_log_is_searched_by_each_and_paged(audit: HubApi) -> None:
 
 def test_time_without_a_zone_is_refused(audit: HubApi) -> None:
     assert audit.client.get("/v1/audit/entries", params={"since": "2026-01-01T00:00:00"}).status_code == 422
+
+
+@pytest.mark.parametrize("path", ["/v1/audit/entries", "/v1/audit/export", "/v1/proposals"])
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_time_that_utc_has_not_is_refused(audit: HubApi, path: str, moment: str) -> None:
+    for name in ("before",) if path == "/v1/proposals" else ("since", "until"):
+        assert audit.client.get(path, params={name: moment}).status_code == 422
 
 
 def test_proofs_verify_against_the_signed_head(audit: HubApi) -> None:
@@ -188,6 +196,37 @@ def test_only_so_many_exports_are_written_at_a_time_and_each_gives_its_place_bac
     begun.append(export(caller))
     for _ in range(2 * EXPORTS_MAX):
         assert audit.client.get("/v1/audit/export").status_code == 200
+
+
+async def test_a_reader_that_does_not_read_loses_its_place(audit: HubApi) -> None:
+    router = audit_routes(
+        database=audit.database,
+        settings=audit.settings,
+        clock=audit.clock,
+        keys=partial(keys_of, audit.identity),
+        write_timeout_s=0.01,
+    )
+    (export,) = [
+        route.endpoint for route in router.routes if isinstance(route, APIRoute) and "export" in route.path
+    ]
+    never = asyncio.Event()
+    last: list[bool] = []
+
+    async def receive() -> Any:
+        await never.wait()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            last.append(not message["more_body"])
+            await never.wait()
+
+    scope = {"type": "http", "asgi": {"spec_version": "2.3"}}
+    begun = [await asyncio.to_thread(export, ada(None)) for _ in range(EXPORTS_MAX)]
+    async with asyncio.timeout(10):
+        for response in begun:
+            await response(scope, receive, send)
+    assert last == [False] * EXPORTS_MAX, "none was told as whole"
+    begun += [await asyncio.to_thread(export, ada(None)) for _ in range(EXPORTS_MAX)]
 
 
 @pytest.fixture

@@ -12,12 +12,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cloud.audit.archive import ITEM_MAX_BYTES
-from cloud.audit.entry import START
+from cloud.audit.entry import CHECKPOINT, START, LaneCheckpoint, encode_entry
+from cloud.audit.hub_keys import AuditKeys
 from cloud.audit.verify import verify
+from cloud.audit.verify_log import LogVerifier
 from shared.cbor import decode, encode
+from shared.clock import MAX_MS
 from shared.errors import ProtocolError
 from shared.tree_head import TreeHead, open_head, sign_head
-from tests.cloud.audit.audited import Item, audit_keys, items_of, judged, packed, resealed, seal_in
+from tests.cloud.audit.audited import (
+    Item,
+    audit_keys,
+    items_of,
+    judged,
+    packed,
+    resealed,
+    seal_in,
+    with_root_replaced,
+)
 from tests.cloud.audit.conftest import Exported
 
 FEW = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -381,6 +393,105 @@ def test_a_head_that_the_hub_dropped_from_its_table_is_missed(exported: Exported
     lie = resealed(without_heads(exported.items), exported.keys)
     assert judged(packed(lie)).problem is None
     assert "not among the signed heads" in str(judged(packed(lie), kept=exported.newest).problem)
+
+
+def with_keys(items: list[Item], keys: AuditKeys) -> list[Item]:
+    return [["keys", keys.root, list(keys.statements)] if item[0] == "keys" else item for item in items]
+
+
+def test_an_export_signed_with_a_key_that_the_root_replaced_is_refused(exported: Exported) -> None:
+    """Its thief still has it. Heads from before the theft count as ever."""
+    rescued = with_root_replaced(exported.keys)
+    items = with_keys(exported.items, rescued)
+    assert judged(packed(resealed(items, rescued)), kept=exported.newest).problem is None
+    assert "own signature is not one of this hub's (revoked" in str(
+        judged(packed(resealed(items, exported.keys))).problem
+    )
+
+
+@pytest.mark.parametrize("is_by_root", [True, False])
+def test_a_head_of_a_replaced_key_behind_its_successors_is_refused(
+    exported: Exported, is_by_root: bool
+) -> None:
+    """Of a key that was only rotated it is taken: a process may learn of the rotation a moment later."""
+    keys = with_root_replaced(exported.keys) if is_by_root else audit_keys(rotations=1)
+    items, previous = with_keys(exported.items, keys), b""
+    places = [number for number, item in enumerate(items) if item[0] == "head"]
+    for turn, place in enumerate(places):
+        envelope = items[place][1]
+        assert isinstance(envelope, bytes)
+        head = open_head(envelope, keys.ring()).model_copy(update={"previous": previous})
+        signer = keys.signer if turn == len(places) - 2 else exported.keys.signer
+        signed = sign_head(head, signer)
+        previous = hashlib.sha256(signed).digest()
+        items = [*items[:place], ["head", signed], *items[place + 1 :]]
+    problem = judged(packed(resealed(items, keys))).problem
+    if is_by_root:
+        assert "which the hub's root had replaced before" in str(problem)
+    else:
+        assert problem is None
+
+
+# --- each comparison for itself --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("field", ["root", "chain"])
+def test_a_head_whose_root_or_chain_alone_is_wrong_is_refused(exported: Exported, field: str) -> None:
+    items = copy.deepcopy(exported.items)
+    place = max(number for number, item in enumerate(items) if item[0] == "head")
+    envelope = items[place][1]
+    assert isinstance(envelope, bytes)
+    head = open_head(envelope, exported.keys.ring())
+    items[place] = ["head", sign_head(head.model_copy(update={field: bytes(32)}), exported.keys.signer)]
+    problem = judged(packed(resealed(items, exported.keys))).problem
+    assert "are not those that the hub signed" in str(problem)
+
+
+@pytest.mark.parametrize(("tenant", "is_sound"), [("zeta", True), ("acme", False), (None, False)])
+def test_an_entry_vouches_for_devices_of_its_tenant_alone(tenant: str | None, is_sound: bool) -> None:
+    keys = audit_keys()
+    entry = encode_entry(
+        seq=0, at_ms=1, tenant=tenant, actor="hub", means="program", address="", action=CHECKPOINT,
+        target="zeta.door", content=None, detail={},
+        heads=[LaneCheckpoint("zeta.door", "journal", bytes(16), 1, bytes(32))],
+    )  # fmt: skip
+    log = LogVerifier(ring=keys.ring(), root_key=keys.root_fingerprint, tenant=None, is_whole=True, kept=None)
+    if is_sound:
+        assert len(log.take_entries(0, [entry])) == 1
+    else:
+        with pytest.raises(ProtocolError, match="of another tenant"):
+            log.take_entries(0, [entry])
+
+
+@pytest.mark.parametrize("at_ms", [-1, MAX_MS + 1, 2**63, 2**64])
+@pytest.mark.parametrize("kind", ["header", "entries", "device", "device until"])
+def test_a_time_that_is_none_is_said(exported: Exported, kind: str, at_ms: int) -> None:
+    items: Any = copy.deepcopy(exported.items)
+    item = next(item for item in items if item[0] == kind.split(maxsplit=1)[0])
+    if kind == "header":
+        item[1]["at_ms"] = at_ms
+    elif kind == "entries":
+        item[2][0] = encode({**as_map(decode(item[2][0])), "at_ms": at_ms})
+    else:
+        item[2][0][2 if kind.endswith("until") else 1] = at_ms
+    lie = without_heads(items)
+    if kind != "header":
+        lie = resealed(lie, exported.keys)
+    problem = judged(packed(lie)).problem
+    assert problem is not None
+    assert problem.endswith(".")
+
+
+@pytest.mark.parametrize("at_ms", [MAX_MS + 1, 2**63])
+def test_a_signature_at_a_time_that_is_none_is_refused(exported: Exported, at_ms: int) -> None:
+    """In the seal of the file, and in a head."""
+    items = copy.deepcopy(exported.items)
+    envelope = next(item[1] for item in items if item[0] == "head")
+    assert isinstance(envelope, bytes)
+    head = open_head(envelope, exported.keys.ring()).model_copy(update={"at_ms": at_ms})
+    signed = sign_head(head, exported.keys.signer)
+    lie: list[Item] = [["head", signed] if item[1] == envelope else item for item in items]
+    assert "not signed by a key" in str(judged(packed(resealed(lie, exported.keys))).problem)
 
 
 def test_start_is_the_hash_before_the_first_entry() -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from cloud.audit import log_seal
+from cloud.audit.log_seal import seal_log
 from cloud.checks.subject import Process, Subject
 from cloud.db import Database
 from cloud.identity import open_identity
@@ -43,6 +45,7 @@ def prepare(home: Path, clock: ManualClock, *, migrated: Path | None = None, url
         (home / "hub.sqlite").touch(mode=0o600)
         (home / "hub.sqlite").write_bytes(migrated.read_bytes())
     database = Database(settings.database)
+    seal_log(database, identity.derive(log_seal.PURPOSE))
     if migrated is None:
         migrate(database)
     return Subject(

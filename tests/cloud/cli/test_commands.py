@@ -163,7 +163,7 @@ def test_a_wrong_token_a_wrong_authority_and_a_wrong_address_are_told_apart(
     wrong = tmp_path / "token"
     wrong.write_text("not-the-token\n")
     assert home("device", "list", "--token-file", str(wrong)) == 77
-    assert "does not accept this admin token" in capsys.readouterr().err
+    assert "does not accept this token" in capsys.readouterr().err
     assert home("device", "list", "--ca-file", str(REPOSITORY / "pyproject.toml")) == 78
     assert "holds no certificate" in capsys.readouterr().err
     assert home("device", "list", "--ca-file", str(tmp_path / "none")) == 78

@@ -161,3 +161,21 @@ def test_a_token_is_shown_once_and_works_in_place_of_the_admins(terminal: Termin
     assert "revoked" in terminal("api-token", "revoke", token_id)
     assert terminal.tried("--token-file", str(file), "whoami")[0] == 77
     assert terminal("whoami").startswith("root in all tenants: administer")
+
+
+def test_somebody_signs_in_and_is_known_by_the_file(
+    terminal: Terminal, password_file: str, tmp_path: Path
+) -> None:
+    terminal(
+        "user", "create", "eve", "--tenant", "main", "--role", "viewer", "--password-file", password_file
+    )
+    (tmp_path / "password").write_text(f"{PASSWORD}\n")
+    file = Path(terminal("sign-in", "eve", "--password-file", password_file).strip())
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+    assert terminal("--token-file", str(file), "whoami").strip().endswith("in tenant main: read")
+    made = terminal.json("sign-in", "eve", "--password-file", password_file, "--ttl", "1h")
+    assert made["view"]["created_by"] == "eve"
+    (tmp_path / "password").write_text("not the password\n")
+    assert terminal.tried("sign-in", "eve", "--password-file", password_file)[0] == 77
+    assert terminal.tried("sign-in", "../eve", "--password-file", password_file)[0] == 78

@@ -11,9 +11,11 @@ from sqlmodel import col, select
 from cloud.audit.tables import AuditEntry
 from cloud.devices.tables import Device, DeviceCertificateRow, DeviceKey, DeviceSession, DeviceStatus
 from cloud.ingest.turn import FORK_REASON
+from cloud.journal.repository import create_lane
 from cloud.journal.service import append_order
 from cloud.journal.tables import LaneRow
 from shared.clock import to_ms
+from shared.ids import Lane, LaneId
 from shared.records import TaskCancelled
 from shared.tasks.states import NodeState
 from shared.topics import Channel
@@ -130,6 +132,25 @@ def test_what_a_fork_quarantined_only_resolving_releases(hub: HubApi) -> None:
 
 
 # --- revoked
+
+
+def test_an_operators_quarantine_holds_over_a_forks(hub: HubApi) -> None:
+    """Resolving the fork does not lift it, and lifting it does not resolve the fork."""
+    device = hub.device("fridge-1")
+    with hub.database.write() as session:
+        row = session.get_one(Device, device.principal)
+        row.status, row.status_reason = DeviceStatus.QUARANTINED.value, FORK_REASON
+        journal = LaneId(device.principal, Lane.JOURNAL, bytes(16))
+        create_lane(session, journal, hub.clock.now()).forked_at_seq = 0
+    place = f"/v1/devices/{device.principal}"
+    held = hub.client.post(f"{place}/quarantine").json()
+    assert (held["is_changed"], held["status_reason"]) == (True, "operator")
+    answer = hub.client.post(f"{place}/resolve")
+    assert (answer.status_code, answer.json()["code"]) == (409, "device_held")
+    lifted = hub.client.post(f"{place}/release").json()
+    assert (lifted["status"], lifted["status_reason"]) == ("quarantined", FORK_REASON)
+    assert hub.client.post(f"{place}/release").json()["code"] == "device_forked"
+    assert hub.client.post(f"{place}/resolve").json()["status"] == "active"
 
 
 def test_a_revoked_device_is_refused_at_once_and_for_good(either_hub: HubApi) -> None:

@@ -12,7 +12,9 @@ from typing import Any, Final
 import pyotp
 
 from cloud.caller import Permission
+from cloud.http_gate import SIGN_IN_PATH
 from shared.enrolment import CA_PATH, ENROL_PATH, HEALTH_PATH, SECRET_BYTES, Token
+from shared.keys import SIGNATURE_BYTES
 from shared.renewal import RENEW_PATH
 from shared.restore import RESTORE_PATH
 from tests.cloud.doors.world import CLERK, MARK, OURS, ROOT, SECRET, World
@@ -77,8 +79,15 @@ def _renew(world: World) -> Example:
 def _restore(world: World) -> Example:
     # What a real board fetches is `tests.cloud.devices`'.
     secret = base64.b64encode(bytes(SECRET_BYTES)).decode()
-    body = {"token_id": world.enrolment_token(), "secret": secret, "lane": "journal"}
+    proof = base64.b64encode(bytes(SIGNATURE_BYTES)).decode()
+    body = {"token_id": world.enrolment_token(), "secret": secret, "lane": "journal", "proof": proof}
     return Example(path=RESTORE_PATH, json=body, refused="token_unknown")
+
+
+def _sign_in(world: World) -> Example:
+    body = {"name": world.name(), "password": PASSWORD["password"]}
+    assert world.call(ROOT, "POST", "/v1/users", {**body, "tenant": OURS, "role": "viewer"}).is_success
+    return Example(path=SIGN_IN_PATH, json=body)
 
 
 def _create_user(world: World) -> Example:
@@ -190,6 +199,7 @@ EXAMPLES: Final[dict[str, Make]] = {
     "POST /v1/devices/{name}/revoke": of(f"{DEVICE}/revoke", World.principal),
     # People, tenants, API tokens
     "GET /v1/me": plain("/v1/me"),
+    f"POST {SIGN_IN_PATH}": _sign_in,
     "POST /v1/users": _create_user,
     "GET /v1/users": plain("/v1/users"),
     "GET /v1/users/{name}": of(USER, World.user, unknown=NO_USER),

@@ -1,11 +1,15 @@
 """`covey-hub keys` on a home whose hub does not run, also because it cannot."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlmodel import select
 
 from cloud.__main__ import run
+from cloud.audit import log_seal
+from cloud.audit.log_seal import is_genuine, seal_log
+from cloud.audit.repository import head_row
 from cloud.audit.tables import AuditEntry
 from cloud.db import Database
 from cloud.identity import load_identity, open_identity
@@ -48,6 +52,21 @@ def test_a_hub_whose_key_is_lost_gets_another_from_its_root(
     identity = load_identity(settings.identity_directory, trust_domain="t")
     assert identity.signer.kid.hex() == made.key
     assert actions(settings) == ["key.rotate"]
+
+
+def test_what_is_noted_without_the_hub_is_under_the_hubs_mac(
+    settings: HubSettings, clock: ManualClock
+) -> None:
+    identity = load_identity(settings.identity_directory, trust_domain="t")
+    LocalKeys(settings, clock).rotate("audit", by_root=True)
+    LocalKeys(settings, clock).rotate("audit", by_root=True)
+    database = Database(settings.database)
+    seal_log(database, identity.derive(log_seal.PURPOSE))
+    with closing(database), database.read() as session:
+        end = head_row(session)
+        assert end is not None
+        assert end.size == 2
+        assert is_genuine(session, end)
 
 
 def test_keys_are_encrypted_and_back(settings: HubSettings, clock: ManualClock) -> None:

@@ -274,3 +274,26 @@ def test_sessions_of_the_admin_token_end_when_there_is_another_token(
     assert is_signed_in(visitor)
     hub.people.seals._root_credential = b"of another token"
     assert not is_signed_in(visitor)
+
+
+def test_another_tenant_is_looked_at_no_longer_than_the_first(hub: HubApi) -> None:
+    hub.post("/v1/tenants", {"name": "acme"})
+    add_user(hub, "ada")
+    assert hub.client.put("/v1/users/ada/roles/acme", json={"role": "viewer"}).is_success
+    visitor = signed_in(hub, "ada")
+    found = hub.people.sessions.find(cookie_of(visitor), "")
+    assert found is not None
+    hub.clock.advance(timedelta(minutes=30))
+    chosen = hub.people.sessions.find(hub.people.sessions.choose(found, "acme"), "")
+    assert chosen is not None
+    assert (chosen.caller.tenant, chosen.expires_at) == ("acme", found.expires_at)
+
+
+def test_a_session_whose_last_use_was_written_in_opens_nothing(hub: HubApi) -> None:
+    add_user(hub, "ada")
+    visitor = signed_in(hub, "ada")
+    with hub.database.write() as session:
+        row = session.exec(select(BrowserSession)).one()
+        row.seen_at += timedelta(minutes=1)
+        session.add(row)
+    assert not is_signed_in(visitor)

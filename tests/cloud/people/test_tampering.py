@@ -52,6 +52,7 @@ def subject_of(hub: HubApi) -> Subject:
         {"is_disabled": False},
         {"totp_secret": None},
         {"oidc_issuer": "https://evil.test", "oidc_subject": "mallory"},
+        {"totp_last_step": 1},
         {"mac": bytes(32)},
         {"mac": b"short"},
     ],

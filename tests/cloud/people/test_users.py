@@ -215,6 +215,22 @@ def test_the_last_administrators_way_in_stays_but_for_the_admin_token(hub: HubAp
     assert hub.client.delete("/v1/users/second").status_code == 204  # with the admin token
 
 
+def test_who_another_hubs_provider_knows_is_no_way_in(hub: HubApi) -> None:
+    add_user(hub, "boss", "admin", "*")
+    elsewhere = {"oidc_subject": "sub-1", "oidc_issuer": "https://elsewhere.test"}
+    hub.post("/v1/users", {"name": "away", "role": "admin", "tenant": "*", **elsewhere})
+    everywhere = program(hub, api_token(hub, role="admin", tenant="*")[0])
+    assert refusal(everywhere, "POST", "/v1/users/boss/disable") == (403, "last_administrator")
+
+
+@pytest.mark.parametrize("field", ["oidc_subject", "oidc_issuer"])
+@pytest.mark.parametrize("character", ["\n", "\x00", "\x1b", "\x7f", "\x85"])
+def test_subjects_and_issuers_have_no_control_characters(hub: HubApi, field: str, character: str) -> None:
+    body = {"name": "ada", "oidc_subject": "sub-1", "oidc_issuer": "https://elsewhere.test"}
+    body[field] += character
+    assert hub.refusal("POST", "/v1/users", body) == (422, "invalid")
+
+
 @on_both
 def test_tenants_are_made_and_removed_when_nothing_is_in_them(hub: HubApi) -> None:
     hub.post("/v1/tenants", {"name": "acme"})

@@ -15,17 +15,21 @@ from paho.mqtt.enums import CallbackAPIVersion
 from cloud.adapters.broker_mosquitto import BrokerFiles, render
 from cloud.adapters.clock_system import SystemClock
 from cloud.identity import Identity as HubIdentity
-from cloud.identity import open_identity
+from cloud.identity import Paths, open_identity
+from cloud.keys.rotation import KeyRotation
+from cloud.keys.vault import Vault as HubVault
 from edge.adapters.probe_paho import Answer
 from edge.checks import broker as broker_check
 from edge.checks.broker import ACL, BROKER, HUB_NAME, Heard
 from edge.checks.subject import Subject
+from edge.identity import load_identity
+from edge.keychain import KEYCHAIN
 from shared.findings import Finding, State
 from shared.gate import close
 from shared.ids import EVERYONE, HUB
 from shared.keys import Signer
 from shared.messages import HubStatus
-from shared.topics import HUB_STATUS, Channel, device_topic
+from shared.topics import HUB_KEYS, HUB_STATUS, Channel, device_topic
 from tests.support.broker import Mosquitto
 from tests.support.device import signer_from
 from tests.support.enrolled import enrol_at
@@ -170,7 +174,31 @@ def test_a_hub_with_another_key_is_seen(make_site: MakeSite) -> None:
     site.say_as_hub(online=True, signer=signer_from("another hub"))
     found = site.found()[HUB_NAME]
     assert found.state is State.FAIL
-    assert found.command == site.subject.enrol_again
+    assert found.command == broker_check.LOOK_AT_THE_HUB
+
+
+@pytest.mark.broker
+def test_a_rotation_that_the_device_slept_through_is_told_and_costs_it_nothing(
+    make_site: MakeSite, tmp_path: Path
+) -> None:
+    site = make_site()
+    paths = Paths(tmp_path / "hub")
+    rotation = KeyRotation(paths, HubVault(), lock=tmp_path / "lock", note=lambda _deed: None)
+    rotation.rotate("orders", by_root=False, now=SystemClock().now())
+    site.identity = open_identity(
+        tmp_path / "hub", hosts=["localhost"], trust_domain="covey.internal", now=SystemClock().now()
+    )
+    site.publish(HUB_KEYS, site.identity.keys_message)
+    site.say_as_hub(online=True)
+    found = site.found()[HUB_NAME]
+    assert found.state is State.WARN
+    assert "rotated" in found.sentence
+    assert found.command == site.subject.command("run")
+    assert not (site.subject.settings.identity_dir / KEYCHAIN).exists()
+    assert site.subject.identity is not None
+    site.say_as_hub(online=True, signer=signer_from("another hub"))
+    found = site.found()[HUB_NAME]
+    assert (found.state, found.command) == (State.FAIL, broker_check.LOOK_AT_THE_HUB)
 
 
 @pytest.mark.broker
@@ -250,6 +278,24 @@ def test_a_fence_holds_only_if_everything_that_must_be_refused_is() -> None:
     assert broker_check.judge_fence(replace(quiet, refused="Not authorized"), answers).state is State.FAIL
     assert broker_check.judge_fence(replace(quiet, strange=("x",)), answers).state is State.FAIL
     assert broker_check.judge_fence(quiet, {**answers, "b": GRANTED}).state is State.FAIL
+
+
+def test_a_damaged_copy_of_the_hub_s_keys_is_named(enrolled: Subject) -> None:
+    path = enrolled.settings.identity_dir / KEYCHAIN
+    path.write_bytes(b"rubbish!")
+    subject = replace(enrolled, identity=load_identity(enrolled.settings.identity_dir))
+    found = {each.name: each for each in broker_check.check(subject)}[broker_check.KEYS_NAME]
+    assert found.state is State.FAIL
+    assert str(path) in found.sentence
+    assert found.command == enrolled.command("run")
+
+
+def test_a_chain_that_is_refused_is_told_as_that(enrolled: Subject) -> None:
+    assert enrolled.identity is not None
+    found = broker_check.judge_word(enrolled, enrolled.identity, os.urandom(40), b"rubbish")
+    assert found.state is State.FAIL
+    assert "chain" in found.sentence
+    assert found.command == broker_check.LOOK_AT_THE_HUB
 
 
 def test_a_word_that_is_no_message_is_not_the_hub_s(enrolled: Subject) -> None:

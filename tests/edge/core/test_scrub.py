@@ -1,6 +1,7 @@
 """Secrets are found in every form, wherever they lie, and nothing else is touched."""
 
 import base64
+import html
 import json
 from urllib.parse import quote, quote_plus
 
@@ -45,6 +46,26 @@ def test_a_secret_is_covered_in_every_form(form: str) -> None:
     assert not [part for part in forms_of(SECRET) if part.decode() in covered]
     assert covered.startswith("before ")
     assert covered.endswith(" after")
+
+
+MARKUP = """<a b="c">&'d'</a>\u2028"""
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        html.escape(MARKUP),
+        html.escape(MARKUP, quote=False),
+        "&lt;a b=&#34;c&#34;&gt;&amp;&#39;d&#39;&lt;/a&gt;\u2028",
+        r"""\u003ca b=\"c\"\u003e\u0026'd'\u003c/a\u003e\u2028""",
+        json.dumps(r"""\u003ca b=\"c\"\u003e\u0026'd'\u003c/a\u003e\u2028"""),
+    ],
+    ids=["html", "html-without-quotes", "html-of-go", "json-of-go", "json-of-go-in-json"],
+)
+def test_a_secret_with_markup_is_covered_escaped_for_pages_and_by_go(form: str) -> None:
+    stream = Scrubber({"A": MARKUP}).stream()
+    assert Scrubber({"A": MARKUP}).text(f"x {form} y").replace('"', "") == "x [secret A] y"
+    assert (stream.feed(f"x {form[:7]}") + stream.feed(form[7:]) + stream.finish()).count("[secret A]") == 1
 
 
 @pytest.mark.parametrize("user", ["", "a", "ab", "abc", "alice"])

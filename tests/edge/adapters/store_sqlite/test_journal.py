@@ -32,6 +32,7 @@ from shared.records import (
 )
 from shared.tasks.limits import Limits
 from shared.tasks.states import NodeState
+from tests.support.clock import START
 from tests.support.device import ScriptedLog, bytes_from, signer_from, task_id_from
 from tests.support.hub import ScriptedHub, batch_of
 from tests.support.store import (
@@ -380,6 +381,30 @@ async def test_the_hub_is_told_again_how_a_node_stands(
             assert answers[-1].result == answer.ref()
             _, parcels = await journal.parcels(Lane.JOURNAL, known + 1, 10)
             assert [blob for parcel in parcels for blob in parcel.blobs] == [answer]
+
+
+async def test_what_is_open_of_the_hubs_work_is_told_without_being_asked(
+    journal: SqliteJournal, hub: ScriptedHub
+) -> None:
+    """P19, P20: a restored hub does not ask about what it no longer knows."""
+    begun, waiting, ended, new = (task_id_from(name) for name in ("begun", "waiting", "ended", "new"))
+    for task in (begun, waiting, ended, new):
+        offer(hub, task)
+    await journal.receive(hub.batch_of_orders())
+    for task in (begun, waiting, ended):
+        await journal.append(moved(NodeState.RUNNING, task=task), durable=True)
+    await journal.append(
+        moved(NodeState.WAITING, task=waiting), moved(NodeState.FAILED, task=ended), durable=True
+    )
+    known = len(await records(journal))
+    await journal.tell_again(START)
+    told = (await records(journal))[known:]
+    assert [(each.task, each.state, each.is_repeated) for each in told] == [
+        (begun, NodeState.RUNNING, True),
+        (waiting, NodeState.RUNNING, True),
+        (waiting, NodeState.WAITING, True),
+    ]
+    assert all(each.causes[0].lane == "orders" for each in told)
 
 
 async def test_of_another_attempt_the_hub_is_told_nothing(journal: SqliteJournal, hub: ScriptedHub) -> None:
