@@ -15,7 +15,6 @@ as for fifty.
 """
 
 import base64
-import html
 import json
 import sys
 from bisect import bisect_left
@@ -207,6 +206,8 @@ def forms_of(value: str) -> frozenset[bytes]:
 
 
 def _forms_of_text(value: str) -> Iterable[bytes]:
+    import html  # its tables are large, and a device without secrets has no use for them
+
     data = value.encode()
     yield data
     for is_ascii in (True, False):
