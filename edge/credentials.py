@@ -57,13 +57,12 @@ class Credentials:
         self._trials += self.is_trial
         return renewed if renewed is not None and self.is_trial else self.present
 
-    def proven(self) -> bool:
-        """The connection made with what was chosen last is a link. Whether the renewed pair took its place by that.
+    def promote(self) -> bool:
+        """The hub answered over a connection made with the renewed pair: it takes its place. Whether there was one.
 
         Raises `ConfigError` for a disk that cannot be written; then it is found on the next occasion.
         """
-        renewed = self.renewed
-        if not self.is_trial or renewed is None:
+        if self.renewed is None:
             return False
         self._files.store(
             {
@@ -82,10 +81,6 @@ class Credentials:
         self._files.store({}, remove=(NEXT_CERTIFICATE, NEXT_TLS_KEY))
         self._forget_trials()
         return True
-
-    def begin_trial(self) -> None:
-        """A renewed pair was stored: the next connection is tried with it."""
-        self._forget_trials()
 
     def _forget_trials(self) -> None:
         self._choices, self._trials, self.is_trial = 0, 0, False

@@ -90,6 +90,7 @@ class Renewal:
         self._attempts = Attempts()
         self._switch_at_s = 0.0
         self._is_linked = False
+        self._is_linked_by_trial = False
         self._fault: LinkFault | None = None
         self._error: str | None = None
         self._dates: _Dates | None = None
@@ -102,6 +103,8 @@ class Renewal:
     def linked(self, is_linked: bool) -> None:
         """The hub answered a hello, or the session has ended."""
         self._is_linked = is_linked
+        # Of this link, not of what may be tried after it while we look.
+        self._is_linked_by_trial = is_linked and self._credentials.is_trial
         if is_linked:
             self._fault = None
         self._wake.set()
@@ -196,6 +199,7 @@ class Renewal:
             return
         self._attempts = self._attempts.succeeded(fresh, monotonic_s=self._monotonic_s())
         self._error, self._fault = None, None
+        self._is_linked_by_trial = False
         logger.info("a new certificate came; it ends %s", fresh.not_after)
         self._try_renewed()
 
@@ -245,8 +249,10 @@ class Renewal:
     async def _settle_trial(self, own: Validity) -> None:
         """Linked: with the renewed pair it takes its place; with the old one the renewed is tried again."""
         try:
-            if await asyncio.to_thread(self._credentials.proven):
-                logger.info("the renewed certificate has connected and replaces the one before it")
+            if self._is_linked_by_trial:
+                if await asyncio.to_thread(self._credentials.promote):
+                    logger.info("the renewed certificate has connected and replaces the one before it")
+                self._is_linked_by_trial = False
             elif await asyncio.to_thread(self._credentials.disproven):
                 self._failed(
                     own,

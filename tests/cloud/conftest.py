@@ -12,6 +12,14 @@ from tests.support.clock import ManualClock
 from tests.support.hub_database import migrated_postgres, migrated_sqlite
 
 
+@pytest.hookimpl(tryfirst=True)  # before markers select
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A whole hub costs 0.1 s, most of it for routes: with hundreds of them the quick part would not be quick."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "hub" in item.fixturenames:
+            item.add_marker("slow")
+
+
 @pytest.fixture
 def hub(tmp_path: Path, clock: ManualClock) -> Iterator[HubApi]:
     with hub_api(tmp_path / "hub", clock) as api:

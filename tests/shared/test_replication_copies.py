@@ -1,7 +1,7 @@
 """A writer that is put back to an older copy of its store, under loss, doubling, reordering, replay and crashes.
 
 Whatever the network does meanwhile: histories are never mixed, nothing is taken for a fork that is none, and once the
-faults stop either everything gets through or both sides stopped at the very record after which the histories part.
+faults stop either everything got through or both sides stopped at the very record after which the histories part.
 """
 
 from datetime import timedelta
@@ -113,8 +113,9 @@ class Copies(RuleBasedStateMachine):
 
     def has_settled(self) -> bool:
         entries, disk = self.writer.entries, self.reader.disk
-        if disk.forked_at is not None:
-            return self.writer.state.phase is Phase.FORKED and self.writer.forked_at == disk.forked_at
+        if self.writer.state.phase is Phase.FORKED:
+            return disk.forked_at is not None and self.writer.forked_at == disk.forked_at
+        # Also where a fork was found: the copy whose history the reader holds has nothing to say, so nothing stops it.
         return [entry.record for entry in entries] == list(disk.records) and self.writer.state.acked == len(
             entries
         )
