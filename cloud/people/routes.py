@@ -126,7 +126,15 @@ def people_routes(
         """With roles and sessions; API tokens that it made are revoked."""
         now = clock.now()
         with database.write() as session:
-            service.delete_user(session, seals, caller, name, now=now, issuer=settings.oidc_issuer)
+            service.delete_user(
+                session,
+                seals,
+                caller,
+                name,
+                now=now,
+                issuer=settings.oidc_issuer,
+                may_return=settings.oidc_auto_create_role is not None,
+            )
             note(session, caller, "user.delete", name, tenant=caller.tenant, now=now)
 
     @router.post("/users/{name}/disable")

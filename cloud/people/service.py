@@ -164,13 +164,27 @@ def set_totp(
 
 
 def delete_user(
-    session: Session, seals: PeopleSeals, caller: Caller, name: str, *, now: datetime, issuer: str
+    session: Session,
+    seals: PeopleSeals,
+    caller: Caller,
+    name: str,
+    *,
+    now: datetime,
+    issuer: str,
+    may_return: bool,
 ) -> None:
     """With roles and sessions; tokens that it made are revoked, lest another of that name inherits them.
 
-    Raises `RefusedError` as `managed` does.
+    `may_return`: whom the provider knows is made a user by signing in, so who is deleted would come back. Raises
+    `RefusedError` as `managed` does, and with code `user_returns` for such a one.
     """
-    managed(session, caller, name)
+    user = managed(session, caller, name)
+    is_known_there = user.oidc_subject is not None and user.oidc_issuer == issuer
+    if may_return and is_known_there and seals.fits(user):
+        raise RefusedError(
+            f"The identity provider would make {name} a user again at the next sign-in; disable the user instead.",
+            code="user_returns",
+        )
     with _keeping_an_administrator(session, seals, caller, issuer):
         for token in repository.tokens_made_by(session, name):
             api_tokens.end(session, seals, token, now=now)

@@ -346,6 +346,21 @@ def test_unknown_people_are_made_users_only_if_the_settings_say_so(
         assert len(deeds(hub, "user.create")) == 5
 
 
+def test_who_would_be_made_a_user_again_is_disabled_and_not_deleted(
+    tmp_path: Path, clock: ManualClock, provider: OidcProvider
+) -> None:
+    provider.now = lambda: clock.now().timestamp()
+    with a_hub(tmp_path / "hub", clock, provider, oidc_auto_create_role="operator") as hub:
+        visitor = browser(hub)
+        assert come_back(visitor, leave(visitor)).status_code == 200
+        assert hub.refusal("DELETE", "/v1/users/carol") == (409, "user_returns")
+        hub.post("/v1/users/carol/disable")
+        visitor = browser(hub)
+        assert come_back(visitor, leave(visitor)).status_code == 403
+        hub.post("/v1/users", {"name": "local"})
+        assert hub.client.delete("/v1/users/local").status_code == 204
+
+
 def test_a_subject_is_bound_to_one_user(hub: HubApi) -> None:
     body = {"name": "eve", "oidc_subject": "carol-at-the-provider", "tenant": "main", "role": "admin"}
     assert hub.refusal("POST", "/v1/users", body) == (409, "subject_taken")
