@@ -66,7 +66,7 @@ def grow(
         # An operator let one device go on from there, and it did: this is another.
         return stop(turn, device, None, lane, 0, CLONE_REASON)
     if epochs:
-        _take_over(turn, device, lane.lane, epochs, origin, batch.first_seq - 1)
+        _take_over(turn, device, lane.lane, epochs, origin, batch)
     row = turn.begin_lane(lane)
     if missing is not None:
         _skip(turn, row, missing, batch, branch_of=origin)
@@ -95,17 +95,25 @@ def _has_branched(turn: Turn, origin: LaneRow) -> bool:
 
 
 def _take_over(
-    turn: Turn, device: Device, lane: Lane, epochs: Sequence[LaneRow], origin: LaneRow | None, at: int
+    turn: Turn, device: Device, lane: Lane, epochs: Sequence[LaneRow], origin: LaneRow | None, batch: Batch
 ) -> None:
     """A new log takes the place of those before."""
+    at = batch.first_seq - 1
+    # Beyond all that we hold: it went on from an older log before this hub was put back to a backup, and trimmed since.
+    # A store made anew has trimmed nothing that we did not acknowledge, and so begins at its beginning.
+    is_forgotten = origin is None and batch.missing_from > 0 and all(row.head_seq < at for row in epochs)
+    reason = CloseReason.STORE_LOST if origin is None and not is_forgotten else CloseReason.BRANCHED
     for row in epochs:
         if row.closed_at is None:
-            row.closed_at = turn.now
-            reason = CloseReason.STORE_LOST if origin is None else CloseReason.BRANCHED
-            row.close_reason = reason.value
+            row.closed_at, row.close_reason = turn.now, reason.value
     if lane is not Lane.JOURNAL:
         return
-    if origin is None:
+    if is_forgotten:
+        # What is between is skipped as lost, and with that the device is asked about each node (`orders.on_gap`).
+        logger.warning(
+            "%s writes a journal that this hub had forgotten, from record %d", device.principal, at + 1
+        )
+    elif origin is None:
         logger.warning("%s writes a new journal: its store was made anew", device.principal)
         orders.on_store_lost(turn, device)
     else:

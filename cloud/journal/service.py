@@ -103,6 +103,8 @@ def close_orders(session: Session, principal: str, reason: CloseReason, now: dat
     if row is None or row.closed_at is not None:
         return None
     row = repository.lock_lane(session, repository.key_of(row))
+    if row.closed_at is not None:
+        return None
     row.closed_at, row.close_reason = now, reason.value
     session.flush()
     return row
@@ -259,19 +261,24 @@ def _is_sealed(lane: LaneId, head: Head, kid: bytes, seal: bytes, keys: Sequence
 
 
 def _orders_lane(session: Session, principal: str, now: datetime) -> LaneRow:
+    """The device's open orders log, locked; a new one if there is none."""
     row = repository.newest_lane(session, principal, Lane.ORDERS)
-    if not _takes_more(row):
-        # The device's row is the lock under which a lane is made: two writers must not make two.
-        device = session.exec(select(Device).where(Device.principal == principal).with_for_update()).first()
-        if device is None:
-            raise RefusedError(f"There is no device {principal}.", code="not_found")
+    while row is not None and _takes_more(row):
+        # Whoever had it locked may have closed it: what is appended behind the close is sent to nobody.
+        row = repository.lock_lane(session, repository.key_of(row))
+        if _takes_more(row):
+            return row
         row = repository.newest_lane(session, principal, Lane.ORDERS)
-        if not _takes_more(row):
-            epoch = secrets.token_bytes(EPOCH_BYTES)
-            row = repository.create_lane(session, LaneId(principal, Lane.ORDERS, epoch), now)
-    assert row is not None
+    # The device's row is the lock under which a lane is made: two writers must not make two.
+    device = session.exec(select(Device).where(Device.principal == principal).with_for_update()).first()
+    if device is None:
+        raise RefusedError(f"There is no device {principal}.", code="not_found")
+    row = repository.newest_lane(session, principal, Lane.ORDERS)
+    if row is None or not _takes_more(row):
+        epoch = secrets.token_bytes(EPOCH_BYTES)
+        row = repository.create_lane(session, LaneId(principal, Lane.ORDERS, epoch), now)
     return repository.lock_lane(session, repository.key_of(row))
 
 
-def _takes_more(row: LaneRow | None) -> bool:
-    return row is not None and row.closed_at is None and row.forked_at_seq is None
+def _takes_more(row: LaneRow) -> bool:
+    return row.closed_at is None and row.forked_at_seq is None

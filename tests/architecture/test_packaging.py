@@ -85,6 +85,7 @@ def test_extra_is_enough_to_import_every_module_of_its_side(side: str, extra: st
     assert not failed, "\n".join(failed.values())
 
 
+@pytest.mark.slow
 def test_library_outside_an_extra_is_noticed() -> None:
     failed = imports("shared", refused=["cbor2"]).failed
     assert "cbor2 does not come with this extra" in failed["shared.cbor"]

@@ -8,6 +8,8 @@ import ast
 import re
 from collections.abc import Iterable
 
+import pytest
+
 from tests.architecture.tree import ROOT, checks_of, parse, python_files, relative
 
 RULE = re.compile(r"^\*\*P(\d+)\*\*", re.MULTILINE)
@@ -50,10 +52,12 @@ def test_rules_are_numbered_from_one_without_gaps() -> None:
     assert written
 
 
+@pytest.mark.slow
 def test_every_rule_has_a_test_that_names_it() -> None:
     assert labels(set(written_rules()) - set(rules_in_tests())) == []
 
 
+@pytest.mark.slow
 def test_no_test_names_a_rule_that_is_not_written() -> None:
     unwritten = {
         f"P{number}": tests for number, tests in rules_in_tests().items() if number not in written_rules()

@@ -5,6 +5,8 @@ Why: an auditor follows them; a defence whose test has gone is a claim.
 
 import re
 
+import pytest
+
 from tests.architecture.tree import ROOT, checks_of, parse
 
 DOCUMENT = ROOT / "SECURITY.md"
@@ -23,6 +25,7 @@ def test_each_path_that_the_security_document_names_exists() -> None:
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
+@pytest.mark.slow
 def test_each_test_that_the_security_document_names_exists() -> None:
     tests = [each.partition("::") for each in named() if "::" in each and "…" not in each]
     assert len(tests) > 50

@@ -8,9 +8,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from shared.ids import LaneId
+from shared.ids import Lane, LaneId
 from shared.records import (
+    ForeignCause,
     NodeMoved,
+    NodeQueried,
     Poison,
     QuestionAnswered,
     QuestionAsked,
@@ -46,7 +48,8 @@ class CallStory:
 
 @dataclass(slots=True)
 class Stories:
-    """Told by `tell`, orders first. `homeless`: records that speak of what this side does not know, by log."""
+    """Told by `tell`, orders first. `homeless`: records that speak of what this side does not know, by log; of these
+    `replies` say so, because the hub had asked (rule P19)."""
 
     ends: Counter[Attempt] = field(default_factory=Counter)
     nodes: dict[Place, NodeFacts] = field(default_factory=dict)
@@ -55,16 +58,27 @@ class Stories:
     offered: dict[Place, int] = field(default_factory=dict)
     unasked: list[Call] = field(default_factory=list)
     homeless: dict[LaneId, set[int]] = field(default_factory=lambda: defaultdict(set))
+    replies: dict[LaneId, set[int]] = field(default_factory=lambda: defaultdict(set))
+    queried: set[Place] = field(default_factory=set)
     records: int = 0
 
     def tell_orders(self, logs: Iterable[Log]) -> None:
         for log in logs:
             for _, record in _parsed(log):
                 if isinstance(record, TaskOffered):
-                    place = (record.task, record.node)
-                    if record.attempt > self.offered.get(place, 0):
-                        self.offered[place] = record.attempt
-                        self.nodes[place] = NodeFacts(record.attempt, NodeState.OFFERED, None)
+                    self._offer((record.task, record.node), record.attempt)
+                elif isinstance(record, NodeQueried):
+                    self.queried.add((record.task, record.node))
+
+    def tell_unseen(self, orders: Sequence[Log], journals: Iterable[Log]) -> None:
+        """Offers that are in no copy of the orders, for the reason that the journals begin work with."""
+        for place, attempt in unseen_offers(orders, journals).items():
+            self._offer(place, attempt)
+
+    def _offer(self, place: Place, attempt: int) -> None:
+        if attempt > self.offered.get(place, 0):
+            self.offered[place] = attempt
+            self.nodes[place] = NodeFacts(attempt, NodeState.OFFERED, None)
 
     def tell_journals(self, logs: Sequence[Log]) -> None:
         """`homeless` gets what a reader that knows only these logs could not apply."""
@@ -76,6 +90,11 @@ class Stories:
                 self.records += 1
                 if not self._tell(record):
                     self.homeless[log.lane].add(seq)
+                    if isinstance(record, NodeMoved) and self._is_reply(record):
+                        self.replies[log.lane].add(seq)
+
+    def _is_reply(self, record: NodeMoved) -> bool:
+        return record.is_repeated and (record.task, record.node) in self.queried
 
     def _tell(self, record: Record) -> bool:
         """Whether the record has its place here."""
@@ -133,6 +152,27 @@ class Stories:
             result = None if record.result is None else record.result.hash
             self.nodes[place] = NodeFacts(record.attempt, record.state, result)
         return True
+
+
+def unseen_offers(orders: Sequence[Log], journals: Iterable[Log]) -> dict[Place, int]:
+    """Attempts that a device began on an order that nobody saw: it was trimmed before the witness came, and the hub
+    was put back to a time before it. Only the sequence, which is a hole, tells of it."""
+    holes = [(log.lane.epoch, range(gap.first_seq, gap.last_seq + 1)) for log in orders for gap in log.gaps]
+    if not holes:
+        return {}
+    found: dict[Place, int] = {}
+    for log in journals:
+        for _, record in _parsed(log):
+            if not isinstance(record, NodeMoved):
+                continue
+            for cause in record.causes:
+                if (
+                    isinstance(cause, ForeignCause)
+                    and cause.lane == Lane.ORDERS.value
+                    and any(cause.epoch == epoch and cause.seq in hole for epoch, hole in holes)
+                ):
+                    found[record.task, record.node] = record.attempt
+    return found
 
 
 def _parsed(log: Log) -> Iterable[tuple[int, Record]]:

@@ -377,6 +377,28 @@ def test_what_the_witness_did_not_see_is_vouched_for_by_the_chain() -> None:
     assert rules <= {"repeated_call"}  # the intents were not seen, and what follows them was
 
 
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_who_is_asked_may_answer_that_it_knows_nothing_of_it(is_asked: bool) -> None:
+    """P19."""
+    reply = moved(LATER, NodeState.FAILED).model_copy(update={"is_repeated": True})
+    question = NodeQueried(at_ms=AT, task=LATER, node=0, attempt=1)
+    orders = log(Lane.ORDERS, (*ORDERS, question) if is_asked else ORDERS)
+    device, _ = only(on_device(sound((*JOURNAL, reply)), orders=(orders,)))
+    assert bool(list(check_work(device, device_stories(device)))) is not is_asked
+
+
+@pytest.mark.parametrize(("seq", "is_explained"), [(2, True), (3, False)])
+def test_work_on_an_order_that_nobody_saw_is_explained_by_its_cause(seq: int, is_explained: bool) -> None:
+    orders = without_records(log(Lane.ORDERS, (*ORDERS, offer(LATER))), 2, 2, "unseen")
+    cause = ForeignCause(lane="orders", epoch=orders.lane.epoch, seq=seq)
+    work = (
+        moved(LATER, NodeState.RUNNING).model_copy(update={"causes": (cause,)}),
+        moved(LATER, NodeState.SUCCEEDED),
+    )
+    device, _ = only(on_device(sound((*JOURNAL, *work)), orders=(orders,)))
+    assert bool(list(check_work(device, device_stories(device)))) is not is_explained
+
+
 def test_a_flood_of_violations_is_cut_and_counted() -> None:
     many = tuple(moved(LOCAL, NodeState.RUNNING) for _ in range(SHOWN_PER_RULE + 5))
     history = at_hub(sound(JOURNAL + many), logs=(WRITTEN,))

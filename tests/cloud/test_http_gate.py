@@ -198,6 +198,7 @@ async def test_each_caller_has_its_own_limit_wherever_it_comes_from() -> None:
     assert gated.counts == {"too_many.caller": 2}
 
 
+@pytest.mark.slow
 async def test_many_addresses_do_not_make_it_grow() -> None:
     rates = GateRates(stranger=RATES.stranger, failed=RATES.failed, caller=RATES.caller, entries_max=100)
     gated = Gated(rates=rates)

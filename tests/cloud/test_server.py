@@ -144,6 +144,7 @@ async def test_watching_what_is_not_there_is_an_ordinary_error(hub: HubApi) -> N
         assert (response.status_code, response.json()["code"]) == (404, "task_unknown")
 
 
+@pytest.mark.slow
 async def test_one_stream_more_than_the_bound_is_refused(tmp_path: Any, clock: ManualClock) -> None:
     with hub_api(tmp_path / "hub", clock, event_streams_max=2) as hub:
         task = (await asyncio.to_thread(hub.post, "/v1/tasks", {"goal": "?", "any": True}))["id"]

@@ -25,6 +25,8 @@ from tests.support.model import Reply, ScriptedModel
 from tests.support.store import PRINCIPAL, kinds, records
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 HI: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hi"}]
 
 

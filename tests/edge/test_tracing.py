@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.adapters.traces_otlp import OtlpTraces
 from edge.ports import Draft
@@ -26,6 +28,8 @@ from tests.support.device import task_id_from
 from tests.support.model import ScriptedModel
 from tests.support.store import opened_journal
 from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.slow
 
 GOAL, SAID, DONE = "please open the turquoise valve", "It is wide open now.", "marmalade"
 FRIDGE = Performer(name="fridge-1", id="acme.fridge-1")

@@ -51,6 +51,7 @@ def test_bytes_after_the_item_are_refused_whatever_they_are(value: object, rest:
 
 
 @given(PLAIN)
+@pytest.mark.slow
 def test_an_item_cut_anywhere_is_refused(value: object) -> None:
     """P5."""
     data = encode(value)

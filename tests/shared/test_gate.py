@@ -192,6 +192,7 @@ def test_an_empty_key_id_and_a_filled_unprotected_header_are_malformed() -> None
 
 
 @pytest.mark.parametrize("name", ["hello", "batch", "ack"])
+@pytest.mark.slow
 def test_no_bit_of_a_message_can_be_flipped(name: str) -> None:
     """P8, shape to signature."""
     message, issuer = MESSAGES[name]

@@ -124,6 +124,7 @@ def test_a_device_that_slept_through_rotations_follows_the_chain_to_the_newest_k
 
 
 @given(st.lists(st.sampled_from([*Purpose]), min_size=1, max_size=7), st.integers(0, 7))
+@pytest.mark.slow
 def test_a_chain_of_any_purposes_is_followed_from_any_point_and_back(
     purposes: list[Purpose], known: int
 ) -> None:

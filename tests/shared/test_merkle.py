@@ -227,6 +227,7 @@ def spoilt(proof: Sequence[bytes], data: st.DataObject) -> list[bytes]:
 
 
 @given(st.integers(2, 70), st.data())
+@pytest.mark.slow
 def test_a_spoilt_proof_or_another_claim_does_not_verify(size: int, data: st.DataObject) -> None:
     leaves, index = hashed(size), data.draw(st.integers(0, size - 1))
     root, proof = mth(leaves), path(index, leaves)

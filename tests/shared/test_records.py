@@ -59,6 +59,7 @@ def test_every_record_of_every_kind_reads_back(kind: type[Record], data: st.Data
 
 @settings(max_examples=300)
 @given(st.binary(max_size=96))
+@pytest.mark.slow
 def test_any_bytes_are_a_record_or_poison(data: bytes) -> None:
     """P11."""
     assert isinstance(parse_record(data), RecordBody | Poison)
@@ -66,6 +67,7 @@ def test_any_bytes_are_a_record_or_poison(data: bytes) -> None:
 
 @settings(max_examples=300)
 @given(st.sampled_from(sorted(RECORDS)), st.data())
+@pytest.mark.slow
 def test_a_record_with_a_flipped_bit_or_a_cut_is_a_record_or_poison(kind: str, data: st.DataObject) -> None:
     """P11."""
     sound = encode_record(RECORDS[kind])
@@ -85,6 +87,7 @@ def test_a_record_with_a_flipped_bit_or_a_cut_is_a_record_or_poison(kind: str, d
     ),
     st.data(),
 )
+@pytest.mark.slow
 def test_a_record_with_any_value_in_any_field_is_a_record_or_poison(
     kind: str, value: object, data: st.DataObject
 ) -> None:

@@ -393,6 +393,7 @@ EVENTS: Final = st.one_of(
 
 @settings(max_examples=200)
 @given(st.lists(st.tuples(EVENTS, st.integers(0, 12)), max_size=40))
+@pytest.mark.slow
 def test_whatever_is_said_a_sender_never_sends_what_is_not_durable_nor_twice_at_once(
     events: Sequence[tuple[SenderEvent, int]],
 ) -> None:

@@ -85,6 +85,7 @@ def test_merging_does_as_the_examples_of_rfc_7396_for_objects_p22(
 
 
 @given(DOCUMENTS, DOCUMENTS)
+@pytest.mark.slow
 def test_the_difference_turns_one_document_into_the_other_bit_for_bit_p22(
     before: Document, after: Document
 ) -> None:
@@ -92,17 +93,20 @@ def test_the_difference_turns_one_document_into_the_other_bit_for_bit_p22(
 
 
 @given(DOCUMENTS)
+@pytest.mark.slow
 def test_there_is_no_difference_from_itself(document: Document) -> None:
     assert difference(document, json.loads(canonical(document))) == {}
 
 
 @given(DOCUMENTS, PATCHES)
+@pytest.mark.slow
 def test_applying_a_patch_twice_does_no_more_than_once(document: Document, patch: Document) -> None:
     once = merge(document, patch)
     assert is_same(merge(once, patch), once)
 
 
 @given(DOCUMENTS, PATCHES)
+@pytest.mark.slow
 def test_merging_changes_neither_side(document: Document, patch: Document) -> None:
     before = canonical(document), canonical(patch)
     merge(document, patch)
@@ -110,6 +114,7 @@ def test_merging_changes_neither_side(document: Document, patch: Document) -> No
 
 
 @given(st.lists(PATCHES, max_size=4))
+@pytest.mark.slow
 def test_what_layers_come_to_holds_no_null(layers: list[Document]) -> None:
     def has_null(value: object) -> bool:
         match value:
@@ -139,6 +144,7 @@ def test_a_null_belongs_to_the_layers_before_it_so_grouping_counts_in_general() 
 
 
 @given(DOCUMENTS, DOCUMENTS)
+@pytest.mark.slow
 def test_nothing_is_unmet_once_the_desired_is_merged_into_what_is_reported(
     desired: Document, reported: Document
 ) -> None:

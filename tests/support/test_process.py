@@ -46,6 +46,7 @@ def test_child_stops_on_sigterm_and_is_reaped(tmp_path: Path) -> None:
             os.waitpid(child.pid, os.WNOHANG)
 
 
+@pytest.mark.slow
 def test_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     with program(tmp_path, "deaf") as child:
         child.wait_for_line("ready")

@@ -163,6 +163,7 @@ def check_proofs(session: Session, leaves: list[bytes]) -> None:
         assert is_consistent(old=old, new=SIZE, old_root=root(leaves[:old]), new_root=total, path=path)
 
 
+@pytest.mark.slow
 def test_proofs_hold_with_all_some_and_no_stored_subtrees(grown: tuple[Audited, list[bytes]]) -> None:
     hub, leaves = grown
     with hub.database.read() as session:
@@ -177,6 +178,7 @@ def test_proofs_hold_with_all_some_and_no_stored_subtrees(grown: tuple[Audited, 
         check_proofs(session, leaves)
 
 
+@pytest.mark.slow
 def test_subtrees_join_across_rounds(grown: tuple[Audited, list[bytes]]) -> None:
     hub, leaves = grown
     store_nodes(hub.database)

@@ -128,6 +128,7 @@ def test_each_field_of_each_item_changed_by_its_type_is_found(exported: Exported
                 assert judged(packed(spoilt)).problem is not None, (number, way, value)
 
 
+@pytest.mark.slow
 def test_any_item_dropped_doubled_or_moved_is_found(exported: Exported) -> None:
     items = exported.items
     for number in range(len(items)):
@@ -236,6 +237,7 @@ def test_any_altered_fact_is_found_although_the_hub_signs_the_file(
     check_a_lie(exported, data)
 
 
+@pytest.mark.slow
 def test_anything_removed_doubled_or_moved_is_found_although_the_hub_signs_the_file(
     exported: Exported,
 ) -> None:

@@ -281,6 +281,7 @@ def test_another_tenant_neither_sees_nor_agrees(hub: HubApi, ann: Person) -> Non
     assert fleet(hub) == {}
 
 
+@pytest.mark.slow
 def test_settings_that_were_changed_meanwhile_are_not_overwritten(tmp_path: Path, clock: ManualClock) -> None:
     with hub_api(tmp_path / "hub", clock) as hub:
         hub.client.put(FLEET, json={"document": {"telemetry": "off"}})

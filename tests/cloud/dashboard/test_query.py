@@ -23,6 +23,7 @@ queries = st.builds(
 
 
 @given(queries)
+@pytest.mark.slow
 def test_an_address_brings_back_what_was_asked(query: FleetQuery) -> None:
     assert FleetQuery.from_address(query.to_address(), query.tenant) == query
 

@@ -153,6 +153,7 @@ def test_an_operators_quarantine_holds_over_a_forks(hub: HubApi) -> None:
     assert hub.client.post(f"{place}/resolve").json()["status"] == "active"
 
 
+@pytest.mark.slow
 def test_a_revoked_device_is_refused_at_once_and_for_good(either_hub: HubApi) -> None:
     hub = either_hub
     device = hub.device("fridge-1")
@@ -192,6 +193,7 @@ def test_nothing_of_a_revoked_device_stays_open(hub: HubApi) -> None:
     assert hub.get("/v1/devices/fridge-1")["presence"]["state"] == "offline"
 
 
+@pytest.mark.slow
 def test_any_work_of_a_revoked_device_goes_to_another_and_named_work_fails(either_hub: HubApi) -> None:
     hub = either_hub
     first = hub.device("fridge-1")

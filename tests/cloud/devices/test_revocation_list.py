@@ -120,6 +120,7 @@ def test_a_certificate_that_ended_long_ago_is_named_no_more(fleet: HubApi, tmp_p
     assert listed(fleet, revocations) == 0
 
 
+@pytest.mark.slow
 def test_of_several_processes_one_writes(fleet: HubApi, tmp_path: Path) -> None:
     processes = [the_list(fleet, tmp_path) for _ in range(4)]
     processes[0].look()

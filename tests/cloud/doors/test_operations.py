@@ -41,6 +41,7 @@ def problem(response: Any) -> tuple[int, str]:
     return response.status_code, body["code"]
 
 
+@pytest.mark.slow
 def test_each_operation_has_an_example_and_each_example_an_operation(world: World) -> None:
     assert set(EXAMPLES) == set(operations(world))
 

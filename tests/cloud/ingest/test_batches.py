@@ -327,6 +327,7 @@ async def test_store_made_anew_begins_a_new_lane_beside_the_old_one(
         assert [row.head_seq for row in session.exec(select(LaneRow).order_by(col(LaneRow.id)))] == [2, 1]
 
 
+@pytest.mark.slow
 async def test_epochs_of_a_lane_are_bounded(database: Database, clock: ManualClock) -> None:
     """P1: a device whose store is made anew again and again is not served without end."""
     async with IngestHub(database, clock) as hub:

@@ -663,6 +663,37 @@ async def test_work_that_began_on_a_device_whose_store_was_lost_has_failed_and_i
     assert state_of(database, HERE) == "failed"
 
 
+async def test_a_branch_that_a_restored_hub_has_forgotten_is_no_lost_store(
+    database: Database, clock: ManualClock
+) -> None:
+    """P19, P21: an operator let the device go on, then the hub was put back to before. The device lost nothing."""
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(NAME)
+        await device.link()
+        offers(database, clock, THERE)
+        await take_orders(hub, device)
+        await device.append(started(1), moved(THERE, NodeState.RUNNING))
+        branch = device.script.journal = branch_of(device.script.journal, "branch")
+        for number in range(3):
+            branch.append(started(number))
+        branch.append(moved(THERE, NodeState.SUCCEEDED))
+        last = branch.append(started(9))
+        await device.link()
+        assert await sends_from(device, branch, last, missing_from=1) == "ok"
+        assert await take_orders(hub, device) == ["task.offered", "node.queried"]
+        again = {"is_repeated": True}
+        await device.append(
+            moved(THERE, NodeState.RUNNING).model_copy(update=again),
+            moved(THERE, NodeState.SUCCEEDED).model_copy(update=again),
+        )
+        assert hub.device(NAME).status == DeviceStatus.ACTIVE
+    assert state_of(database, THERE) == "succeeded"
+    closed, lane = lanes_of(database)
+    assert (closed.close_reason, lane.closed_at) == (CloseReason.BRANCHED, None)
+    assert [(gap.first_seq, gap.last_seq, gap.reason) for gap in gaps_of(database)] == [(1, last - 1, "lost")]
+    assert is_sound(database)
+
+
 async def test_a_hub_restored_from_a_backup_orders_again_what_was_not_acknowledged(
     database: Database, clock: ManualClock
 ) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
 from sqlmodel import col, select
 
 from cloud.db import Database
@@ -319,6 +320,7 @@ async def test_content_that_does_not_fit_together_is_cut_into_messages(
         assert [len(first.blobs), len(second.blobs)] == [2, 1]
 
 
+@pytest.mark.slow
 async def test_two_workers_do_not_send_the_same_batch(database: Database, clock: ManualClock) -> None:
     """P14: one batch in flight a lane, whoever sends it."""
     async with (

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from sqlmodel import select
 
 from cloud.db import Database
@@ -199,6 +200,7 @@ async def test_message_that_arrived_before_the_death_does_not_contradict_it(
         assert await hub.believe_deaths() == 1
 
 
+@pytest.mark.slow
 async def test_end_that_was_believed_and_is_not_true_is_taken_back(
     database: Database, clock: ManualClock
 ) -> None:

@@ -103,6 +103,7 @@ async def test_messages_lost_on_the_way_cost_only_time(database: Database, clock
     assert stored(database) == list(range(1, 61))
 
 
+@pytest.mark.slow
 async def test_two_workers_share_the_devices_and_keep_every_log_whole(
     database: Database, clock: ManualClock
 ) -> None:

@@ -1,13 +1,16 @@
 """The logs as the slices use them: appending orders, content, showing, verifying."""
 
+import asyncio
+from concurrent.futures import Future, ThreadPoolExecutor
+
 import pytest
 from sqlalchemy import text
 from sqlmodel import Session, select
 
 from cloud.db import Database
 from cloud.journal import repository
-from cloud.journal.service import append_order, read_blob, store_blob, tail, verify
-from cloud.journal.tables import LaneRow
+from cloud.journal.service import append_order, close_orders, read_blob, store_blob, tail, verify
+from cloud.journal.tables import CloseReason, LaneRow
 from shared.errors import RefusedError
 from shared.ids import Lane
 from shared.log import first_break, start
@@ -16,6 +19,7 @@ from shared.topics import Channel
 from tests.support.clock import START, ManualClock
 from tests.support.device import ScriptedDevice, signer_from, task_id_from
 from tests.support.ingest import HUB_SIGNER, IngestHub, blob_of, device_row, started
+from tests.support.waiting import eventually
 
 NAME = "acme.fridge-1"
 
@@ -64,6 +68,36 @@ def test_orders_that_were_rolled_back_leave_no_gap(database: Database) -> None:
 def _append_and_fail(session: Session) -> None:
     append_order(session, principal=NAME, records=[(cancel(2), ())], now=START)
     append_order(session, principal="acme.ghost", records=[(cancel(2), ())], now=START)
+
+
+@pytest.mark.slow
+def test_an_order_is_not_appended_to_a_log_that_is_closed_meanwhile(database: Database) -> None:
+    """Behind the close nobody would ever send it."""
+    enrol(database)
+    with database.write() as session:
+        append_order(session, principal=NAME, records=[(cancel(1), ())], now=START)
+
+    def order() -> list[int]:
+        with database.write() as session:
+            return append_order(session, principal=NAME, records=[(cancel(2), ())], now=START)
+
+    with ThreadPoolExecutor(1) as pool:
+        with database.write() as session:
+            close_orders(session, NAME, CloseReason.BRANCHED, START)
+            ordered = pool.submit(order)
+            asyncio.run(eventually(lambda: is_waiting(session, ordered)))
+        assert ordered.result(timeout=30) == [1]
+    with database.read() as session:
+        closed, anew = repository.lanes_of(session, NAME)
+    assert (closed.closed_at, closed.head_seq) == (START, 1)
+    assert (anew.closed_at, anew.head_seq) == (None, 1)
+
+
+def is_waiting(session: Session, other: "Future[list[int]]") -> bool:
+    """Whether another transaction waits for this one; on SQLite, which does not tell, whether it has begun."""
+    if session.get_bind().dialect.name == "sqlite":
+        return other.running()
+    return bool(session.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar_one())
 
 
 def test_order_for_a_device_that_is_not_there_is_refused(database: Database) -> None:

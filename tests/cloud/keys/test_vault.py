@@ -91,6 +91,7 @@ def test_systemd_s_credential_goes_before_the_setting(
     assert HubSettings(home=tmp_path).key_passphrase() == b"from systemd itself"
 
 
+@pytest.mark.slow
 def test_a_hub_with_a_passphrase_writes_no_secret_in_the_clear_but_what_mosquitto_reads(
     tmp_path: Path, clock: ManualClock
 ) -> None:

@@ -320,6 +320,7 @@ def test_a_disabled_user_is_not_let_in_by_the_provider_either(hub: HubApi) -> No
     assert not is_signed_in(visitor)
 
 
+@pytest.mark.slow
 def test_unknown_people_are_made_users_only_if_the_settings_say_so(
     tmp_path: Path, clock: ManualClock, provider: OidcProvider
 ) -> None:
@@ -383,6 +384,7 @@ def test_a_provider_that_calls_itself_otherwise_is_not_asked(
         assert browser(hub).get(PROVIDER_PATH).status_code == 400
 
 
+@pytest.mark.slow
 def test_without_a_provider_there_is_no_way_to_one(tmp_path: Path, clock: ManualClock) -> None:
     with hub_api(tmp_path / "hub", clock) as hub:
         assert browser(hub).get(PROVIDER_PATH).status_code == 404

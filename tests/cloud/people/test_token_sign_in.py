@@ -139,6 +139,7 @@ def strict(tmp_path: Path) -> Iterator[HubApi]:
         yield hub
 
 
+@pytest.mark.slow
 def test_two_people_who_signed_in_carry_out_the_two_person_rule(strict: HubApi) -> None:
     for name in ("ann", "ben"):
         add_user(strict, name, "admin", "*")

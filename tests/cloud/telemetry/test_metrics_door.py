@@ -5,6 +5,7 @@ import ssl
 from pathlib import Path
 
 import httpx
+import pytest
 
 from cloud import server
 from cloud.roles import Role
@@ -12,6 +13,8 @@ from cloud.settings import HubSettings
 from cloud.wiring import open_hub
 from tests.support.ports import accepts, free_ports
 from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.slow
 
 WAIT_S = 20.0
 

@@ -113,6 +113,7 @@ def test_backlog_larger_than_a_chunk_is_rolled_up_in_one_round(database: Databas
     assert sum(row.series["load"]["count"] for row in hours_of(database).values()) == 1_007
 
 
+@pytest.mark.slow
 def test_logs_of_many_devices_and_epochs_are_rolled_up_each(database: Database) -> None:
     names = [f"acme.oven-{number}" for number in range(120)]
     enrol(database, *names)
@@ -172,6 +173,7 @@ def test_records_that_are_no_windows_are_passed_over(database: Database) -> None
 # --- trimming ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_old_windows_go_and_the_tail_moves_behind_them(database: Database) -> None:
     all_ = TRIM_CHUNK_RECORDS + 100
     key = store(database, minutes(all_))

@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.agent import ANSWER
 from tests.support.daemon import RunningDaemon, daemon_in
 from tests.support.model import ScriptedModel
 from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.slow
 
 
 async def scrape(device: RunningDaemon) -> dict[tuple[str, ...], float]:

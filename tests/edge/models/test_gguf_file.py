@@ -103,6 +103,7 @@ def test_impossible_header_is_refused(tmp_path: Path, body: bytes, words: str) -
 
 @settings(max_examples=200, deadline=None)
 @given(st.data())
+@pytest.mark.slow
 def test_flipped_bytes_are_refused_or_read_but_never_anything_else(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:

@@ -117,6 +117,7 @@ def test_a_migration_that_fails_leaves_nothing_of_itself(tmp_path: Path) -> None
     db.close()
 
 
+@pytest.mark.slow
 def test_a_second_opener_is_refused_with_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite"
     with opened(path), pytest.raises(ConfigError, match="Another covey-edge already runs on") as caught:
