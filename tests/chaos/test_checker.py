@@ -9,12 +9,14 @@ import pytest
 
 from shared.ids import Lane
 from shared.log import Entry, Head
-from shared.records import Record
+from shared.records import ForeignCause, NodeQueried, Record
 from shared.tasks.states import NodeState
+from tests.chaos.check_work import check_work, device_stories
 from tests.chaos.checker import check
 from tests.chaos.evidence import EffectFacts, History, Look, NodeFacts
 from tests.chaos.sample import (
     ASKED,
+    AT,
     JOURNAL,
     LATER,
     LOCAL,
