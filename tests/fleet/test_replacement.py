@@ -218,9 +218,13 @@ def test_the_work_of_a_replaced_board_waits_for_the_new_one(hub: RealHub, tmp_pa
     def states(task: str) -> set[str]:
         return {node["state"] for node in hub.get(f"/v1/tasks/{task}")["nodes"]}
 
-    for _ in range(2):  # a sweep that ended something of its own has seen the other task as well
-        swept = hub.post("/v1/tasks", {"goal": "measure", "devices": ["worker"], "deadline_s": 1})["id"]
-        hub.process.wait_until(lambda swept=swept: states(swept) == {"expired"}, "to sweep", timeout_s=10)
+    def sweep() -> None:
+        """A sweep that ended something of its own has seen the other task as well."""
+        late = hub.post("/v1/tasks", {"goal": "measure", "devices": ["worker"], "deadline_s": 1})["id"]
+        hub.process.wait_until(lambda: states(late) == {"expired"}, "to sweep", timeout_s=10)
+
+    sweep()
+    sweep()
     assert states(task) == {"queued"}
     hub.post("/v1/devices/worker/revoke")
     hub.process.wait_until(lambda: states(task) == {"failed"}, "to end its work", timeout_s=10)
