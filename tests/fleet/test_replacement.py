@@ -212,6 +212,7 @@ def test_a_later_decision_voids_the_token_of_a_replacement(
 def test_the_work_of_a_replaced_board_waits_for_the_new_one(hub: RealHub, tmp_path: Path) -> None:
     """P27: until somebody says that there will be none."""
     hub.enrol("worker", tmp_path / "old")
+    hub.enrol("absent", tmp_path / "absent")
     task = hub.post("/v1/tasks", {"goal": "measure", "devices": ["worker"]})["id"]
     replaced(hub, "worker")
 
@@ -220,7 +221,7 @@ def test_the_work_of_a_replaced_board_waits_for_the_new_one(hub: RealHub, tmp_pa
 
     def sweep() -> None:
         """A sweep that ended something of its own has seen the other task as well."""
-        late = hub.post("/v1/tasks", {"goal": "measure", "devices": ["worker"], "deadline_s": 1})["id"]
+        late = hub.post("/v1/tasks", {"goal": "measure", "devices": ["absent"], "deadline_s": 1})["id"]
         hub.process.wait_until(lambda: states(late) == {"expired"}, "to sweep", timeout_s=10)
 
     sweep()
