@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from shared.backoff import CAP_S
 from shared.errors import ConfigError
+from shared.records import UnitName
 
 HOME_VARIABLE: Final = "COVEY_EDGE_HOME"
 MODELS_VARIABLE: Final = "COVEY_MODELS_DIR"
@@ -42,7 +43,7 @@ class SensorSettings(BaseModel):
     interval_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
     scale: float = 1.0
     quantity: Annotated[str, Field(max_length=32)] = "value"
-    unit: Annotated[str, Field(max_length=16)] = ""
+    unit: UnitName = ""
     low: float | None = None
     high: float | None = None
     deadband: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0

@@ -99,9 +99,9 @@ def _take_over(
 ) -> None:
     """A new log takes the place of those before."""
     at = batch.first_seq - 1
-    # Beyond all that we hold: it went on from an older log before this hub was put back to a backup, and trimmed since.
-    # A store made anew has trimmed nothing that we did not acknowledge, and so begins at its beginning.
-    is_forgotten = origin is None and batch.missing_from > 0 and all(row.head_seq < at for row in epochs)
+    # It went on from an older log before this hub was put back to a backup, and trimmed since. A store made anew has
+    # trimmed nothing that we did not acknowledge, and so begins at its beginning.
+    is_forgotten = origin is None and batch.missing_from > 0
     reason = CloseReason.STORE_LOST if origin is None and not is_forgotten else CloseReason.BRANCHED
     for row in epochs:
         if row.closed_at is None:

@@ -5,6 +5,7 @@ missing, and a restored backup or the writer's own tombstone explains why.
 """
 
 import heapq
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
@@ -372,10 +373,12 @@ def _check_blobs(device: DeviceHistory, held: HubDevice, history: History) -> It
     """Content whose record arrived is at the hub. Both sides come in the order of their hashes."""
     at_hub = iter(held.blobs)
     found = next(at_hub, None)
-    gaps = [gap for log in held.logs for gap in log.gaps]
+    gaps: defaultdict[Lane, list[Gap]] = defaultdict(list)
+    for log in held.logs:
+        gaps[log.lane.lane] += log.gaps
     for hash_, lane, seq in device.blobs:
         while found is not None and found < hash_:
             found = next(at_hub, None)
-        if found != hash_ and not _is_in(gaps, seq):
+        if found != hash_ and not _is_in(gaps[lane.lane], seq):
             what = f"content {hash_.hex()[:16]} of {lane.lane} {seq} is not at the hub"
             yield Violation("lost_content", device.principal, what)

@@ -171,6 +171,14 @@ BROKEN: Final[Mapping[str, tuple[Callable[[], History], str]]] = {
         "dead_letter",
     ),
     "content is missing at the hub": (lambda: at_hub(sound(), blobs=()), "lost_content"),
+    "content of the journal is missing where metrics were shed": (
+        lambda: at_hub(
+            shed(),
+            blobs=(),
+            logs=(WRITTEN, without_records(log(Lane.METRICS, (WINDOW,) * 12), 1, 11, "shed")),
+        ),
+        "lost_content",
+    ),
     # --- gaps, restored backups, clones
     "a gap that nothing explains": (
         lambda: at_hub(sound(), logs=(without_records(WRITTEN, 4, 6, "lost"),)),

@@ -51,7 +51,11 @@ class Database:
         self._door = threading.Lock()
         self._reader = _connect(path)
         self._reader_lock = threading.Lock()
-        self._writer = _connect(path)
+        try:
+            self._writer = _connect(path)
+        except sqlite3.Error:
+            self._reader.close()
+            raise
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -204,7 +208,12 @@ def open_database(path: Path, *, exclusive: bool = True) -> Database:
     try:
         _close_to_others(path)
         migrate(path)
-        return Database(path, lock_fd)
+        try:
+            return Database(path, lock_fd)
+        except (
+            sqlite3.Error
+        ) as error:  # a full disk, for one, which is noticed only now if there was no index of the log
+            raise _translate(error) from error
     except BaseException:
         if lock_fd is not None:
             os.close(lock_fd)

@@ -663,8 +663,9 @@ async def test_work_that_began_on_a_device_whose_store_was_lost_has_failed_and_i
     assert state_of(database, HERE) == "failed"
 
 
+@pytest.mark.parametrize("more", [0, 10], ids=["beyond what the hub holds", "another history than the hub's"])
 async def test_a_branch_that_a_restored_hub_has_forgotten_is_no_lost_store(
-    database: Database, clock: ManualClock
+    more: int, database: Database, clock: ManualClock
 ) -> None:
     """P19, P21: an operator let the device go on, then the hub was put back to before. The device lost nothing."""
     async with IngestHub(database, clock) as hub:
@@ -673,7 +674,10 @@ async def test_a_branch_that_a_restored_hub_has_forgotten_is_no_lost_store(
         offers(database, clock, THERE)
         await take_orders(hub, device)
         await device.append(started(1), moved(THERE, NodeState.RUNNING))
-        branch = device.script.journal = branch_of(device.script.journal, "branch")
+        branch = branch_of(device.script.journal, "branch")
+        if more:
+            await device.append(*[started(number) for number in range(20, 20 + more)])
+        device.script.journal = branch
         for number in range(3):
             branch.append(started(number))
         branch.append(moved(THERE, NodeState.SUCCEEDED))
