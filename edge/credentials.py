@@ -2,7 +2,7 @@
 
 A renewed pair lies beside the present one until the hub has answered a hello over a connection made with it; then it
 takes its place. Until then attempts alternate, so a renewed certificate that the broker does not take cuts nobody off.
-Blocking, but for `is_trial`.
+Blocking, but for `is_trial` and `linked`.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from typing import Final
 from edge.key_files import CERTIFICATE, NEXT_CERTIFICATE, NEXT_TLS_KEY, TLS_KEY, KeyFiles
 
 TRIALS_MAX: Final = 4
-"""Connections that are tried with a renewed pair while the old one works; then it is dropped."""
+"""Links with the old pair, each after the renewed one was tried in vain; then that is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class Credentials:
         self._files = files
         self._choices = 0
         self._trials = 0
+        self._was_tried = False
         self.is_trial = False
         """Whether the latest connection was tried with the renewed pair."""
 
@@ -54,8 +55,17 @@ class Credentials:
         renewed = self.renewed
         self.is_trial = renewed is not None and self._choices % 2 == 0
         self._choices = 0 if renewed is None else self._choices + 1
-        self._trials += self.is_trial
+        self._was_tried |= self.is_trial
         return renewed if renewed is not None and self.is_trial else self.present
+
+    def linked(self) -> None:
+        """The hub answered over the connection made last. If that is the present pair's, a trial before it was in vain.
+
+        A trial counts only then: while no pair connects, it is the network.
+        """
+        if self._was_tried and not self.is_trial:
+            self._trials += 1
+        self._was_tried = False
 
     def promote(self) -> bool:
         """The hub answered over a connection made with the renewed pair: it takes its place. Whether there was one.
@@ -83,4 +93,4 @@ class Credentials:
         return True
 
     def _forget_trials(self) -> None:
-        self._choices, self._trials, self.is_trial = 0, 0, False
+        self._choices, self._trials, self._was_tried, self.is_trial = 0, 0, False, False

@@ -106,6 +106,7 @@ class Renewal:
         # Of this link, not of what may be tried after it while we look.
         self._is_linked_by_trial = is_linked and self._credentials.is_trial
         if is_linked:
+            self._credentials.linked()
             self._fault = None
         self._wake.set()
 

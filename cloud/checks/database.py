@@ -106,6 +106,13 @@ def words(error: SQLAlchemyError) -> str:
 def _not_open(subject: Subject) -> Finding:
     path = sqlite_path(subject.settings.database)
     why = subject.database_silence or "it does not answer"
+    if path is not None and not path.exists() and has_worked(subject.settings.home):
+        return fail(
+            NAME,
+            f"The database of this hub is gone: {path}. Started now, it would know none of its devices. Stop it, and"
+            " restore the file from the backup.",
+            f"cp BACKUP {quoted(path)}",
+        )
     if path is not None and not path.exists():
         return fail(NAME, f"There is no database at {path} yet; the first start makes it.", subject.start)
     if path is not None:
@@ -113,6 +120,11 @@ def _not_open(subject: Subject) -> Finding:
     return fail(
         NAME, f"The database cannot be reached ({why}): start it, or correct database_url.", _look_at(subject)
     )
+
+
+def has_worked(home: Path) -> bool:
+    """Whether a hub was in use here before: its broker has kept something since."""
+    return (home / "broker" / "mosquitto.db").is_file()
 
 
 def _look_at(subject: Subject) -> str:

@@ -129,7 +129,7 @@ def agree(
     _close(session, rule, row, AGREED, caller, now, outcome=None)
     done = deed.carry_out(session, row.content, caller)
     _close(session, rule, row, AGREED, caller, now, outcome=done.outcome)
-    _note(session, caller, "proposal.agree", row, now)
+    _note(session, caller, "proposal.agree", row, now, person=person)
     return done
 
 
@@ -234,7 +234,10 @@ def _close(
     session.flush()
 
 
-def _note(session: Session, caller: Caller, action: str, row: Proposal, now: datetime) -> None:
+def _note(
+    session: Session, caller: Caller, action: str, row: Proposal, now: datetime, *, person: str | None = None
+) -> None:
+    """`person`: who decided, where the actor is a credential."""
     note(
         session,
         caller,
@@ -249,6 +252,7 @@ def _note(session: Session, caller: Caller, action: str, row: Proposal, now: dat
             "asked_person": row.asked_person,
             "content": row.content_sha256.hex(),
             "outcome": row.outcome or "",
+            **({} if person is None else {"decided_person": person}),
         },
     )
 

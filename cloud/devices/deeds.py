@@ -10,18 +10,22 @@ from cloud.caller import Caller, Permission
 from cloud.consent.deeds import Deed, Done
 from cloud.devices import lifecycle
 from cloud.devices.presence import PresenceLimits
+from cloud.devices.repository import lock_device
 from cloud.devices.schemas import ApiModel
 from cloud.tasks.orders import Changes
 from shared.clock import Clock
+from shared.errors import RefusedError
 from shared.twin import Document
 
 REVOKE: Final = "device.revoke"
 
 
 class Revocation(ApiModel):
-    """Which device, and why."""
+    """Which device, and why. `signing_key`: id of the key that it has, in hexadecimal: a board that takes its place
+    before a second person agrees is another one."""
 
     principal: str
+    signing_key: str
     reason: str
 
 
@@ -37,6 +41,12 @@ def revoke_deed(
 
     def carry_out(session: Session, content: Document, caller: Caller) -> Done:
         revocation = Revocation.model_validate(content)
+        found = lock_device(session, revocation.principal)
+        if found.signing_kid.hex() != revocation.signing_key:
+            raise RefusedError(
+                f"Another board has taken the place of {found.principal} since; ask for it anew if you mean that one.",
+                code="device_changed",
+            )
         changes = Changes()
         decided = lifecycle.revoke(
             session,

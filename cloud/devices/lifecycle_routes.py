@@ -24,6 +24,7 @@ from cloud.devices.lifecycle_schemas import (
 from cloud.devices.repository import find_device
 from cloud.devices.schemas import CreatedToken, DeviceReference
 from cloud.identity import Identity
+from cloud.people.service import check_tenant
 from cloud.settings import HubSettings
 from cloud.tasks.orders import Changes
 from shared.clock import Clock
@@ -100,7 +101,9 @@ def lifecycle_routes(
             with database.read() as session:
                 device = find_device(session, caller.principal(name, settings.tenant))
             reason = "" if request is None else request.reason or ""
-            content = Revocation(principal=device.principal, reason=reason)
+            content = Revocation(
+                principal=device.principal, signing_key=device.signing_kid.hex(), reason=reason
+            )
             return consent.ask(
                 caller,
                 REVOKE,
@@ -131,6 +134,7 @@ def lifecycle_routes(
         tenant = caller.tenant_or(settings.tenant, request.tenant)
         created: list[CreatedToken] = []
         with database.write() as session:
+            check_tenant(session, tenant, settings.tenant)
             for device in request.names():
                 token = Token(
                     url=settings.url,

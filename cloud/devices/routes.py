@@ -26,6 +26,7 @@ from cloud.devices.schemas import (
 )
 from cloud.identity import LEAF_LIFE, Identity
 from cloud.journal.service import TAIL_MAX_RECORDS, verify
+from cloud.people.service import check_tenant
 from cloud.settings import HubSettings
 from shared.clock import Clock
 from shared.enrolment import (
@@ -111,6 +112,7 @@ def device_routes(
             secret=secrets.token_bytes(SECRET_BYTES),
         )
         with database.write() as session:
+            check_tenant(session, tenant, settings.tenant)
             row = tokens.create(
                 session,
                 token,

@@ -1,7 +1,7 @@
 """Enrolment tokens: making them, and what the hub keeps of them (never the secret). Decides; never commits."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import update
@@ -86,6 +86,17 @@ def void_replacements(session: Session, device: Device, *, now: datetime) -> Non
         )
         .values(revoked_at=now)
     )
+
+
+def void(session: Session, now: datetime, *, tenant: str | None = None, makers: Sequence[str] = ()) -> None:
+    """Make every token good for nothing that nobody has used: a tenant's, or those that `makers` (callers) made."""
+    query = update(EnrolmentToken).where(
+        col(EnrolmentToken.used_at).is_(None), col(EnrolmentToken.revoked_at).is_(None)
+    )
+    whose = (
+        col(EnrolmentToken.created_by).in_(makers) if tenant is None else col(EnrolmentToken.tenant) == tenant
+    )
+    session.execute(query.where(whose).values(revoked_at=now))
 
 
 def secret_hash(secret: bytes) -> str:

@@ -99,7 +99,11 @@ class Passwords:
                 self._nobody = self._hasher.hash(secrets.token_hex())
             try:
                 self._hasher.verify(hashed or self._nobody, password)
-            except (VerificationError, InvalidHashError):
+            except (
+                VerificationError,
+                InvalidHashError,
+                UnicodeEncodeError,
+            ):  # JSON may hold half a surrogate
                 return False
         return bool(hashed)
 

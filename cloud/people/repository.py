@@ -8,11 +8,14 @@ from sqlalchemy import delete, func
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
+from cloud.audit.tables import AuditEntry
 from cloud.caller import Role
 from cloud.devices.tables import Device
 from cloud.people.tables import ApiToken, BrowserSession, Membership, SpentOidcState, Tenant, User
 from shared.errors import RefusedError
 
+TENANT_DELETE: Final = "tenant.delete"
+"""The deed, as the audit log calls it."""
 ALL_TENANTS: Final = "*"
 """In place of a tenant's name: all of them."""
 
@@ -115,12 +118,11 @@ def tokens_made_by(session: Session, name: str) -> Sequence[ApiToken]:
     ).all()
 
 
-def living_tokens(session: Session, now: datetime) -> int:
-    return session.exec(
-        select(func.count())
-        .select_from(ApiToken)
-        .where(col(ApiToken.revoked_at).is_(None), col(ApiToken.expires_at) > now)
-    ).one()
+def living_tokens(session: Session, now: datetime, *, tenant: str | None = None) -> int:
+    """How many can be used; of one tenant, or of all."""
+    query = select(func.count()).select_from(ApiToken)
+    query = query.where(col(ApiToken.revoked_at).is_(None), col(ApiToken.expires_at) > now)
+    return session.exec(query if tenant is None else query.where(ApiToken.tenant == tenant)).one()
 
 
 def forget_tokens(session: Session, before: datetime) -> None:
@@ -130,6 +132,12 @@ def forget_tokens(session: Session, before: datetime) -> None:
 
 def tenants(session: Session) -> Sequence[Tenant]:
     return session.exec(select(Tenant).order_by(col(Tenant.name))).all()
+
+
+def has_been_deleted(session: Session, tenant: str) -> bool:
+    """Whether there was a tenant of that name: the audit log forgets nothing."""
+    query = select(AuditEntry.seq).where(AuditEntry.action == TENANT_DELETE, AuditEntry.target == tenant)
+    return session.exec(query.limit(1)).first() is not None
 
 
 def has_tenant(session: Session, name: str) -> bool:

@@ -14,7 +14,7 @@ from cloud.audit.log import note
 from cloud.db import Database
 from cloud.people import api_tokens, repository, service
 from cloud.people.passwords import Passwords, check_new
-from cloud.people.repository import ALL_TENANTS
+from cloud.people.repository import ALL_TENANTS, TENANT_DELETE
 from cloud.people.schemas import (
     ApiTokenView,
     ConfirmTotp,
@@ -253,8 +253,8 @@ def tenant_routes(*, database: Database, clock: Clock) -> APIRouter:
         """Remove a tenant that has nothing any more."""
         now = clock.now()
         with database.write() as session:
-            service.delete_tenant(session, name)
-            note(session, caller, "tenant.delete", name, tenant=None, now=now)
+            service.delete_tenant(session, name, now=now)
+            note(session, caller, TENANT_DELETE, name, tenant=None, now=now)
 
     return router
 

@@ -14,9 +14,10 @@ from typing import Final
 from sqlmodel import Session
 
 from cloud.caller import ROOT, Caller, Means, Role
+from cloud.devices import tokens as enrolment_tokens
 from cloud.people import api_tokens, repository
 from cloud.people.repository import ALL_TENANTS
-from cloud.people.rights import may_enter
+from cloud.people.rights import TOKEN_PREFIX, may_enter
 from cloud.people.schemas import ApiTokenView, RoleView, TenantView, UserPage, UserView
 from cloud.people.seals import PeopleSeals
 from cloud.people.tables import ApiToken, Membership, Tenant, User
@@ -173,7 +174,7 @@ def delete_user(
     issuer: str,
     may_return: bool,
 ) -> None:
-    """With roles and sessions; tokens that it made are revoked, lest another of that name inherits them.
+    """With roles and sessions; tokens that it made are revoked, also for enrolment, lest another inherits them.
 
     `may_return`: whom the provider knows is made a user by signing in, so who is deleted would come back. Raises
     `RefusedError` as `managed` does, and with code `user_returns` for such a one.
@@ -186,14 +187,23 @@ def delete_user(
             code="user_returns",
         )
     with _keeping_an_administrator(session, seals, caller, issuer):
-        for token in repository.tokens_made_by(session, name):
+        made = repository.tokens_made_by(session, name)
+        for token in made:
             api_tokens.end(session, seals, token, now=now)
+        # What it could still let in, it lets in no longer.
+        makers = [name, *(f"{TOKEN_PREFIX}{token.id}" for token in made)]
+        enrolment_tokens.void(session, now, makers=makers)
         repository.remove_user(session, name)
 
 
 def create_tenant(session: Session, name: str, *, now: datetime) -> Tenant:
-    """Raises `RefusedError` (code `tenant_exists`), `CapacityError`."""
+    """Raises `RefusedError` (code `tenant_exists`, `tenant_gone`), `CapacityError`."""
     found = repository.tenants(session)
+    if repository.has_been_deleted(session, name):
+        # Proposals, settings and audit entries of the old one would be the new one's.
+        raise RefusedError(
+            f"There was a tenant {name}, and its name stays taken; choose another.", code="tenant_gone"
+        )
     if any(each.name == name for each in found):
         raise RefusedError(f"There is a tenant {name} already.", code="tenant_exists")
     if len(found) >= TENANTS_MAX:
@@ -205,16 +215,22 @@ def create_tenant(session: Session, name: str, *, now: datetime) -> Tenant:
     return tenant
 
 
-def delete_tenant(session: Session, name: str) -> None:
-    """Raises `RefusedError` (code `tenant_unknown`; `tenant_in_use` while it has devices, people or tokens)."""
+def delete_tenant(session: Session, name: str, *, now: datetime) -> None:
+    """Enrolment tokens that nobody has used are revoked. The name stays taken.
+
+    Raises `RefusedError` (code `tenant_unknown`; `tenant_in_use` if it has devices, people or living API tokens).
+    """
     tenant = session.get(Tenant, name)
     if tenant is None:
         raise _tenant_unknown(name)
     devices, people = repository.devices_by_tenant(session), repository.people_by_tenant(session)
-    if devices.get(name) or people.get(name) or repository.api_tokens(session, tenant=name, limit=1):
+    if devices.get(name) or people.get(name) or repository.living_tokens(session, now, tenant=name):
         raise RefusedError(
-            f"The tenant {name} has devices, people or API tokens; remove those first.", code="tenant_in_use"
+            f"The tenant {name} has devices, people or API tokens. Remove people and revoke tokens first; one that has"
+            " had a device cannot be deleted.",
+            code="tenant_in_use",
         )
+    enrolment_tokens.void(session, now, tenant=name)
     session.delete(tenant)
 
 

@@ -12,6 +12,7 @@ from cloud.caller import Caller
 from cloud.consent.second_person import PROPOSED, SecondPerson
 from cloud.db import Database
 from cloud.devices.schemas import ApiModel, DeviceReference, LabelValue
+from cloud.people.service import check_tenant
 from cloud.settings import HubSettings
 from cloud.twins import service
 from cloud.twins.deeds import FLEET, FleetHow, fleet_change
@@ -151,6 +152,7 @@ def twin_routes(
         assert consent is not None
         key = _fleet(caller, tenant)
         with database.read() as session:
+            check_tenant(session, key.tenant, settings.tenant)
             change = fleet_change(session, key.tenant, how, document, expected_revision)
         return consent.ask(
             caller, FLEET, target="fleet", tenant=key.tenant, content=change.model_dump(mode="json")
@@ -208,6 +210,7 @@ def twin_routes(
     ) -> LayerView:
         with database.write() as session:
             key = key_in(session)
+            check_tenant(session, key.tenant, settings.tenant)
             view = write(session, key)
             note(
                 session,

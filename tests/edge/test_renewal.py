@@ -316,6 +316,23 @@ async def test_a_renewed_certificate_that_the_broker_does_not_take_is_dropped(
         assert world.stored == before
 
 
+async def test_a_renewed_certificate_outlives_a_network_that_is_away(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    async with renewing(tmp_path, clock) as world:
+        await world.connected()
+        world.spend(0.75)
+        await world.until(lambda: world.asked)
+        world.renewal.answered(world.answer(world.asked[0]))
+        await world.until(lambda: world.credentials.renewed is not None)
+        world.renewal.linked(False)
+        for _ in range(4 * TRIALS_MAX + 1):
+            await asyncio.to_thread(world.credentials.choose)  # with either, in vain
+        await world.connected()
+        assert not world.credentials.is_trial
+        assert not await asyncio.to_thread(world.credentials.disproven)
+
+
 @pytest.mark.parametrize("years", [-56, -16, 64])
 async def test_a_clock_that_is_decades_off_is_told_and_the_link_tries_at_once_when_it_is_set(
     years: int, tmp_path: Path, clock: ManualClock

@@ -109,6 +109,21 @@ def test_a_file_that_is_not_there_is_told_and_not_made(
     assert not (tmp_path / "none").exists()
 
 
+def test_a_database_that_is_gone_is_not_made_anew(
+    subject: Subject, clock: ManualClock, tmp_path: Path
+) -> None:
+    """A hub that starts with an empty one knows none of its devices, and all would seem well."""
+    home = tmp_path / "used"
+    (home / "broker").mkdir(parents=True)
+    (home / "broker" / "mosquitto.db").touch()
+    settings = subject.settings.model_copy(update={"home": home})
+    with gathered(settings, clock=clock, version="1.2.3") as fresh:
+        (found,) = findings(fresh)
+    assert found.state is State.FAIL
+    assert "is gone" in found.sentence
+    assert found.command == f"cp BACKUP {home / 'hub.sqlite'}"
+
+
 def test_a_file_that_is_no_database_fails(subject: Subject, clock: ManualClock, tmp_path: Path) -> None:
     home = tmp_path / "other"
     home.mkdir()

@@ -86,6 +86,22 @@ def test_an_answer_that_only_asked_says_so_in_its_status_and_header(hub: HubApi,
     assert response.headers["Covey-Proposal"] == response.json()["id"]
 
 
+def test_who_agreed_is_a_person_in_the_audit_log(hub: HubApi, ann: Person, ben: Person) -> None:
+    ben.agrees(ann.asks("PUT", FLEET, DOCUMENT))
+    with hub.database.read() as session:
+        rows = session.exec(select(AuditEntry).where(AuditEntry.action == "proposal.agree")).all()
+    assert [decode_entry(row.entry).detail["decided_person"] for row in rows] == ["ben"]
+
+
+def test_a_revocation_is_of_the_board_that_was_meant(hub: HubApi, ann: Person, ben: Person) -> None:
+    principal = hub.device("fridge-1").principal
+    proposal = ann.asks("POST", "/v1/devices/fridge-1/revoke", {"reason": "stolen"})
+    with hub.database.write() as session:  # what a replacement does, and nothing else of it
+        session.get_one(Device, principal).signing_kid = bytes(8)
+    assert ben.agrees(proposal)[0] == 409
+    assert status_of(hub, principal) == "active"
+
+
 def test_a_device_is_revoked_by_two(hub: HubApi, ann: Person, ben: Person) -> None:
     principal = hub.device("fridge-1").principal
     proposal = ann.asks("POST", "/v1/devices/fridge-1/revoke", {"reason": "stolen"})

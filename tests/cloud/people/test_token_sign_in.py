@@ -37,6 +37,14 @@ def works(hub: HubApi, token: str) -> bool:
     return program(hub, token).get("/v1/me").status_code == 200
 
 
+@pytest.mark.parametrize("name", ["ada", "nobody"])
+def test_a_password_that_is_no_text_is_a_wrong_one(hub: HubApi, name: str) -> None:
+    add_user(hub, "ada")
+    body = b'{"name": "%s", "password": "half a character: \\ud800"}' % name.encode()
+    answer = stranger(hub).post(PATH, content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "sign_in_refused")
+
+
 @on_both
 def test_a_token_is_its_users_own(hub: HubApi) -> None:
     add_user(hub, "ada", "author")

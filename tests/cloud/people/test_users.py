@@ -7,8 +7,9 @@ from fastapi.testclient import TestClient
 
 from cloud.people import repository
 from cloud.people.tables import User
+from shared.enrolment import Token
 from shared.errors import RefusedError
-from tests.cloud.hub_api import HubApi
+from tests.cloud.hub_api import HubApi, enrol_request
 from tests.cloud.people.visitors import (
     PASSWORD,
     add_user,
@@ -19,6 +20,7 @@ from tests.cloud.people.visitors import (
     program,
     sign_in,
 )
+from tests.support.device import signer_from
 
 
 @pytest.fixture
@@ -244,6 +246,33 @@ def test_tenants_are_made_and_removed_when_nothing_is_in_them(hub: HubApi) -> No
     assert hub.refusal("DELETE", "/v1/tenants/acme") == (404, "tenant_unknown")
     wanted = {"name": "eve", "tenant": "acme", "role": "viewer"}
     assert hub.refusal("POST", "/v1/users", wanted) == (404, "tenant_unknown")
+    # What was the old one's would be the new one's: settings, proposals, entries of the audit log.
+    assert hub.refusal("POST", "/v1/tenants", {"name": "acme"}) == (409, "tenant_gone")
+
+
+@on_both
+def test_nobody_is_let_into_a_tenant_that_is_not_there(hub: HubApi) -> None:
+    assert hub.refusal("POST", "/v1/tokens", {"tenant": "acme"}) == (404, "tenant_unknown")
+    batch = {"tenant": "acme", "count": 2}
+    assert hub.refusal("POST", "/v1/tokens/batch", batch) == (404, "tenant_unknown")
+    patch = {"patch": {"log_level": "debug"}}
+    assert hub.refusal("PATCH", "/v1/twins/fleet?tenant=acme", patch) == (404, "tenant_unknown")
+    hub.post("/v1/tenants", {"name": "acme"})
+    token = Token.parse(hub.post("/v1/tokens", {"tenant": "acme", "device": "late"})["token"])
+    assert hub.client.delete("/v1/tenants/acme").status_code == 204
+    request = enrol_request(token, signer=signer_from("late"))
+    assert hub.refusal("POST", "/v1/enroll", request)[1] == "token_revoked"
+
+
+@on_both
+def test_a_user_who_goes_lets_no_device_in_any_more(hub: HubApi) -> None:
+    add_user(hub, "ada", "admin")
+    signed_in = hub.client.post("/v1/sign-in", json={"name": "ada", "password": PASSWORD})
+    bearer = signed_in.json()["token"]
+    made = program(hub, bearer).post("/v1/tokens", json={"device": "late"})
+    assert hub.client.delete("/v1/users/ada").status_code == 204
+    request = enrol_request(Token.parse(made.json()["token"]), signer=signer_from("late"))
+    assert hub.refusal("POST", "/v1/enroll", request)[1] == "token_revoked"
 
 
 def test_each_deed_is_in_the_audit_log(hub: HubApi) -> None:
