@@ -209,8 +209,17 @@ class Daemon:
         unreadable = {} if self.vault.problem is None else {"secrets": self.vault.problem}
         keys = {} if sync is None or sync.key_problem is None else {"hub keys": sync.key_problem}
         certificate = {} if self._renewal is None else self._renewal.issues
+        unheard = (
+            {}
+            if sync is None or sync.unheard is None
+            else {
+                "sync": f"The hub answers, and acknowledges nothing of the {sync.unheard} log, which waits here: the"
+                " broker may refuse its topic; run `covey-hub doctor` at the hub, and see its log."
+            }
+        )
         issues = {
             **waiting,
+            **unheard,
             **keys,
             **forked,
             **taken_over,

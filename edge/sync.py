@@ -40,6 +40,7 @@ from shared.messages import (
 )
 from shared.renewal import RenewRequest, RenewResponse
 from shared.replication import (
+    MAX_RESENDS,
     Acknowledged,
     Appended,
     Forget,
@@ -91,7 +92,8 @@ class LinkState(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncStatus:
     """What `status` shows. `waiting`: journal records that the hub has not acknowledged. `is_taken_over`: another
-    connection with the device's identity took the place of its own lately."""
+    connection with the device's identity took the place of its own lately. `unheard`: a log of which the hub, which
+    answers hellos, acknowledges nothing."""
 
     state: LinkState
     detail: str
@@ -102,6 +104,7 @@ class SyncStatus:
     refused: dict[str, int]
     is_taken_over: bool = False
     key_problem: str | None = None
+    unheard: Lane | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +180,7 @@ class Sync:
         self._session: Session | None = None
         self._counter = 0
         self._detail = "not connected yet"
+        self._unheard: Lane | None = None
         self._last_hello_at: datetime | None = None
         self._last_ack_at: datetime | None = None
         self._refused: dict[str, int] = {}
@@ -204,9 +208,10 @@ class Sync:
             state = LinkState.LINKED
         else:
             state = LinkState.CONNECTED if self._connection is not None else LinkState.OFFLINE
+        unheard = self._unheard_lane()
         return SyncStatus(
             state=state,
-            detail=self._detail,
+            detail=self._detail if unheard is None else f"the hub acknowledges nothing of the {unheard} log",
             last_hello_at=self._last_hello_at,
             last_ack_at=self._last_ack_at,
             waiting=0 if journal is None else journal.head - journal.acked,
@@ -214,7 +219,15 @@ class Sync:
             refused=dict(self._refused),
             is_taken_over=self._was_taken_over(),
             key_problem=None if self._hub_keys is None else self._hub_keys.problem,
+            unheard=unheard,
         )
+
+    def _unheard_lane(self) -> Lane | None:
+        """What the hub, which answers hellos, did not acknowledge in the session before, and not in this one yet."""
+        if self._unheard is None or self._session is None:
+            return None
+        sender = self._senders[self._unheard]
+        return self._unheard if sender.acked < sender.head else None
 
     def _was_taken_over(self) -> bool:
         if self._taken_over_at is None:
@@ -503,7 +516,7 @@ class Sync:
         self._session = Session(ack.session)
         self._counter = 0
         self._last_hello_at = self._clock.now()
-        self._detail = "in sync with the hub"
+        self._detail = "the hub answers"
         cursors = {cursor.lane: cursor for cursor in ack.cursors}
         closed = {(cursor.lane, cursor.epoch): cursor for cursor in ack.closed}
         for name in list(self._senders):
@@ -571,6 +584,8 @@ class Sync:
                 return
             own = await self._outbox.hash_at(name, ack.upto)
         self._last_ack_at = self._clock.now()
+        if self._unheard is name:
+            self._unheard = None
         await self._feed(
             name,
             Acknowledged(upto=ack.upto, hash=ack.hash, own_hash=own, credit=ack.credit, status=ack.status),
@@ -625,7 +640,8 @@ class Sync:
 
     async def _feed(self, name: Lane, event: SenderEvent) -> None:
         """Give `event` to the lane's sender and perform what it asks for, in order."""
-        self._senders[name], effects = step(self._senders[name], event, self._clock.now())
+        before = self._senders[name]
+        self._senders[name], effects = step(before, event, self._clock.now())
         # Forgetting has time; meanwhile the hub works on the next batch.
         for effect in sorted(effects, key=lambda effect: isinstance(effect, Forget)):
             match effect:
@@ -634,6 +650,8 @@ class Sync:
                 case Forget(upto):
                     await self._outbox.acknowledged(name, upto)
                 case Relink():
+                    if before.resends >= MAX_RESENDS:
+                        self._unheard = name
                     self._detail = "the hub stopped answering; saying hello again"
                     await self._end_session()
                     self._hellos = 0

@@ -540,6 +540,27 @@ async def test_an_unanswered_batch_is_sent_again_and_then_the_hello_is_said_anew
     assert world.nothing_on(Channel.UP_JOURNAL)
 
 
+async def test_a_hub_that_answers_and_takes_nothing_is_not_called_in_sync(world: World) -> None:
+    """A broker's ACL that lost the topic of a log looks like that, and nothing else does so for long."""
+    await world.linked()
+    await world.write()
+    lost = await world.batch()
+    for _ in range(MAX_RESENDS):
+        world.clock.advance(RESEND_AFTER)
+        lost = await world.batch()
+    world.hub.read.clear()
+    world.clock.advance(RESEND_AFTER)
+    await world.linked()
+    await world.batch()
+    status = world.sync.status()
+    assert (status.state, status.unheard) == (LinkState.LINKED, Lane.JOURNAL)
+    assert status.detail == "the hub acknowledges nothing of the journal log"
+    assert lost.records
+    world.ack()
+    await world.until(lambda: world.sync.status().unheard is None)
+    assert world.sync.status().detail == "the hub answers"
+
+
 async def test_a_hub_that_lost_its_database_gets_everything_again(world: World) -> None:
     await world.linked()
     await world.write(3)
