@@ -107,6 +107,7 @@ def test_a_conflict_leaves_no_trace_of_a_layer_that_nobody_wrote(hub: HubApi) ->
 
 
 def test_layers_are_of_one_tenant_and_of_one_scope(hub: HubApi) -> None:
+    hub.post("/v1/tenants", {"name": "acme"})
     put(hub, FLEET, {"a": 1})
     put(hub, f"{FLEET}?tenant=acme", {"a": 2})
     put(hub, SITE, {"a": 3})
