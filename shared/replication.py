@@ -184,7 +184,13 @@ def _on_linked(state: SenderState, event: Linked, now: datetime) -> tuple[Sender
     state = replace(state, phase=Phase.IDLE, resends=0, is_diverged=False, credit=event.credit)
     if event.upto > state.head or not _agrees(state, event.upto, event.hash, event.own_hash):
         # A cursor proves nothing to the receiver; only our signed records do, from the last that both surely have.
-        return _send(replace(state, is_diverged=True, since=now), now)
+        forgotten: list[SenderEffect] = []
+        if state.acked > event.upto:
+            # It was restored from a backup and took another history since: what it once acknowledged is not common.
+            state = replace(state, acked=state.tail - 1)
+            forgotten = [Forget(state.acked)]
+        state, effects = _send(replace(state, is_diverged=True, since=now), now)
+        return state, forgotten + effects
     # A receiver restored from a backup may have less than it once acknowledged: its word now is what counts.
     effects: list[SenderEffect] = [Forget(event.upto)] if event.upto != state.acked else []
     state, more = _send_if_idle(replace(state, acked=event.upto, since=now), now)

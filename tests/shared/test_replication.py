@@ -142,6 +142,14 @@ def test_a_receiver_that_holds_another_history_is_shown_where_they_part(event: L
     assert (state.phase, effects) == (Phase.FORKED, [ReportFork(8)])
 
 
+def test_a_restored_receiver_that_took_another_history_since_is_shown_all_that_we_hold() -> None:
+    """P13, P20: what it once acknowledged is beyond what it has; sent from there, it would only see a gap."""
+    writer = replace(UNLINKED, acked=9, tail=3)
+    state, effects = step(writer, linked(4, own_hash=OTHER_HASH), NOW)
+    assert effects == [Forget(2), Send(3, 8, is_fork=True)]
+    assert (state.is_diverged, state.acked) == (True, 2)
+
+
 def test_a_writer_with_nothing_new_shows_its_last_record() -> None:
     """P13: an older copy of a store has nothing that the receiver lacks, and yet it must be seen."""
     _, effects = step(replace(UNLINKED, acked=10), linked(12, own_hash=None), NOW)
@@ -418,7 +426,11 @@ def test_whatever_is_said_a_sender_never_sends_what_is_not_durable_nor_twice_at_
         for effect in effects:
             if isinstance(effect, Forget):
                 assert isinstance(event, Linked | Acknowledged)
-                assert before.acked != effect.upto == event.upto == state.acked <= state.head
+                assert before.acked != effect.upto == state.acked <= state.head
+                # Of another history nothing is common for sure but what we no longer hold.
+                assert effect.upto == (state.tail - 1 if state.is_diverged else event.upto) or (
+                    isinstance(event, Acknowledged) and effect.upto == event.upto
+                )
         if isinstance(event, Appended | Sent):
             assert not (before.phase is Phase.WAITING and effects)
 

@@ -1,4 +1,4 @@
-"""A writer that is put back to an older copy of its store, under loss, doubling, reordering, replay and crashes.
+"""A writer and a reader that are put back to older copies, under loss, doubling, reordering, replay and crashes.
 
 Whatever the network does meanwhile: histories are never mixed, nothing is taken for a fork that is none, and once the
 faults stop either everything got through or both sides stopped at the very record after which the histories part.
@@ -72,6 +72,13 @@ class Copies(RuleBasedStateMachine):
     def a_message_reaches_the_writer(self, pick: int, is_doubled: bool) -> None:
         for raw in taken(self.down, pick, is_doubled):
             self.writer.on_message(raw)
+
+    @rule(pick=PICK)
+    def the_reader_is_put_back_to_a_backup(self, pick: int) -> None:
+        """P20: also to a time before it saw that histories part."""
+        self.reader.disk = self.reader.past[pick % len(self.reader.past)]
+        self.writer.lose_link()  # a hub that starts announces itself
+        self.writer.hello()
 
     @rule(pick=PICK)
     def a_message_is_lost(self, pick: int) -> None:
