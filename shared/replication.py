@@ -189,8 +189,8 @@ def _on_linked(state: SenderState, event: Linked, now: datetime) -> tuple[Sender
             # It was restored from a backup and took another history since: what it once acknowledged is not common.
             state = replace(state, acked=state.tail - 1)
             forgotten = [Forget(state.acked)]
-        state, effects = _send(replace(state, is_diverged=True, since=now), now)
-        return state, forgotten + effects
+        state, shown = _send(replace(state, is_diverged=True, since=now), now)
+        return state, forgotten + shown
     # A receiver restored from a backup may have less than it once acknowledged: its word now is what counts.
     effects: list[SenderEffect] = [Forget(event.upto)] if event.upto != state.acked else []
     state, more = _send_if_idle(replace(state, acked=event.upto, since=now), now)

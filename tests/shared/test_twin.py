@@ -47,7 +47,18 @@ def documents(*, nulls: bool) -> st.SearchStrategy[Document]:
         lambda inner: st.dictionaries(KEYS, inner, max_size=3),
         max_leaves=8,
     )
-    return st.dictionaries(KEYS, values, max_size=4)
+    return st.dictionaries(KEYS, values, max_size=4).filter(lambda found: depth_of(found) <= MAX_DEPTH)
+
+
+def depth_of(value: Any) -> int:
+    """Levels of objects and lists; `st.recursive` bounds leaves, not these."""
+    match value:
+        case dict():
+            return 1 + max(map(depth_of, value.values()), default=0)
+        case list():
+            return 1 + max(map(depth_of, value), default=0)
+        case _:
+            return 0
 
 
 DOCUMENTS = documents(nulls=False)
