@@ -106,14 +106,14 @@ def words(error: SQLAlchemyError) -> str:
 def _not_open(subject: Subject) -> Finding:
     path = sqlite_path(subject.settings.database)
     why = subject.database_silence or "it does not answer"
-    if path is not None and not path.exists() and has_worked(subject.settings.home):
-        return fail(
-            NAME,
-            f"The database of this hub is gone: {path}. Started now, it would know none of its devices. Stop it, and"
-            " restore the file from the backup.",
-            f"cp BACKUP {quoted(path)}",
-        )
     if path is not None and not path.exists():
+        if _has_worked(subject.settings.home):
+            return fail(
+                NAME,
+                f"The database of this hub is gone: {path}. Started now, it would know none of its devices. Stop it,"
+                " and restore the file from the backup.",
+                f"cp BACKUP {quoted(path)}",
+            )
         return fail(NAME, f"There is no database at {path} yet; the first start makes it.", subject.start)
     if path is not None:
         return fail(NAME, f"{path} cannot be opened as a database ({why}).", f"ls -l {quoted(path)}")
@@ -122,7 +122,7 @@ def _not_open(subject: Subject) -> Finding:
     )
 
 
-def has_worked(home: Path) -> bool:
+def _has_worked(home: Path) -> bool:
     """Whether a hub was in use here before: its broker has kept something since."""
     return (home / "broker" / "mosquitto.db").is_file()
 

@@ -97,13 +97,9 @@ class Passwords:
         with self._turn():
             if self._nobody is None:
                 self._nobody = self._hasher.hash(secrets.token_hex())
-            try:
+            try:  # JSON may hold half a surrogate, which no password is
                 self._hasher.verify(hashed or self._nobody, password)
-            except (
-                VerificationError,
-                InvalidHashError,
-                UnicodeEncodeError,
-            ):  # JSON may hold half a surrogate
+            except (VerificationError, InvalidHashError, UnicodeEncodeError):
                 return False
         return bool(hashed)
 

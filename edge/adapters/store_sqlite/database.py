@@ -210,9 +210,8 @@ def open_database(path: Path, *, exclusive: bool = True) -> Database:
         migrate(path)
         try:
             return Database(path, lock_fd)
-        except (
-            sqlite3.Error
-        ) as error:  # a full disk, for one, which is noticed only now if there was no index of the log
+        except sqlite3.Error as error:
+            # A full disk, for one, may be met only by a later connection than the one that migrated.
             raise _translate(error) from error
     except BaseException:
         if lock_fd is not None:
