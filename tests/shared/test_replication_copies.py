@@ -146,3 +146,22 @@ def taken(way: list[bytes], pick: int, is_doubled: bool) -> list[bytes]:
 
 TestCopies = Copies.TestCase
 TestCopies.settings = settings(max_examples=60, stateful_step_count=40)
+
+
+def test_a_fork_is_found_by_a_reader_that_was_put_back_and_took_the_copys_history() -> None:
+    """P13, P20: a clone and a restored backup at once, which random walks meet too rarely."""
+    both = Copies()
+    both.append(3, True)
+    backup = both.reader.disk
+    both.a_copy_of_the_store_is_made()
+    both.append(4, True)
+    both.the_writer_loses_power(True)
+    both.all_gets_through(12)
+    both.a_copy_of_the_store_is_made()
+    both.reader.disk = backup
+    both.the_writer_is_put_back_to_a_copy(1)
+    both.append(2, True)
+    assert both.reader.disk.head.seq == 5
+    both.the_writer_is_put_back_to_a_copy(2)
+    both.teardown()
+    assert both.writer.forked_at == both.reader.disk.forked_at == 3
