@@ -90,8 +90,7 @@ def _origin(turn: Turn, epochs: Sequence[LaneRow], batch: Batch) -> LaneRow | No
 
 def _has_branched(turn: Turn, origin: LaneRow) -> bool:
     """Whether a log went on from `origin` since an operator last said that one may."""
-    branches = repository.branches_of(turn.session, repository.key_of(origin))
-    return any(origin.closed_at is None or gap.at >= origin.closed_at for gap in branches)
+    return repository.count_branches(turn.session, repository.key_of(origin)) > origin.branches_settled
 
 
 def _take_over(

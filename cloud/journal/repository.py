@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import RowMapping, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
 from cloud.db import insert_rows, table_of
 from cloud.journal.tables import BlobRow, DeadLetter, LaneGap, LaneRow, SealRow
@@ -142,9 +142,9 @@ def has_gap(session: Session, key: int) -> bool:
     return session.exec(query).first() is not None
 
 
-def branches_of(session: Session, key: int) -> Sequence[LaneGap]:
-    """The logs that go on from this one."""
-    return session.exec(select(LaneGap).where(LaneGap.branch_of == key)).all()
+def count_branches(session: Session, key: int) -> int:
+    """How many logs went on from this one."""
+    return session.exec(select(func.count()).select_from(LaneGap).where(LaneGap.branch_of == key)).one()
 
 
 def insert_records(session: Session, values: Sequence[RecordValues]) -> None:

@@ -31,7 +31,8 @@ class LaneRow(SQLModel, table=True):
     `tail_seq`: the first record that is held, after retention; `tail_hash` the chain's hash before it, if any.
     `forked_at_seq`: the histories part after it; `close_reason` says why a lane takes nothing more (`CloseReason`).
     `writer_*`: how far the device said that it is ahead, and when. `last_at_ms`: when the newest record was made.
-    `reader_seq`: for `orders`, what the device said in its last hello that it has.
+    `reader_seq`: for `orders`, what the device said in its last hello that it has. `branches_settled`: how many logs
+    went on from this one when an operator last decided that one more may; a count, since clocks jump.
     """
 
     __tablename__ = "lane"
@@ -54,6 +55,7 @@ class LaneRow(SQLModel, table=True):
     writer_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     last_at_ms: int | None = Field(default=None, sa_column=Column(BigInteger))
     reader_seq: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    branches_settled: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
     acked: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     phase: str = Field(default="unlinked", max_length=16)
     credit: int = 0

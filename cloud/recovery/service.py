@@ -77,7 +77,9 @@ def resolve(session: Session, principal: str, now: datetime) -> Resolved:
             continue
         lane.closed_at, lane.close_reason = now, CloseReason.BRANCHED.value
     for origin in repository.closed_branches(session, principal):
-        origin.closed_at = now  # from now on one more log may go on from it
+        origin.closed_at = now
+        # From now on one more log may go on from it.
+        origin.branches_settled = logs.count_branches(session, logs.key_of(origin))
     device.status, device.status_reason = DeviceStatus.ACTIVE.value, None
     session.flush()
     return Resolved(principal=principal, status=device.status, lanes=views)

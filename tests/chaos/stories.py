@@ -163,8 +163,8 @@ def unseen_offers(orders: Sequence[Log], journals: Iterable[Log]) -> dict[Place,
     found: dict[Place, int] = {}
     for log in journals:
         for _, record in _parsed(log):
-            if not isinstance(record, NodeMoved):
-                continue
+            if not isinstance(record, NodeMoved) or record.is_repeated:
+                continue  # a reply cites a question, not an offer
             for cause in record.causes:
                 if (
                     isinstance(cause, ForeignCause)

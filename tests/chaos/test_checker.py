@@ -409,6 +409,15 @@ def test_work_on_an_order_that_nobody_saw_is_explained_by_its_cause(seq: int, is
     assert bool(list(check_work(device, device_stories(device)))) is not is_explained
 
 
+def test_a_reply_to_a_question_that_nobody_saw_is_no_beginning() -> None:
+    """What was asked here, and then asked about by an order that was trimmed, was not offered."""
+    orders = without_records(log(Lane.ORDERS, (*ORDERS, offer(LATER))), 2, 2, "unseen")
+    cause = ForeignCause(lane="orders", epoch=orders.lane.epoch, seq=2)
+    reply = moved(LOCAL, NodeState.SUCCEEDED).model_copy(update={"is_repeated": True, "causes": (cause,)})
+    device, _ = only(on_device(sound((*JOURNAL, reply)), orders=(orders,)))
+    assert list(check_work(device, device_stories(device))) == []
+
+
 def test_a_flood_of_violations_is_cut_and_counted() -> None:
     many = tuple(moved(LOCAL, NodeState.RUNNING) for _ in range(SHOWN_PER_RULE + 5))
     history = at_hub(sound(JOURNAL + many), logs=(WRITTEN,))

@@ -71,8 +71,8 @@ def test_an_empty_database_holds_no_hub_yet(either: Subject, clock: ManualClock)
 
 
 def test_revisions_are_compared_as_sets(subject: Subject) -> None:
-    newest = frozenset({"0003"})
-    known = frozenset({"0001", "0002", "0003"})
+    newest = frozenset({"0004"})
+    known = frozenset({"0001", "0002", "0003", "0004"})
     well = database_check.judge_revisions(subject, Revisions(newest, newest, known), where="It")
     assert well.state is State.OK
     older = database_check.judge_revisions(subject, Revisions(frozenset({"0001"}), newest, known), where="It")
