@@ -24,6 +24,7 @@ from cloud.cli import (
     lifecycle,
     metrics,
     people,
+    policies,
     proposals,
     recovery,
     tasks,
@@ -72,6 +73,7 @@ app.add_typer(tasks.app, name="task")
 app.add_typer(journal.app, name="journal")
 app.add_typer(twins.app, name="twin")
 app.add_typer(vaults.app, name="secret")
+app.add_typer(policies.app, name="policy")
 app.add_typer(proposals.app, name="proposal")
 app.add_typer(audit.app, name="audit")
 app.add_typer(keys.app, name="keys")

@@ -53,6 +53,16 @@ def as_json_line(value: BaseModel) -> None:
     write(value.model_dump_json())
 
 
+def write_json(document: object) -> None:
+    """As `as_json`, of plain values."""
+    write(json.dumps(document, ensure_ascii=False, indent=2))
+
+
+def write_json_line(document: object) -> None:
+    """As `as_json_line`, of plain values."""
+    write(json.dumps(document, ensure_ascii=False))
+
+
 def write(document: str) -> None:
     """A JSON document, with what a terminal would obey written as escapes."""
     # JSON lets C1 controls and marks of direction stand in strings as they are; escaped they mean the same.

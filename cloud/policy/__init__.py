@@ -1,0 +1,1 @@
+"""Policies at the hub: the compiler of packages, trials, simulation, publication."""

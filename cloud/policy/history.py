@@ -1,0 +1,480 @@
+"""Any conversation through labels and monitor: trials, package tests and logs from elsewhere, in JSON lines.
+
+One JSON object a line. Our own form names its `kind`; lines with a `role` are chat messages in the form of OpenAI's
+API (https://platform.openai.com/docs/api-reference/chat), as most agents log them. `README.md` shows both.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from shared.errors import RefusedError
+from shared.policy.arguments import ArgumentError, normalise, parse_arguments
+from shared.policy.contracts import Consequence, Package
+from shared.policy.decisions import (
+    Allow,
+    Approval,
+    Asker,
+    Decision,
+    Deny,
+    DeviceFacts,
+    NeedsApproval,
+    Transform,
+    code_of,
+)
+from shared.policy.flow import Ledger, TaskFlow
+from shared.policy.labels import UNTRUSTED
+from shared.policy.monitor import STOPPED, Monitor
+
+LINE_MAX_BYTES: Final = 1_024 * 1_024
+LINES_MAX: Final = 1_000_000
+START: Final = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
+"""Of a history that says no time: a Monday at noon."""
+TENANT: Final = "default"
+
+
+class HistoryError(RefusedError):
+    """A line that is none of the documented ones."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(f"Line {line}: {message}", code="history_refused")
+        self.line = line
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+    at: Annotated[AwareDatetime, Field(strict=False)] | None = None
+    """When; without, a moment after the line before."""
+
+
+class DeviceLine(BaseModel):
+    """The device that acts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+    name: str = "device-1"
+    site: str = ""
+    labels: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    offline_s: Annotated[int, Field(ge=0)] = 0
+
+
+class AskerLine(BaseModel):
+    """For whom."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+    kind: Literal["local", "hub"] = "local"
+    who: str = ""
+    roles: Annotated[tuple[str, ...], Field(strict=False)] = ()
+
+
+class TaskLine(_Event):
+    """A task begins. What the task before has seen does not come with it, unless it is its `parent`."""
+
+    kind: Literal["task"]
+    task: str = "task"
+    parent: str | None = None
+    device: DeviceLine | None = None
+    asked_by: AskerLine = AskerLine()
+
+
+class MessageLine(_Event):
+    """Text that came into the task. Without `labels`: trusted from `user` and `system`, else untrusted."""
+
+    kind: Literal["message"]
+    sender: Annotated[
+        Literal["user", "system", "assistant", "peer", "memory", "hub"], Field(alias="from")
+    ] = "user"
+    text: str
+    labels: Annotated[tuple[str, ...], Field(strict=False)] | None = None
+
+
+class ExpectLine(BaseModel):
+    """What a test expects of a call. `reason`: what the sentence contains."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+    decision: Literal["allow", "deny", "needs_approval", "transform"]
+    rule: str | None = None
+    reason: str | None = None
+    roles: Annotated[tuple[str, ...], Field(strict=False)] | None = None
+    redactions: Annotated[tuple[str, ...], Field(strict=False)] | None = None
+
+
+class CallLine(_Event):
+    """The agent wants to act. `arguments` as the model wrote them: an object, or its JSON text."""
+
+    kind: Literal["call"]
+    tool: str
+    arguments: dict[str, Any] | str = Field(default_factory=dict)
+    id: str = ""
+    labels: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    expect: ExpectLine | None = None
+
+
+class ResultLine(_Event):
+    """What the call `id` returned (the last one, without)."""
+
+    kind: Literal["result"]
+    id: str = ""
+    content: Any = None
+    ok: bool = True
+    labels: Annotated[tuple[str, ...], Field(strict=False)] | None = None
+
+
+class ApprovalLine(_Event):
+    """Somebody agreed (or not) to the call `for`, or to a tool with these very arguments."""
+
+    kind: Literal["approval"]
+    call: Annotated[str | None, Field(alias="for")] = None
+    tool: str | None = None
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    task: str | None = None
+    role: str
+    by: str = "somebody"
+    granted: bool = True
+    nonce: str | None = None
+    expires: Annotated[AwareDatetime, Field(strict=False)] | None = None
+
+
+class FindingLine(_Event):
+    """A detector spoke."""
+
+    kind: Literal["finding"]
+    detector: str
+
+
+class OfflineLine(_Event):
+    """The device has not heard from the hub for so long."""
+
+    kind: Literal["offline"]
+    seconds: Annotated[int, Field(ge=0)]
+
+
+class StopLine(_Event):
+    """The device was stopped, or released."""
+
+    kind: Literal["stop", "resume"]
+
+
+Line = Annotated[
+    TaskLine | MessageLine | CallLine | ResultLine | ApprovalLine | FindingLine | OfflineLine | StopLine,
+    Field(discriminator="kind"),
+]
+_LINE: Final[TypeAdapter[Line]] = TypeAdapter(Line)
+
+
+def parse_line(value: object, number: int) -> list[Any]:
+    """The events of one line: a chat message with several tool calls has several. Raises `HistoryError`."""
+    if not isinstance(value, dict):
+        raise HistoryError(number, "it is no JSON object.")
+    fields = [value] if "kind" in value or "role" not in value else list(_of_chat(value, number))
+    events: list[Any] = []
+    for each in fields:
+        try:
+            events.append(_LINE.validate_python(each))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(str(part) for part in first["loc"][1:])
+            raise HistoryError(number, f"{place or 'kind'}: {str(first['msg']).lower()}.") from None
+    return events
+
+
+def _of_chat(message: Mapping[str, Any], number: int) -> Iterator[dict[str, Any]]:
+    role, content = message.get("role"), message.get("content")
+    text = content if isinstance(content, str) else "" if content is None else json.dumps(content)
+    if role in ("tool", "function"):
+        yield {"kind": "result", "id": str(message.get("tool_call_id") or ""), "content": _json_or_text(text)}
+        return
+    if role not in ("user", "system", "developer", "assistant"):
+        raise HistoryError(number, f"there is no role {str(role)[:40]!r}.")
+    if text:
+        yield {"kind": "message", "from": "system" if role == "developer" else role, "text": text}
+    for call in message.get("tool_calls") or ():
+        if not isinstance(call, dict):
+            raise HistoryError(number, "a tool call is no JSON object.")
+        function = call.get("function")
+        function = function if isinstance(function, dict) else call
+        yield {
+            "kind": "call",
+            "id": str(call.get("id") or ""),
+            "tool": str(function.get("name") or ""),
+            "arguments": function.get("arguments") if function.get("arguments") is not None else {},
+        }
+
+
+def _json_or_text(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def parse_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, Any]]:
+    """Number and event of each line. Raises `HistoryError`."""
+    for number, raw in enumerate(lines, start=1):
+        if number > LINES_MAX:
+            raise HistoryError(number, f"a history has at most {LINES_MAX} lines.")
+        if len(raw) > LINE_MAX_BYTES:
+            raise HistoryError(number, f"a line has at most {LINE_MAX_BYTES} bytes.")
+        if not raw.strip():
+            continue
+        try:
+            value = json.loads(raw)
+        except (ValueError, RecursionError):
+            raise HistoryError(number, "it is no JSON.") from None
+        for event in parse_line(value, number):
+            yield number, event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What the monitor said of a call. `labels`: of everything that caused it."""
+
+    line: int
+    task: str
+    tool: str
+    arguments: Mapping[str, Any]
+    decision: Decision
+    labels: tuple[str, ...]
+    expect: ExpectLine | None = None
+    is_again: bool = False
+    """It was asked before, and somebody has agreed since."""
+
+    @property
+    def failure(self) -> str | None:
+        """How it differs from what a test expects."""
+        return None if self.expect is None else _difference(self.expect, self.decision)
+
+
+def told(decision: Decision) -> tuple[str, str, str]:
+    """Rule, sentence and hint of a decision, as people read them."""
+    match decision:
+        case Deny():
+            return decision.rule, decision.sentence, decision.hint
+        case NeedsApproval():
+            return decision.rule, decision.sentence, f"Ask: {', '.join(decision.roles)}."
+        case Transform():
+            return ", ".join(decision.rules), f"Without: {', '.join(decision.redactions)}.", ""
+        case Allow():
+            return ", ".join(decision.rules), "", ""
+
+
+def _difference(expect: ExpectLine, decision: Decision) -> str | None:
+    rule, sentence, _ = told(decision)
+    code = code_of(decision)
+    if code != expect.decision:
+        return f"it is {code} by {rule or 'no rule'} ({sentence or 'no reason'}), not {expect.decision}"
+    if expect.rule is not None and expect.rule not in rule.split(", "):
+        return f"it is {code} by {rule}, not by {expect.rule}"
+    if expect.reason is not None and expect.reason.lower() not in sentence.lower():
+        return f"its reason is {sentence!r}, without {expect.reason!r}"
+    if expect.roles is not None and (
+        not isinstance(decision, NeedsApproval) or set(decision.roles) != set(expect.roles)
+    ):
+        return (
+            f"it asks {', '.join(getattr(decision, 'roles', ())) or 'nobody'}, not {', '.join(expect.roles)}"
+        )
+    if expect.redactions is not None and set(getattr(decision, "redactions", ())) != set(expect.redactions):
+        return f"it takes out {', '.join(getattr(decision, 'redactions', ())) or 'nothing'}, not {', '.join(expect.redactions)}"
+    return None
+
+
+@dataclass(slots=True)
+class _Task:
+    name: str
+    flow: TaskFlow
+    calls: dict[str, CallLine] = field(default_factory=dict)
+    decisions: dict[str, Decision] = field(default_factory=dict)
+    last: str = ""
+
+
+class Replay:
+    """Runs a history. `monitor_for` gives the monitor of a device, which the rules may name."""
+
+    def __init__(self, package: Package, monitor: Monitor, *, device: DeviceFacts | None = None) -> None:
+        self._package = package
+        self._monitor = monitor
+        self._ledgers: dict[str, Ledger] = {}
+        self._tasks: dict[str, _Task] = {}
+        self._now = START
+        self._device = device or facts(DeviceLine())
+        self._is_stopped = False
+        self._nonce = 0
+        self._task: _Task | None = None
+
+    def run(self, events: Iterable[tuple[int, Any]]) -> Iterator[Outcome]:
+        """The outcome of every call, in order."""
+        for line, event in events:
+            self._now = event.at or self._now + timedelta(milliseconds=1)
+            yield from self._take(line, event)
+
+    def _take(self, line: int, event: Any) -> Iterator[Outcome]:  # one of `Line`
+        match event:
+            case TaskLine():
+                self._begin(event)
+            case MessageLine():
+                self._say(event)
+            case CallLine():
+                yield self._call(line, event)
+            case ResultLine():
+                self._result(event)
+            case ApprovalLine():
+                yield from self._approval(line, event)
+            case FindingLine():
+                self._finding(event.detector)
+            case OfflineLine():
+                self._device = replace(self._device, offline_s=event.seconds)
+                if self._task is not None:
+                    self._task.flow.device = self._device
+            case StopLine():
+                self._is_stopped = event.kind == "stop"
+
+    def _begin(self, event: TaskLine) -> None:
+        if event.device is not None:
+            self._device = facts(event.device)
+        asker = Asker(kind=event.asked_by.kind, who=event.asked_by.who, roles=frozenset(event.asked_by.roles))
+        flow = TaskFlow(
+            self._package,
+            task=event.task,
+            asker=asker,
+            device=self._device,
+            ledger=self._ledgers.setdefault(self._device.principal, Ledger()),
+        )
+        parent = self._tasks.get(event.parent or "")
+        if parent is not None:
+            # A sub-task is caused by all that its parent has seen.
+            flow.seen("", parent.flow.labels, at=self._now)
+        self._task = self._tasks[event.task] = _Task(event.task, flow)
+
+    @property
+    def _current(self) -> _Task:
+        if self._task is None:
+            self._begin(TaskLine(kind="task"))
+        assert self._task is not None
+        return self._task
+
+    def _say(self, event: MessageLine) -> None:
+        labels = event.labels
+        if labels is None:
+            labels = () if event.sender in ("user", "system", "assistant") else (UNTRUSTED,)
+        if event.sender == "assistant":
+            return  # what the model says is made of what it saw, which counts already; it is no source of values
+        self._current.flow.seen(event.text, labels, at=self._now)
+
+    def _call(self, line: int, event: CallLine) -> Outcome:
+        task = self._current
+        name = event.id or f"line {line}"
+        task.calls[name] = event
+        task.last = name
+        return self._decide(line, task, name, is_again=False)
+
+    def _decide(self, line: int, task: _Task, name: str, *, is_again: bool) -> Outcome:
+        event = task.calls[name]
+        decision: Decision
+        arguments: dict[str, Any] = {}
+        try:
+            arguments = (
+                parse_arguments(event.arguments) if isinstance(event.arguments, str) else event.arguments
+            )
+        except ArgumentError as error:
+            decision = Deny(rule="arguments", sentence=str(error))
+        else:
+            situation = task.flow.situation(event.tool, arguments, now=self._now, labels=event.labels)
+            decision = STOPPED if self._is_stopped else self._monitor.decide(situation)
+        task.decisions[name] = decision
+        match decision:
+            case Allow() | Transform():
+                task.flow.called(decision.call, at=self._now)
+            case Deny():
+                task.flow.denied()
+            case NeedsApproval():
+                pass
+        return Outcome(
+            line=line,
+            task=task.name,
+            tool=event.tool,
+            arguments=arguments,
+            decision=decision,
+            labels=tuple(sorted(task.flow.labels | frozenset(event.labels))),
+            expect=event.expect if not is_again else None,
+            is_again=is_again,
+        )
+
+    def _result(self, event: ResultLine) -> None:
+        task = self._current
+        name = event.id or task.last
+        call = task.calls.get(name)
+        if call is None:
+            task.flow.seen(_as_text(event.content), event.labels or (UNTRUSTED,), at=self._now)
+            return
+        arguments = call.arguments
+        if isinstance(arguments, str):
+            try:
+                arguments = parse_arguments(arguments)
+            except ArgumentError:
+                arguments = {}
+        # What the monitor refused would never have told anything: its text counts, its facts do not.
+        was_done = isinstance(task.decisions.get(name), Allow | Transform)
+        task.flow.returned(
+            call.tool, arguments, event.content, ok=event.ok and was_done, at=self._now, labels=event.labels
+        )
+
+    def _approval(self, line: int, event: ApprovalLine) -> Iterator[Outcome]:
+        if not event.granted:
+            return
+        task = self._current
+        digest = self._digest(task, event)
+        if digest is None:
+            return
+        self._nonce += 1
+        role = self._package.roles.get(event.role)
+        within = timedelta(seconds=3_600 if role is None else role.within)
+        task.flow.approved(
+            Approval(
+                digest=digest,
+                task=event.task or task.name,
+                role=event.role,
+                by=event.by,
+                nonce=event.nonce or f"line {line}",
+                expires=event.expires or self._now + within,
+            )
+        )
+        if event.call is not None and event.call in task.calls:
+            yield self._decide(line, task, event.call, is_again=True)
+
+    def _digest(self, task: _Task, event: ApprovalLine) -> bytes | None:
+        if event.call is not None:
+            asked = task.decisions.get(event.call)
+            return asked.call.digest if isinstance(asked, NeedsApproval) else None
+        contract = self._package.contracts().get(event.tool or "")
+        if contract is None or event.tool is None:
+            return None
+        try:
+            return normalise(event.tool, contract, event.arguments).digest
+        except ArgumentError:
+            return None
+
+    def _finding(self, detector: str) -> None:
+        consequence: Consequence = self._package.threats.get(detector, "note")
+        self._current.flow.found(detector, (UNTRUSTED,) if consequence == "label" else ())
+
+
+def facts(line: DeviceLine) -> DeviceFacts:
+    """The device of a history."""
+    return DeviceFacts(
+        principal=f"{TENANT}.{line.name}",
+        name=line.name,
+        site=line.site,
+        labels=frozenset(line.labels),
+        offline_s=line.offline_s,
+    )
+
+
+def _as_text(content: object) -> str:
+    return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, default=str)

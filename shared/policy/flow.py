@@ -1,0 +1,346 @@
+"""What a task has seen and done, as the monitor needs it: labels, origins of values, lookups, counts, approvals.
+
+One pure state machine for every place where decisions are made or made again: the device, the trial of a history, the
+simulation of a candidate. Two readings of where something comes from are kept apart:
+
+* `labels` is what *caused* an action: everything the task has seen. It is for what may leave.
+* `origins` is where a *value* stands written: the labels of the text it was taken from, and of what chose that text.
+  It is for who may choose (a recipient). A value that stands nowhere was made by the model, of everything it saw.
+"""
+
+import json
+import re
+import unicodedata
+from bisect import bisect_right, insort
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from shared.policy.arguments import Call, decimal_of
+from shared.policy.context import entity_of
+from shared.policy.contracts import LONG_MAX, Budget, EntitySource, Package, Parameter, ToolContract
+from shared.policy.decisions import Approval, Asker, Counts, DeviceFacts, Left, Lookup, Situation
+from shared.policy.labels import UNTRUSTED, Lattice
+
+HOUR: Final = timedelta(hours=1)
+DAY: Final = timedelta(days=1)
+LOOKUPS_MAX: Final = 1_024
+"""Of a task; older ones are forgotten, and what rested on them is then refused."""
+LOOKUPS_PER_RESULT_MAX: Final = 128
+SOURCES_MAX_CHARS: Final = 262_144
+"""Of text in which values are looked for; older text is forgotten, and its values then have no known origin."""
+VALUE_MIN_CHARS: Final = 3
+"""A shorter word stands in any text, and proves nothing about where it was taken from."""
+VALUE_MAX_CHARS: Final = 256
+"""A longer value is content rather than a choice: its origin is everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    words: str
+    labels: frozenset[str]
+
+
+class Ledger:
+    """When which tool was called, of all tasks of a device: what rates and counts are taken from.
+
+    An entry from the future (a clock that was set back) counts as now: a rate is never won by turning the clock.
+    """
+
+    def __init__(self) -> None:
+        self._at: dict[tuple[str, str, str], list[datetime]] = {}
+        self._size = 0
+
+    def add(self, tool: str, *, task: str, entity: str | None, at: datetime) -> None:
+        """A call was made."""
+        for key in ((tool, "device", ""), (tool, "task", task), (tool, "entity", entity or "")):
+            insort(self._at.setdefault(key, []), at)
+            self._size += 1
+
+    def count(self, tool: str, *, by: str, of: str, since: datetime) -> int:
+        """Calls after `since`, of the device, of the task `of`, or about the entity `of`."""
+        times = self._at.get((tool, by, "" if by == "device" else of), [])
+        return len(times) - bisect_right(times, since)
+
+    def forget(self, before: datetime) -> None:
+        """Let go of what no span reaches any more."""
+        for key in list(self._at):
+            times = self._at[key]
+            gone = bisect_right(times, before)
+            if gone == len(times):
+                del self._at[key]
+            else:
+                del times[:gone]
+            self._size -= gone
+
+    def __len__(self) -> int:
+        return self._size
+
+
+class TaskFlow:
+    """One task, from its request on. Feed it with what happens; ask it for the situation of the next action."""
+
+    def __init__(
+        self, package: Package, *, task: str, asker: Asker, device: DeviceFacts, ledger: Ledger | None = None
+    ) -> None:
+        self._package = package
+        self._contracts = package.contracts()
+        self._lattice: Lattice = package.lattice
+        self._task = task
+        self._asker = asker
+        self.device = device
+        self._ledger = Ledger() if ledger is None else ledger
+        self._labels: frozenset[str] = frozenset()
+        self._sources: list[_Source] = []
+        self._source_chars = 0
+        self._lookups: dict[tuple[str, str, str], Lookup] = {}
+        self._approvals: dict[str, Approval] = {}
+        self._used_nonces: set[str] = set()
+        self._findings: set[str] = set()
+        self._calls = 0
+        self._tokens = 0
+        self._escalations = 0
+        self._denied = 0
+        self._started: datetime | None = None
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """The join of everything seen so far."""
+        return self._labels
+
+    def seen(self, text: str, labels: Iterable[str], *, at: datetime) -> None:
+        """A text came into the task: a request, a message, something remembered, a summary by another task."""
+        self._started = self._started or at
+        joined = self._lattice.join(labels)
+        self._labels |= joined
+        self._keep(text, joined)
+
+    def called(self, call: Call, *, at: datetime) -> None:
+        """An action was let through and is being done: it counts, and uses up the approvals that it needed."""
+        self._started = self._started or at
+        self._calls += 1
+        if call.tool == "model.escalate":
+            self._escalations += 1
+        contract = self._contracts.get(call.tool)
+        entity = None if contract is None else entity_of(contract, call.values())
+        self._ledger.add(call.tool, task=self._task, entity=entity, at=at)
+        for nonce in [key for key, approval in self._approvals.items() if approval.digest == call.digest]:
+            del self._approvals[nonce]
+            self._used_nonces.add(nonce)
+
+    def returned(
+        self, tool: str, arguments: Mapping[str, object], content: object, *, ok: bool, at: datetime,
+        labels: Iterable[str] | None = None,
+    ) -> frozenset[str]:  # fmt: skip
+        """A tool's result came into the task; returns its labels. `labels`: told with it, beside its contract's."""
+        contract = self._contracts.get(tool)
+        own = (UNTRUSTED,) if contract is None else contract.result_labels
+        chosen = self._lattice.join(own, labels or (), *self.origins(arguments).values())
+        self._labels |= chosen
+        if contract is not None and ok:
+            for lookup in _lookups(tool, contract, arguments, content, at):
+                self._lookups.pop((lookup.tool, lookup.kind, lookup.entity), None)
+                self._lookups[(lookup.tool, lookup.kind, lookup.entity)] = lookup
+            while len(self._lookups) > LOOKUPS_MAX:
+                del self._lookups[next(iter(self._lookups))]
+        self._keep(content if isinstance(content, str) else _text_of(content), chosen)
+        return chosen
+
+    def denied(self) -> None:
+        """An action was refused."""
+        self._denied += 1
+
+    def approved(self, approval: Approval) -> bool:
+        """Somebody agreed. False if it was for another task or its nonce was used before."""
+        if approval.task != self._task or approval.nonce in self._used_nonces:
+            return False
+        self._approvals[approval.nonce] = approval
+        return True
+
+    def found(self, finding: str, labels: Iterable[str] = ()) -> None:
+        """A detector spoke; with `labels` the task bears them from now on."""
+        self._findings.add(finding)
+        self._labels |= self._lattice.join(labels)
+
+    def spent(self, tokens: int) -> None:
+        """The model generated."""
+        self._tokens += tokens
+
+    def origins(self, arguments: Mapping[str, object]) -> dict[str, frozenset[str]]:
+        """For each argument the labels of the texts that its value stands in."""
+        return {name: self._origin(value) for name, value in arguments.items()}
+
+    def situation(
+        self, tool: str, arguments: Mapping[str, object], *, now: datetime, labels: Iterable[str] = ()
+    ) -> Situation:
+        """The action that the agent proposes, with all that it rests on. `labels`: of causes outside the task."""
+        contract = self._contracts.get(tool)
+        entity = None if contract is None else entity_of(contract, arguments)
+        count = self._ledger.count
+        return Situation(
+            tool=tool,
+            arguments=arguments,
+            task=self._task,
+            now=now,
+            device=self.device,
+            asker=self._asker,
+            labels=self._labels | self._lattice.join(labels),
+            origins=self.origins(arguments),
+            lookups=tuple(self._lookups.values()),
+            approvals=tuple(self._approvals.values()),
+            counts=Counts(
+                task=count(tool, by="task", of=self._task, since=datetime.min.replace(tzinfo=now.tzinfo)),
+                hour=count(tool, by="device", of="", since=now - HOUR),
+                day=count(tool, by="device", of="", since=now - DAY),
+                entity_day=0 if entity is None else count(tool, by="entity", of=entity, since=now - DAY),
+                denied=self._denied,
+            ),
+            rates=()
+            if contract is None
+            else tuple(
+                count(
+                    tool,
+                    by=rate.by,
+                    of=self._task if rate.by == "task" else entity or "",
+                    since=now - timedelta(seconds=rate.per),
+                )
+                for rate in contract.rates
+            ),
+            left=self._left(self._package.budgets.task, now),
+            findings=frozenset(self._findings),
+        )
+
+    def _left(self, budget: Budget, now: datetime) -> Left:
+        elapsed = 0 if self._started is None else max(0, int((now - self._started).total_seconds()))
+        return Left(
+            tokens=_rest(budget.tokens, self._tokens),
+            calls=_rest(budget.calls, self._calls),
+            wall_s=_rest(budget.wall, elapsed),
+            escalations=_rest(budget.escalations, self._escalations),
+        )
+
+    def _keep(self, text: str, labels: frozenset[str]) -> None:
+        words = _folded(text[:SOURCES_MAX_CHARS])
+        self._sources.append(_Source(words, labels))
+        self._source_chars += len(words)
+        while self._source_chars > SOURCES_MAX_CHARS and len(self._sources) > 1:
+            self._source_chars -= len(self._sources.pop(0).words)
+
+    def _origin(self, value: object) -> frozenset[str]:
+        if isinstance(value, list | tuple):
+            return frozenset().union(*(self._origin(item) for item in value)) if value else self._labels
+        if isinstance(value, Mapping):
+            return (
+                frozenset().union(*(self._origin(item) for item in value.values())) if value else self._labels
+            )
+        written = _written(value)
+        if written is None:
+            return self._labels
+        stands = re.compile(rf"(?<![\w@.+-]){re.escape(written)}(?![\w@+-]|\.\w)")
+        found = [source.labels for source in self._sources if stands.search(source.words)]
+        # What a trusted text says needs no untrusted one that repeats it.
+        trusted = [labels for labels in found if UNTRUSTED not in labels]
+        chosen = trusted or found
+        return frozenset().union(*chosen) if chosen else self._labels
+
+
+def _rest(limit: int | None, used: int) -> int:
+    return LONG_MAX if limit is None else max(0, limit - used)
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
+def _written(value: object) -> str | None:
+    """How a value would stand in a text; None: too short, too long, or of a kind that proves nothing."""
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, int | float):
+        number = decimal_of(value)
+        return None if number is None else f"{number.normalize():f}"
+    if not isinstance(value, str) or not VALUE_MIN_CHARS <= len(value.strip()) <= VALUE_MAX_CHARS:
+        return None
+    return _folded(value.strip())
+
+
+def _text_of(content: object) -> str:
+    try:
+        return json.dumps(content, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        return ""
+
+
+def _lookups(
+    tool: str, contract: ToolContract, arguments: Mapping[str, object], content: object, at: datetime
+) -> Iterator[Lookup]:
+    """What a result tells about which things, if it tells all that the contract promises."""
+    if contract.entity is None:
+        return
+    if isinstance(content, str):
+        try:
+            content = json.loads(content)
+        except (ValueError, RecursionError):
+            if contract.result.fields:
+                return
+    for entity, item in _entities(contract.entity, arguments, content):
+        fields = _fields(contract.result.fields, item)
+        if fields is not None:
+            yield Lookup(tool=tool, kind=contract.entity.kind, entity=entity, fields=fields, at=at)
+
+
+def _entities(
+    source: EntitySource, arguments: Mapping[str, object], content: object
+) -> Iterator[tuple[str, object]]:
+    if source.argument is not None:
+        value = arguments.get(source.argument)
+        if isinstance(value, str | int) and not isinstance(value, bool):
+            yield str(value), content
+        return
+    assert source.result is not None
+    before, is_list, after = source.result.partition("[]")
+    items = _walk(content, before)
+    if not is_list:
+        if isinstance(items, str | int) and not isinstance(items, bool):
+            yield str(items), content
+        return
+    for item in items[:LOOKUPS_PER_RESULT_MAX] if isinstance(items, list) else ():
+        value = _walk(item, after.lstrip("."))
+        if isinstance(value, str | int) and not isinstance(value, bool):
+            yield str(value), item
+
+
+def _walk(value: object, path: str) -> object:
+    for name in path.split(".") if path else ():
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _fields(wanted: Mapping[str, Parameter], item: object) -> dict[str, object] | None:
+    made: dict[str, object] = {}
+    for name, parameter in wanted.items():
+        value = item.get(name) if isinstance(item, Mapping) else None
+        fits = value is not None and _fits(parameter, value)
+        if fits:
+            made[name] = value
+        elif parameter.required:
+            return None
+    return made
+
+
+def _fits(parameter: Parameter, value: object) -> bool:
+    match parameter.type:
+        case "string" | "identifier":
+            return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
+        case "integer":
+            return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LONG_MAX
+        case "number":
+            return decimal_of(value) is not None
+        case "boolean":
+            return isinstance(value, bool)
+        case "list":
+            items = parameter.items
+            return isinstance(value, list) and items is not None and all(_fits(items, item) for item in value)
+        case "object":
+            return _fields(parameter.properties or {}, value) is not None
