@@ -61,13 +61,13 @@ def check(package: PackageFolder, as_json: AsJson = False) -> None:
         })  # fmt: skip
     else:
         for problem in problems:
-            print(show.printable(str(problem)))
+            _say(show.printable(str(problem)))
         for result in failed:
             for failure in result.failures:
-                print(show.printable(f"{failure} ({result.name})"))
+                _say(show.printable(f"{failure} ({result.name})"))
         if compiled is not None:
             count = len(compiled.rules)
-            print(
+            _say(
                 f"{compiled.package.name} version {compiled.package.version}: {count} rule{'s' * (count != 1)},"
                 f" {len(compiled.package.tools)} tools, {len(results) - len(failed)} of {len(results)} tests passed,"
                 f" hash {compiled.bundle.hash.hex()[:16]}."
@@ -88,7 +88,7 @@ def compile_(
     compiled, problems = _compiled(read_folder(package))
     if compiled is None:
         for problem in problems:
-            print(show.printable(str(problem)), file=sys.stderr)
+            _complain(show.printable(str(problem)))
         raise typer.Exit(EXIT_WRONG)
     target = Path(f"{compiled.package.name}.bundle") if out == Path("-") else out
     _write(target, pack(compiled.bundle))
@@ -102,7 +102,7 @@ def compile_(
     if as_json:
         show.write_json(fields)
     else:
-        print(f"{target}: {fields['package']} version {fields['version']}, hash {fields['hash']}, unsigned.")
+        _say(f"{target}: {fields['package']} version {fields['version']}, hash {fields['hash']}, unsigned.")
 
 
 @app.command("try")
@@ -123,7 +123,7 @@ def try_(
     compiled, problems = _compiled(read_folder(package))
     if compiled is None:
         for problem in problems:
-            print(show.printable(str(problem)), file=sys.stderr)
+            _complain(show.printable(str(problem)))
         raise typer.Exit(EXIT_WRONG)
     here = facts(DeviceLine(name=device, site=site, labels=tuple(label or ())))
     replay = Replay(compiled.package, monitor_of(compiled.bundle, here), device=here)
@@ -141,9 +141,17 @@ def try_(
             _show_outcome(outcome)
     if not as_json:
         counted = ", ".join(f"{count} {code}" for code, count in sorted(tally.items())) or "no calls"
-        print(f"{sum(tally.values())} decisions: {counted}.")
+        _say(f"{sum(tally.values())} decisions: {counted}.")
     if not is_as_expected:
         raise typer.Exit(EXIT_WRONG)
+
+
+def _say(text: str) -> None:
+    print(text)  # noqa: T201  # the command's output
+
+
+def _complain(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201
 
 
 def _compiled(sources: Sources) -> tuple[Compiled | None, list[Problem]]:
@@ -219,15 +227,14 @@ def _show_outcome(outcome: Outcome) -> None:
     rule, sentence, hint = told(outcome.decision)
     shown = show.printable(_brief(outcome.arguments))
     labels = f" [{', '.join(outcome.labels)}]" if outcome.labels else ""
+    mark = _MARKS[code_of(outcome.decision)]
     again = " (asked again)" if outcome.is_again else ""
-    print(
-        f"{outcome.line:>5}  {_MARKS[code_of(outcome.decision)]}  {show.printable(outcome.tool)}{shown}{labels}{again}"
-    )
+    _say(f"{outcome.line:>5}  {mark}  {show.printable(outcome.tool)}{shown}{labels}{again}")
     why = " ".join(part for part in (f"by {rule}." if rule else "", sentence, hint) if part)
     if why:
-        print(show.printable(f"               {why}"))
+        _say(show.printable(f"               {why}"))
     if outcome.failure is not None:
-        print(show.printable(f"               not as expected: {outcome.failure}"))
+        _say(show.printable(f"               not as expected: {outcome.failure}"))
 
 
 def _brief(arguments: Any, limit: int = 80) -> str:  # JSON values

@@ -79,15 +79,15 @@ def _package(sources: Sources) -> Package:
         raise PackageError([
             Problem(
                 file=PACKAGE,
-                line=document.line([part for part in found["loc"]]),
-                message=_said(found, document.value),
-                suggestion=_meant(found, document.value),
+                line=document.line(list(found["loc"])),
+                message=_said(found),
+                suggestion=_meant(found),
             )
             for found in error.errors(include_url=False, include_input=False)
         ]) from None  # fmt: skip
 
 
-def _said(found: Mapping[str, Any], value: object) -> str:
+def _said(found: Mapping[str, Any]) -> str:
     place = ".".join(str(part) for part in found["loc"])
     if found["type"] == "missing":
         return f"{place} is missing."
@@ -135,7 +135,7 @@ _KNOWN_KEYS: Final = tuple(
 )
 
 
-def _meant(found: Mapping[str, Any], value: object) -> str:
+def _meant(found: Mapping[str, Any]) -> str:
     return nearest(str(found["loc"][-1]), _KNOWN_KEYS) if found["type"] == "extra_forbidden" else ""
 
 
@@ -317,7 +317,7 @@ def _annotation_problems(package: Package, rules: Iterable[SourceRule]) -> Itera
         for name in found.policy.get("annotations", {}):
             if name not in ANNOTATIONS:
                 yield problem(
-                    f"@{name}", f"@{name} is no annotation; there are: {', '.join(f'@{known}' for known in ANNOTATIONS)}.",
+                    f"@{name}", f"@{name} is no annotation; there are: @{', @'.join(ANNOTATIONS)}.",
                     nearest(name, ANNOTATIONS),
                 )  # fmt: skip
         for role in found.rule.approvals:

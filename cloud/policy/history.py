@@ -280,9 +280,14 @@ def _difference(expect: ExpectLine, decision: Decision) -> str | None:
         return (
             f"it asks {', '.join(getattr(decision, 'roles', ())) or 'nobody'}, not {', '.join(expect.roles)}"
         )
-    if expect.redactions is not None and set(getattr(decision, "redactions", ())) != set(expect.redactions):
-        return f"it takes out {', '.join(getattr(decision, 'redactions', ())) or 'nothing'}, not {', '.join(expect.redactions)}"
+    redactions = set(getattr(decision, "redactions", ()))
+    if expect.redactions is not None and redactions != set(expect.redactions):
+        return f"it takes out {_listed(redactions)}, not {_listed(expect.redactions)}"
     return None
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(sorted(words)) or "nothing"
 
 
 @dataclass(slots=True)

@@ -38,7 +38,7 @@ def lint(package: Package, rules: Sequence[SourceRule], sources: Sources) -> Ite
     yield from _agreeing(read)
     yield from _unguarded(package, read, sources)
     yield from _unbounded(package, sources)
-    yield from _silent(read, sources)
+    yield from _silent(read)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,7 @@ def _unbounded(package: Package, sources: Sources) -> Iterator[Problem]:
                 )
 
 
-def _silent(rules: Sequence[_Read], sources: Sources) -> Iterator[Problem]:
+def _silent(rules: Sequence[_Read]) -> Iterator[Problem]:
     if not any(rule.found.rule.is_permit and "message.person" in rule.actions for rule in rules):
         yield Problem(
             file=PACKAGE,
@@ -222,7 +222,7 @@ def _is_impossible(terms: Sequence[Any], contract: ToolContract) -> bool:
     texts = {json.dumps(term, sort_keys=True) for term in terms}
     if any(json.dumps({"!": {"arg": term}}, sort_keys=True) in texts for term in terms):
         return True
-    if any(term == {"Value": False} or term == {"!": {"arg": {"Value": True}}} for term in terms):
+    if any(term in ({"Value": False}, {"!": {"arg": {"Value": True}}}) for term in terms):
         return True
     ranges: dict[str, _Range] = {}
     for term in terms:

@@ -1,1 +1,1 @@
-"""Rules that hold whatever the model says (DESIGN.md section 4): contracts, labels, bundles and the reference monitor."""
+"""Rules that hold whatever the model says (DESIGN.md section 4): contracts, labels, bundles, monitor."""

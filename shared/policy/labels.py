@@ -24,7 +24,7 @@ PersonalClass = Annotated[str, Field(pattern="^(?:" + "|".join(sorted(CLASSES)) 
 
 
 class LabelDefinition(BaseModel):
-    """One label. `lifted_by`: with all these classes of personal data redacted, a text no longer counts as bearing it."""
+    """One label. `lifted_by`: without these classes of personal data a text no longer counts as bearing it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 

@@ -222,7 +222,7 @@ def _schema_for(full: Mapping[str, Any], name: str, uses: Uses | None) -> dict[s
     applies: Mapping[str, Any] = action["appliesTo"]
     if uses is not None:
         applies = {**applies, "context": _trimmed(applies["context"], uses)}
-    groups = {group["id"]: {} for group in action["memberOf"]}
+    groups: dict[str, Any] = {group["id"]: {} for group in action["memberOf"]}
     return {"": {**full[""], "actions": {name: {**action, "appliesTo": applies}, **groups}}}
 
 
