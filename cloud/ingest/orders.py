@@ -146,10 +146,7 @@ def on_store_lost(turn: Turn, device: Device) -> None:
 
 def on_branch(turn: Turn, device: Device, origin: LaneRow, at: int) -> None:
     """The device goes on from record `at` of `origin`: what it did and was told after that, it does not know."""
-    orders = turn.orders_lane(device)
-    lost = lost_history(
-        turn.session, origin, after=at, orders_after=0 if orders is None else orders.reader_seq
-    )
+    lost = lost_history(turn.session, origin, after=at)
     changes = Changes()
     history_lost(turn.session, device.principal, lost, turn.now, changes)
     _note(turn, device, changes)

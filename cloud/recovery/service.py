@@ -37,7 +37,7 @@ ADVICE: Final = {
     FORK_REASON: "The device wrote another history than it had sent: its storage was restored from a backup or copied."
     " If two devices run under this name, stop one and enrol it anew; then resolve.",
     RESTORED_REASON: "The device runs on an older copy of its storage: it lost what it had sent after this point."
-    " Resolve, and it goes on from there; tasks that it held since are shown as store_lost.",
+    " Resolve, and it goes on from there; tasks that it no longer knows are shown as forgotten.",
     CLONE_REASON: "Two devices write under one name. Stop one and enrol it anew under its own name; then resolve.",
     TOO_MANY: "The device began its log anew too often: its storage does not keep what is written. Mend it and enrol it"
     " anew.",

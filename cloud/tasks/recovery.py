@@ -4,7 +4,6 @@ Works inside the transaction of the batch that proves it. The rule behind all of
 ordered a second time, and nothing that was not is silently forgotten.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -38,11 +37,9 @@ AGAIN: Final = (
 class LostHistory:
     """What a device that goes on from an older point does not know.
 
-    `orders_after`: of the orders lane it has up to here. `created`: tasks that began on it later. `ended`: nodes that
-    it ended later.
+    `created`: tasks that began on it later. `ended`: nodes that it ended later.
     """
 
-    orders_after: int
     created: frozenset[str]
     ended: frozenset[NodeKey]
 
@@ -54,10 +51,10 @@ def store_lost(session: Session, principal: str, now: datetime, changes: Changes
     What the device never acknowledged is offered again. What it held has failed: whatever it did last, nobody knows.
     """
     close_orders(session, principal, CloseReason.STORE_LOST, now)
-    _settle(session, principal, lambda node, _: node.state == NodeState.QUEUED, now, changes)
+    _settle(session, principal, now, changes)
 
 
-def lost_history(session: Session, origin: LaneRow, *, after: int, orders_after: int) -> LostHistory:
+def lost_history(session: Session, origin: LaneRow, *, after: int) -> LostHistory:
     """What the records of `origin` behind `after` say that a device which goes on from there does not know."""
     created: set[str] = set()
     ended: set[NodeKey] = set()
@@ -72,7 +69,7 @@ def lost_history(session: Session, origin: LaneRow, *, after: int, orders_after:
                     created.add(task)
                 case NodeMoved(task=task, node=node, state=state) if state in TERMINAL:
                     ended.add((task, node))
-    return LostHistory(orders_after=orders_after, created=frozenset(created), ended=frozenset(ended))
+    return LostHistory(created=frozenset(created), ended=frozenset(ended))
 
 
 def history_lost(
@@ -80,22 +77,13 @@ def history_lost(
 ) -> None:
     """The device goes on from an older point of its history (a restored backup, a resolved fork).
 
-    What it still holds and has not ended goes on. What it was offered since, or began since, has failed like a lost
-    store's. What it ended since it does not know to be ended: it is told, so that it is not done a second time.
+    What it still holds goes on. Whether it holds a thing it says itself, being asked about each: its own log may tell
+    of offers that its last hello did not. What it ended since it does not know to be ended: it is told, so that it is
+    not done a second time.
     """
     closed = close_orders(session, principal, CloseReason.BRANCHED, now)
-    lane_id = None if closed is None else logs.key_of(closed)
     if closed is not None:
         _note_moved(session, principal, closed, order_again(session, closed, AGAIN, now), changes)
-
-    def is_known(node: Node, offer: Offer | None) -> bool:
-        if offer is None:
-            return node.task_id not in lost.created
-        return offer.acknowledged_at is None or (
-            offer.lane_id == lane_id and offer.order_seq <= lost.orders_after
-        )
-
-    _settle(session, principal, is_known, now, changes, offers_again=False)
     ask_again(session, principal, now, changes)
     for task_id, number in sorted(lost.ended):
         node = session.get(Node, (task_id, number))
@@ -159,23 +147,13 @@ def _note_moved(
         offer.lane_id, offer.order_seq = moved[offer.order_seq]
 
 
-def _settle(
-    session: Session,
-    principal: str,
-    is_known: Callable[[Node, Offer | None], bool],
-    now: datetime,
-    changes: Changes,
-    *,
-    offers_again: bool = True,
-) -> None:
-    """End the device's open nodes that are not known to it any more; the others go on, or are offered again."""
+def _settle(session: Session, principal: str, now: datetime, changes: Changes) -> None:
+    """End the device's open nodes, which are not known to it any more; what it never had is offered again."""
     nodes = repository.open_nodes_of(session, principal)
     tasks = {task.id: task for task in repository.lock_tasks(session, {node.task_id for node in nodes})}
     for node in nodes:
         task = tasks[node.task_id]
-        is_kept = is_known(node, session.get(Offer, (node.task_id, node.node, node.attempt)))
-        if is_kept and not offers_again:
-            continue
+        is_kept = node.state == NodeState.QUEUED
         # Work that began on the device itself was never offered, so it cannot be offered again.
         goal = read_blob(session, task.goal_hash) if is_kept and node.deadline is not None else None
         if goal is not None and not node.is_cancel_requested:

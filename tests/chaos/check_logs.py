@@ -274,6 +274,7 @@ def _check_downward(device: DeviceHistory, held: HubDevice, history: History) ->
             where,
             _between(() if log is None else log.entries, 0, copy.head.seq),
             copy.entries,
+            gaps=() if log is None else _vouched(copy, log),
             excused=partial(_is_one_lost, history.restores, lane),
         )
     for lane, log in ours.items():
@@ -284,6 +285,12 @@ def _check_downward(device: DeviceHistory, held: HubDevice, history: History) ->
         if not acked == copy_head == log.head.seq:
             what = f"of {log.head.seq} orders {copy_head} have arrived and {acked} are acknowledged"
             yield Violation("not_drained", where, what)
+
+
+def _vouched(copy: Log, log: Log) -> tuple[Gap, ...]:
+    """What the device trimmed before its witness came: the chain after it says that the hub's records were there."""
+    hashes = {entry.seq: entry.hash for entry in log.entries}
+    return tuple(gap for gap in copy.gaps if hashes.get(gap.last_seq) == gap.after_hash)
 
 
 # --- two logs side by side

@@ -18,7 +18,7 @@ GAP_MAX_CHARS: Final = 3
 ANNOUNCED_MAX_CHARS: Final = 32
 """How far before a number its word may stand."""
 
-CHAIN_MIN_DIGITS: Final = 7
+CHAIN_MIN_DIGITS: Final = 6
 """Fewer digits that belong together are nobody's number."""
 
 _GROUP: Final = re.compile(r"[0-9]+")
@@ -89,7 +89,7 @@ _KNOWN_THINGS: Final = re.compile(
     r"|(?:[0-9a-fA-F]{1,4}:){3,7}[0-9a-fA-F]{1,4}"  # IPv6, MAC
     r"|[vV][0-9]+(?:\.[0-9]+){1,4}"
     r"|[0-9]{1,3}(?:[.,][0-9]{3}){1,4}[.,][0-9]{1,2}"  # 1,234,567.89
-    r"|[0-9]+[.,][0-9]+"
+    r"|(?<![0-9][.,-])[0-9]+[.,][0-9]+"
     r")(?![0-9A-Za-z]|[.,-][0-9])"
 )
 

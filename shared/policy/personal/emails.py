@@ -18,8 +18,11 @@ _SIGN: Final = re.compile(
     r"|(?P<word>(?<=[^ ]) {1,2}(?:at|AT|arobase|arroba) {1,2}(?=[^ ]))"
 )
 _DOT_WORD: Final = r"(?:dot|DOT|Dot|punkt|Punkt|point|punto|ponto)"
+# Bare, `point` is prose: "at any point in time".
 _HIDDEN_DOT: Final = (
-    r"(?: {0,2}[\[({<] {0,2}(?:\.|" + _DOT_WORD + r") {0,2}[\])}>] {0,2}| {1,2}" + _DOT_WORD + r" {1,2})"
+    r"(?: {0,2}[\[({<] {0,2}(?:\.|"
+    + _DOT_WORD
+    + r") {0,2}[\])}>] {0,2}| {1,2}(?:dot|DOT|Dot|punkt|Punkt) {1,2})"
 )
 _LABEL: Final = r"[^\W_](?:[\w-]{0,62})"
 _LAST_LABEL: Final = r"(?:xn--[a-zA-Z0-9-]{2,59}|[^\W\d_]{2,24})(?![\w-])"
@@ -61,7 +64,7 @@ def find_emails(text: str) -> Iterator[tuple[int, int]]:
         match sign.lastgroup:
             case "spaced" if ending not in _USUAL_TLDS:
                 continue
-            case "word" if not _is_hidden(domain.group()):
+            case "word" if not _is_hidden(domain.group()) or ending not in _USUAL_TLDS:
                 continue
         yield start, domain.end()
 

@@ -14,11 +14,9 @@ UA29 VA22 VG24 XK20 YE30
 """Characters in all, by country: SWIFT's IBAN registry, which is the register of ISO 13616-2."""
 _LENGTHS: Final = {entry[:2]: int(entry[2:]) for entry in _REGISTRY.split()}
 _START: Final = re.compile(r"(?<![0-9A-Za-z])([A-Za-z][ .\-]?[A-Za-z])[ .\-]{0,2}([0-9][ .\-]?[0-9])")
-_REST: Final = {
-    # Each character may have up to two separators before it; nothing can be read in two ways.
-    length: re.compile(rf"(?:[ .\-]{{0,2}}[0-9A-Za-z]){{{length - 4}}}(?![0-9A-Za-z])")
-    for length in sorted(set(_LENGTHS.values()))
-}
+_REST: Final = re.compile(r"(?:[ .\-]{0,2}[0-9A-Za-z]){11,30}")
+"""Each character may have up to two separators before it; nothing can be read in two ways."""
+_REST_CHARACTER: Final = re.compile(r"[ .\-]{0,2}[0-9A-Za-z]")
 _SEPARATORS: Final = str.maketrans("", "", " .-")
 
 
@@ -28,9 +26,17 @@ def find_ibans(text: str) -> Iterator[tuple[int, int]]:
         length = _LENGTHS.get(start[1].translate(_SEPARATORS).upper())
         if length is None:
             continue
-        rest = _REST[length].match(text, start.end())
-        if rest is not None and is_iban(start.group() + rest.group()):
-            yield start.start(), rest.end()
+        rest = _REST.match(text, start.end())
+        if rest is None:
+            continue
+        pieces = _REST_CHARACTER.findall(rest.group())[: length - 4]
+        end = start.end() + sum(map(len, pieces))
+        if (
+            len(pieces) == length - 4
+            and not text[end : end + 1].isalnum()
+            and is_iban(text[start.start() : end])
+        ):
+            yield start.start(), end
 
 
 def is_iban(number: str) -> bool:

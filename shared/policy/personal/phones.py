@@ -55,12 +55,14 @@ def find_phones(digits: Digits) -> Iterator[tuple[int, int]]:
         if index < done:
             continue
         last = 0
+        # A national number does not begin in the middle of another one (`DE89 3704 0044 0532 0130 00`).
+        is_within = index > 0 and digits.gaps[index - 1] in _GAPS
         is_marked = "+" in digits.text[max(0, digits.starts[index] - 2) : digits.starts[index]]
-        if is_marked or groups[index][:2] == "00":
+        if is_marked or (groups[index][:2] == "00" and not is_within):
             last = _international(digits, index)
         if not last and (sizes[index] == 3 or groups[index] == "1"):
             last = _north_american(digits, index)
-        if not last and groups[index][0] == "0":
+        if not last and groups[index][0] == "0" and not is_within:
             last = _national(digits, index)
         if not last and digits.announced.get(index) == "phone":
             last = _announced(digits, index)
@@ -158,6 +160,8 @@ def _national(digits: Digits, index: int) -> int:
             break
         if total >= NATIONAL_MIN_DIGITS and _is_national_shape(digits, index, last, gap):
             found = last + 1
+    if found and digits.gaps[found - 1] and digits.sizes[found] == digits.sizes[found - 1]:
+        return 0  # it goes on the same way: a list of readings
     return found if found and _is_plausible(digits, index, found - 1) else 0
 
 

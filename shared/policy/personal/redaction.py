@@ -189,8 +189,8 @@ def _digits(value: int | float) -> str:
         if not math.isfinite(value) or not value.is_integer() or abs(value) > EXACT_FLOAT_MAX:
             return ""
         value = int(value)
-    # Python refuses to write integers of thousands of digits (ValueError), and none of those is a card.
-    return str(value) if 0 <= value < 10**34 else ""
+    # Fewer digits are nobody's number. Of thousands of digits Python refuses to write any (ValueError).
+    return str(value) if 10**5 <= value < 10**34 else ""
 
 
 def _strings(value: object, depth: int) -> Iterator[str]:
