@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal, assert_never
 
+from edge.blobs import make_blob
 from edge.core.turn import (
     Agent,
     AskModel,
@@ -25,7 +26,8 @@ from edge.core.turn import (
     UseTool,
     next_step,
 )
-from edge.dispatch import Dispatcher, make_blob
+from edge.dispatch import Dispatcher
+from edge.judge import Judge, Seen
 from edge.ports import (
     JOURNAL_BOUND,
     Draft,
@@ -42,6 +44,8 @@ from edge.ports import (
 from shared.blobs import BLOB_MAX_BYTES, Blob, BlobRef
 from shared.clock import Clock, to_ms
 from shared.errors import CapacityError, CoveyError, UnavailableError
+from shared.policy.decisions import Allow, Asker, Deny, Transform
+from shared.policy.flow import TaskFlow
 from shared.records import (
     JOURNAL_FULL,
     ForeignCause,
@@ -63,6 +67,8 @@ RETRY_AFTER: Final = timedelta(seconds=30)
 """How long a node waits after the model or the store was unavailable."""
 STORE_RETRY_S: Final = 5.0
 CODE_MAX_CHARS: Final = 64
+APPROVAL: Final = "approval"
+"""Why a node waits: people have to agree to what it wants to do."""
 PASSING_BOUNDS: Final = ("disk", "QUEUE_MAX", JOURNAL_BOUND)
 """Bounds that may be free again later; reaching any other ends the node."""
 
@@ -87,13 +93,21 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class AwaitsApproval:
+    """A node waits: people in these roles must agree to the call `call` of `tool`."""
+
+    call: int
+    tool: str
+
+
+@dataclass(frozen=True, slots=True)
 class Interrupted:
     """What the node was doing failed and will be done again later; text that came so far counts for nothing."""
 
     reason: str
 
 
-Progress = TextDelta | Ended | Asked | Interrupted
+Progress = TextDelta | Ended | Asked | AwaitsApproval | Interrupted
 
 
 class AgentRunner:
@@ -105,6 +119,8 @@ class AgentRunner:
         device: str,
         model: LanguageModel,
         dispatcher: Dispatcher,
+        judge: Judge,
+        is_stopped: Callable[[], bool],
         journal: Journal,
         work: Work,
         room: Room,
@@ -117,6 +133,8 @@ class AgentRunner:
         self._device = device
         self._model = model
         self._dispatcher = dispatcher
+        self._judge = judge
+        self._is_stopped = is_stopped
         self._journal = journal
         self._work = work
         self._room = room
@@ -133,6 +151,7 @@ class AgentRunner:
         self._stopping: set[str] = set()
         self._problem = ""
         self._waits_for_store = False
+        self._approvals_due: datetime | None = None
 
     def reconfigure(self, *, limits: Limits, answer_max_tokens: int, tasks_max_open: int) -> None:
         """Other bounds from now on: for work that begins, and for answers that are not being given yet."""
@@ -249,8 +268,9 @@ class AgentRunner:
             await self._wake.wait()
             self._wake.clear()
             fresh = await self._work.node(node.task, node.node)
-            if fresh is not None and fresh.cancel is not None and self._current_work is not None:
-                # The main loop then finds the node open and cancelled, and ends it.
+            is_cancelled = fresh is not None and fresh.cancel is not None
+            if (is_cancelled or self._is_stopped()) and self._current_work is not None:
+                # The main loop then finds the node open and cancelled, and ends it; of a stopped device it stays open.
                 self._current_work.cancel()
                 return
 
@@ -280,6 +300,7 @@ class AgentRunner:
     async def _next_node(self) -> NodeView | None:
         now = self._clock.now()
         ready = []
+        self._approvals_due = None
         nodes = await self._work.open_nodes()
         waiting = self._retry_at.keys() & {(node.task, node.node) for node in nodes}
         self._retry_at = {key: self._retry_at[key] for key in waiting}
@@ -294,7 +315,7 @@ class AgentRunner:
                     await self._end(node, End(NodeState.REJECTED, "", JOURNAL_FULL))
             elif self._is_due(node, now) and await self._is_ready(node):
                 ready.append(node)
-        ready = [node for node in ready if node.task not in self._stopping]
+        ready = [] if self._is_stopped() else [node for node in ready if node.task not in self._stopping]
         return min(ready, key=lambda node: node.origin != "local", default=None)
 
     def _is_due(self, node: NodeView, now: datetime) -> bool:
@@ -305,14 +326,20 @@ class AgentRunner:
     async def _is_ready(self, node: NodeView) -> bool:
         if node.state is not NodeState.WAITING:
             return True
+        if node.reason == APPROVAL:
+            due = await self._judge.waits_until(node.task, node.node)
+            if due is not None:
+                self._approvals_due = min(due, self._approvals_due or due)
+            return due is None
         effects = await self._work.effects(node.task, node.node)
         return not effects or effects[-1].result is not None or effects[-1].happened is not None
 
     def _idle_s(self) -> float | None:
-        if not self._retry_at:
+        due = [*self._retry_at.values(), *(() if self._approvals_due is None else (self._approvals_due,))]
+        if not due:
             return None
-        wait = min(self._retry_at.values()) - self._clock.now()
-        return max(0.1, min(wait, RETRY_AFTER).total_seconds())
+        wait = min(due) - self._clock.now()
+        return float(max(0.1, min(wait, RETRY_AFTER).total_seconds()))
 
     # --- one node ---
 
@@ -349,31 +376,76 @@ class AgentRunner:
             if effects and effects[-1].result is None and effects[-1].happened is True:
                 await self._confirm(node, effects[-1])
                 continue
-            decision = next_step(agent, goal, await self._past(effects))
+            past = await self._past(effects)
+            decision = next_step(agent, goal, past)
             causes: tuple[int | ForeignCause, ...] = (
                 (effects[-1].result_seq or effects[-1].intent_seq or 1,) if effects else (node.cause,)
             )
             match decision:
                 case AskModel(purpose, generation):
-                    await self._ask_model(node, len(effects), purpose, generation, causes)
+                    streams = purpose == "answer" and await self._judge.may_stream(
+                        await self._flow(node, goal, effects, past)
+                    )
+                    await self._ask_model(node, len(effects), purpose, generation, causes, streams=streams)
                 case UseTool(tool, arguments, is_retry):
                     call = effects[-1].call if is_retry else len(effects)
-                    await self._dispatcher.call(
+                    outcome = await self._dispatcher.call(
                         task=node.task,
                         node=node.node,
                         call=call,
                         tool=tool,
                         arguments=arguments,
                         causes=causes,
+                        flow=await self._flow(node, goal, effects, past),
                     )
+                    if outcome is None:
+                        await self._move(node, NodeState.WAITING, reason=APPROVAL)
+                        self._publish(node.task, AwaitsApproval(call, tool))
+                        return
                 case AskWhether(tool):
                     await self._ask_whether(node, effects[-1], tool)
                     return
                 case End():
-                    await self._end(node, decision, causes=causes)
+                    flow = await self._flow(node, goal, effects, past)
+                    await self._end(node, await self._let_out(decision, flow), causes=causes)
                     return
                 case _:
                     assert_never(decision)
+
+    async def _flow(
+        self, node: NodeView, goal: str, effects: Sequence[EffectView], past: Sequence[Past]
+    ) -> TaskFlow:
+        """What the node has seen so far, as the rules weigh it."""
+        seen = [
+            Seen(
+                tool=item.tool, arguments=item.arguments, result=item.result, ok=item.ok, at=effect.result_at
+            )
+            for effect, item in zip(effects, past, strict=True)
+            if isinstance(item, ToolUsed)
+        ]
+        return await self._judge.flow_of(
+            task=node.task,
+            asker=Asker(kind=node.origin),
+            request=goal,
+            labels=(),
+            tokens=sum(effect.output_tokens for effect in effects),
+            started=node.started or self._clock.now(),
+            past=seen,
+        )
+
+    async def _let_out(self, end: End, flow: TaskFlow) -> End:
+        """What a person is told passes the rules as everything else that leaves the agent does."""
+        if end.state is not NodeState.SUCCEEDED:
+            return end
+        decision = await self._judge.may("message.person", {"text": end.text}, flow)
+        match decision:
+            case Allow():
+                return end
+            case Transform():
+                return End(end.state, str(decision.call.values()["text"]), end.reason)
+            case Deny():
+                return End(NodeState.FAILED, f"{decision.sentence} {decision.hint}".strip(), "policy")
+        return End(NodeState.FAILED, decision.sentence, "policy")
 
     async def _ask_model(
         self,
@@ -382,7 +454,10 @@ class AgentRunner:
         purpose: Literal["act", "answer"],
         generation: Generation,
         causes: tuple[int | ForeignCause, ...],
+        *,
+        streams: bool,
     ) -> None:
+        """`streams`: what is generated may be shown before the rules have seen all of it."""
         parts: list[str] = []
         finished: Finished | None = None
         async with contextlib.aclosing(self._model.generate(generation)) as stream:
@@ -391,7 +466,7 @@ class AgentRunner:
                     finished = item
                 else:
                     parts.append(item.text)
-                    if purpose == "answer":
+                    if streams:
                         self._publish(node.task, item)
         if finished is None:
             raise UnavailableError("The model stopped without finishing.")
@@ -477,7 +552,7 @@ class AgentRunner:
             )
         return blob.text()
 
-    async def _move(self, node: NodeView, state: NodeState) -> None:
+    async def _move(self, node: NodeView, state: NodeState, *, reason: str | None = None) -> None:
         record = NodeMoved(
             at_ms=self._now_ms(),
             causes=(node.cause,),
@@ -485,6 +560,7 @@ class AgentRunner:
             node=node.node,
             attempt=node.attempt,
             state=state,
+            reason=reason,
         )
         await self._journal.append(Draft(record), durable=False)
 

@@ -322,6 +322,8 @@ def _add_model_commands() -> None:
 
 
 def _add_secret_commands() -> None:
+    from edge import policy_commands
     from edge.secret_commands import secret_app
 
     app.add_typer(secret_app, name="secret")
+    policy_commands.add_to(app)

@@ -25,10 +25,12 @@ from edge.agent import AgentRunner
 from edge.api.app import AGENT_MODEL, Api, build_app
 from edge.desired import Desired, summarize
 from edge.identity import Identity
+from edge.oversight import Oversight
 from edge.ports import Draft, Journal, LaneState, LanguageModel
 from edge.recall import Recall
 from edge.renewal import Renewal
 from edge.retention import Retention
+from edge.rules import Rules
 from edge.settings import EdgeSettings
 from edge.store_status import describe_store
 from edge.sync import Sync, SyncStatus
@@ -77,6 +79,8 @@ class Daemon:
         observed: Journal,
         model: LanguageModel,
         vault: Vault,
+        rules: Rules,
+        oversight: Oversight,
         runner: AgentRunner,
         sync: Sync | None,
         renewal: Renewal | None,
@@ -98,6 +102,8 @@ class Daemon:
         self._observed = observed
         self._model = model
         self.vault = vault
+        self.rules = rules
+        self.oversight = oversight
         self._sync = sync
         self._renewal = renewal
         self.recall = recall
@@ -139,6 +145,7 @@ class Daemon:
             asyncio.create_task(self._serve(listener), name="api"),
             asyncio.create_task(self._keep("settings", self.desired.run), name="settings"),
             asyncio.create_task(self._keep("secrets", self.vault.run), name="secrets"),
+            asyncio.create_task(self._keep("rules", self.rules.run), name="rules"),
             asyncio.create_task(self._keep("retention", self.retention.run), name="retention"),
             asyncio.create_task(self._keep("telemetry", self.telemetry.run), name="telemetry"),
         ]
@@ -188,6 +195,7 @@ class Daemon:
                 metrics=self.metrics,
                 set_link=self._set_link,
                 refresh_secrets=self.vault.refresh,
+                oversight=self.oversight,
             )
         )
 
@@ -225,6 +233,7 @@ class Daemon:
             **taken_over,
             **awaited,
             **unreadable,
+            **self.oversight.issues(),
             **self.retention.issues,
             **certificate,
             **self._issues,
@@ -261,6 +270,7 @@ class Daemon:
                 "chat_as": [AGENT_MODEL, self._model.name],
             },
             "secrets": list(self.vault.names),
+            "policy": {**self.oversight.policy(), "waiting": len(await self.oversight.approvals())},
             "sensors": [sensor.name for sensor in self._settings.sensors],
             "issues": [{"part": part, "message": message} for part, message in issues.items()],
         }
@@ -358,6 +368,7 @@ class Daemon:
     async def _begin(self) -> None:
         with contextlib.suppress(CapacityError, UnavailableError):  # tried again as a part
             await self.vault.refresh()
+            await self.rules.refresh()
         was_clean, is_paused = await self._database.read(_read_flags)
         if self._sync is not None and is_paused:
             self._sync.pause(True)

@@ -1,26 +1,29 @@
-"""The one door to the outside world: every tool call goes through here, intent before, result after.
+"""The one door to the outside world: the rules are asked, then intent before, result after.
 
-The intent is on the disk before the tool runs and the result before the model sees it (DESIGN.md section 3). Only the
-dispatcher holds the tools; nothing else can call them. It lends a tool the secrets that its contract names, for the
+The decision and the intent are on the disk before the tool runs and the result before the model sees it (DESIGN.md
+sections 3 and 4). What runs are the very arguments that were decided on. Only the dispatcher holds the tools; nothing
+else can call them. It lends a tool the secrets that its contract names, for the
 time of the call, and covers every secret's value in arguments, results, errors and tracebacks before anybody sees it.
 """
 
 import asyncio
 import json
 import logging
-import os
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Final, assert_never
 
+from edge.blobs import make_blob
 from edge.core.turn import ToolSpec
+from edge.judge import Judge, Place
 from edge.ports import Draft, Journal
 from edge.tools import AnyTool, Tool, ToolWithSecrets
 from edge.vault import NoSecrets, SecretSource
-from shared.blobs import BLOB_MAX_BYTES, SALT_BYTES, Blob
+from shared.blobs import BLOB_MAX_BYTES
 from shared.clock import Clock, to_ms
 from shared.errors import CapacityError, CoveyError, ProtocolError, RefusedError, UnavailableError
+from shared.policy.flow import TaskFlow
 from shared.records import ForeignCause, ToolIntent, ToolResult
 
 logger = logging.getLogger(__name__)
@@ -38,8 +41,10 @@ class Dispatcher:
         tools: Sequence[AnyTool],
         journal: Journal,
         clock: Clock,
+        judge: Judge,
         secrets: SecretSource = NoSecrets(),  # noqa: B008  # has no state
     ) -> None:
+        self._judge = judge
         self._secrets = secrets
         self._tools = {tool.spec.name: tool for tool in tools}
         self._journal = journal
@@ -59,24 +64,34 @@ class Dispatcher:
         tool: str,
         arguments: Mapping[str, object],
         causes: tuple[int | ForeignCause, ...],
-    ) -> int:
-        """Call `tool` as effect `call` of a node; returns the sequence of its result record.
+        flow: TaskFlow,
+    ) -> int | None:
+        """Call `tool` as effect `call` of a node, if the rules let it through; returns the sequence of its outcome.
 
-        A tool that fails is a result too. Raises `RefusedError` for a tool that is not there, and what the journal
-        raises: if the intent cannot be stored, the tool is not called.
+        `flow` is what the task has seen so far. A tool that fails and a call that is refused have an outcome too. None:
+        people have to agree first, and are asked. Raises `RefusedError` for a tool that is not there, and what the
+        journal raises: if the intent cannot be stored, the tool is not called.
         """
         held = self._tools.get(tool)
         if held is None:
             raise RefusedError(f"This device has no tool {tool}.")
         scrubbed = self._secrets.scrubber.value(dict(arguments))
         assert isinstance(scrubbed, dict)
-        arguments = scrubbed
-        argument = make_blob(json.dumps(arguments, ensure_ascii=False).encode())
-        (intent,) = await self._journal.append(
+        place = Place(task=task, node=node, call=call, causes=causes)
+        judgement = await self._judge.judge(tool, scrubbed, place, flow)
+        frozen = judgement.call
+        if frozen is None:
+            (seq,) = await self._journal.append(judgement.draft, durable=True)
+            return None if judgement.is_waiting else seq
+        argument = judgement.argument
+        assert argument is not None
+        _, intent = await self._journal.append(
+            judgement.draft,
             Draft(
                 ToolIntent(
                     at_ms=to_ms(self._clock.now()),
                     causes=causes,
+                    labels=judgement.labels,
                     task=task,
                     node=node,
                     call=call,
@@ -84,12 +99,13 @@ class Dispatcher:
                     idempotent=held.spec.is_idempotent,
                     arguments=argument.ref(),
                 ),
-                (argument,),
             ),
             durable=True,
         )
+        flow.called(frozen, at=self._clock.now())
         started = perf_counter()
-        ok, content = await self._attempt(held, arguments, key=f"{task}/{node}/{call}")
+        executed = frozen.values()
+        ok, content = await self._attempt(held, executed, key=f"{task}/{node}/{call}")
         return await self.record_result(
             task=task,
             node=node,
@@ -99,10 +115,21 @@ class Dispatcher:
             content=content,
             ms=_ms_since(started),
             intent=intent,
+            labels=self._judge.result_labels(flow, frozen, content, ok=ok),
         )
 
     async def record_result(
-        self, *, task: str, node: int, call: int, tool: str, ok: bool, content: object, ms: float, intent: int
+        self,
+        *,
+        task: str,
+        node: int,
+        call: int,
+        tool: str,
+        ok: bool,
+        content: object,
+        ms: float,
+        intent: int,
+        labels: tuple[str, ...] = (),
     ) -> int:
         """Write what came of an effect; returns the record's sequence."""
         content = self._secrets.scrubber.value(content)
@@ -120,6 +147,7 @@ class Dispatcher:
                 ToolResult(
                     at_ms=to_ms(self._clock.now()),
                     causes=(intent,),
+                    labels=labels,
                     task=task,
                     node=node,
                     call=call,
@@ -163,11 +191,6 @@ class Dispatcher:
                     return await tool.call(arguments, key, handles)
             case _:
                 assert_never(tool)
-
-
-def make_blob(content: bytes, *, random: Callable[[int], bytes] = os.urandom) -> Blob:
-    """A blob with a fresh salt."""
-    return Blob(salt=random(SALT_BYTES), content=content)
 
 
 def _ms_since(started: float) -> float:

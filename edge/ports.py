@@ -138,6 +138,7 @@ class EffectView:
     result: BlobRef | None
     result_seq: int | None
     ok: bool | None
+    result_at: datetime | None
     output_tokens: int
     is_asked: bool
     happened: bool | None
@@ -310,6 +311,108 @@ class SecretStore(Protocol):
 
     async def put(self, secrets: Sequence[StoredSecret]) -> None:
         """In the place of what is there under their names; on the disk on return."""
+        ...
+
+
+# --- rules ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPolicy:
+    """The bundle that holds, as it came. `heard`: when the hub was last heard, from which the lease runs."""
+
+    version: int
+    hash: bytes
+    sealed: bytes
+    heard: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyOrder:
+    """The hub's order to go by a bundle, as long as the journal has no answer. `bundle`: if it came along."""
+
+    version: int
+    bundle: bytes | None
+    order: ForeignCause
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalVote:
+    """What somebody said in a role."""
+
+    role: str
+    by: str
+    granted: bool
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingApproval:
+    """A call that waits for people: each of `roles` has to say yes to the call of that `digest` until `expires`."""
+
+    nonce: str
+    task: str
+    node: int
+    call: int
+    action: str
+    arguments: BlobRef | None
+    digest: bytes
+    rule: str
+    roles: tuple[str, ...]
+    is_local: bool
+    expires: datetime
+    seq: int
+    votes: tuple[ApprovalVote, ...]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Roles of which nobody has said anything yet."""
+        said = {vote.role for vote in self.votes}
+        return tuple(role for role in self.roles if role not in said)
+
+    @property
+    def is_decided(self) -> bool:
+        """Somebody said no, or everybody has said yes."""
+        return not self.missing or any(not vote.granted for vote in self.votes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Called:
+    """A call that was let through. `entity`: a hash of what it was about, empty for nothing."""
+
+    tool: str
+    task: str
+    entity: bytes
+    at: datetime
+
+
+class PolicyStore(Protocol):
+    """What the store knows of rules."""
+
+    async def policy(self) -> StoredPolicy | None: ...
+
+    async def orders(self) -> tuple[PolicyOrder, ...]:
+        """In the order in which they came."""
+        ...
+
+    async def put(self, policy: StoredPolicy) -> None:
+        """In the place of the one before; on the disk on return."""
+        ...
+
+    async def heard(self, at: datetime) -> None:
+        """The hub was heard; a clock that was set back shortens nothing."""
+        ...
+
+    async def halted(self) -> frozenset[str]:
+        """Who has stopped the device: `hub`, `local`."""
+        ...
+
+    async def pending(self) -> tuple[PendingApproval, ...]:
+        """What waits for people, oldest first."""
+        ...
+
+    async def called(self, since: datetime) -> tuple[Called, ...]:
+        """Calls that were let through after a moment."""
         ...
 
 

@@ -123,6 +123,16 @@ class EdgeSettings(BaseModel):
     otlp_url: Annotated[str, Field(pattern=r"^https?://[^\s/]+[^\s]*$")] | None = None
     otlp_content: bool = False
     identity_passphrase_file: Path | None = None
+    # Rules: where the device is, which people call themselves what here, who may sign, and the button that stops it.
+    site: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""
+    labels: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9._=-]{1,64}$")], ...], Field(max_length=32)
+    ] = ()
+    policy_signers: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...], Field(max_length=16)
+    ] = ()
+    policy_threshold: Annotated[int, Field(ge=1, le=16)] = 1
+    stop_line: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     sensors: tuple[SensorSettings, ...] = ()
 
@@ -268,6 +278,8 @@ def _rebased(key: str, value: object, base: Path) -> object:
             else sensor
             for sensor in value
         ]
-    if key in ("models_dir", "model_api_key_file", "identity_passphrase_file") and isinstance(value, str):
+    if key in ("models_dir", "model_api_key_file", "identity_passphrase_file", "stop_line") and isinstance(
+        value, str
+    ):
         return base / Path(value).expanduser()
     return value

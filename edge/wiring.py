@@ -21,10 +21,12 @@ from edge.adapters.board_procfs import ProcfsBoard
 from edge.adapters.index_chroma import ChromaIndex
 from edge.adapters.store_sqlite.database import Database, open_database
 from edge.adapters.store_sqlite.journal import UNENROLLED, SqliteJournal, append_records
+from edge.adapters.store_sqlite.policy_rows import SqlitePolicies
 from edge.adapters.store_sqlite.projection import read_conditions
 from edge.adapters.store_sqlite.retention import SqliteRetention
 from edge.adapters.store_sqlite.secret_rows import SqliteSecrets
 from edge.agent import AgentRunner
+from edge.button import is_pressed, stop_file
 from edge.core.retention import RetentionLimits
 from edge.core.validity import Validity
 from edge.credentials import Credentials
@@ -32,17 +34,20 @@ from edge.daemon import Daemon
 from edge.desired import Desired
 from edge.dispatch import Dispatcher
 from edge.identity import Identity, load_identity
+from edge.judge import Judge
 from edge.key_files import SEALING_KEY, KeyFiles
 from edge.logs import set_level
 from edge.models.installed import InstalledEmbedder, InstalledLlama
 from edge.models.native import share_processors
 from edge.observed import ObservedJournal
+from edge.oversight import Oversight
 from edge.ports import Ballast, Board, Journal, LanguageModel, Link, TextEmbedder, Traces, VectorIndex
 from edge.recall import Recall
 from edge.renewal import Renewal
 from edge.renewal_steps import Post
 from edge.replacement import must_restore
 from edge.retention import Pace, Retention
+from edge.rules import Rules
 from edge.scrubbed import ScrubbedJournal, ScrubbedModel
 from edge.settings import EdgeSettings
 from edge.sync import Sync, subscriptions, will
@@ -53,7 +58,9 @@ from edge.vault import Vault
 from edge.vault_key import VaultKey, open_vault_key
 from shared.clock import Clock
 from shared.errors import CapacityError, ConfigError, RefusedError
-from shared.ids import ID_RANDOM_BYTES, id_from_random
+from shared.ids import HUB, ID_RANDOM_BYTES, id_from_random
+from shared.keys import Purpose, TrustedKey
+from shared.policy.decisions import DeviceFacts
 from shared.renewal import RenewRequest
 from shared.sealed_box import Sealing, open_secret
 from shared.tasks.limits import Limits
@@ -165,12 +172,17 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
     vault = build_vault(settings, ports, observed)
     journal = ScrubbedJournal(observed, lambda: vault.scrubber)
     model = ScrubbedModel(ports.model, lambda: vault.scrubber)
-    dispatcher = Dispatcher(tools=ports.tools, journal=journal, clock=ports.clock, secrets=vault)
+    policies = SqlitePolicies(ports.database)
+    rules = build_rules(settings, ports, policies, observed)
+    judge = Judge(rules=rules, store=policies, clock=ports.clock, new_id=new_id, local=_local_time)
+    dispatcher = Dispatcher(tools=ports.tools, journal=journal, clock=ports.clock, judge=judge, secrets=vault)
     retention = build_retention(settings, ports)
     runner = AgentRunner(
         device="this device" if ports.identity is None else ports.identity.principal.device,
         model=model,
         dispatcher=dispatcher,
+        judge=judge,
+        is_stopped=lambda: rules.is_stopped,
         journal=journal,
         work=ports.journal,
         room=retention,
@@ -180,6 +192,7 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         answer_max_tokens=settings.answer_max_tokens,
         tasks_max_open=settings.tasks_max_open,
     )
+    rules.on_stop(runner.changed)
     ports.journal.on_change(runner.changed)
     ports.journal.on_change(retention.changed)
     ports.journal.on_acknowledged(retention.acknowledged)
@@ -200,6 +213,12 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
             runner.changed()
             desired.changed()
             vault.changed()
+            rules.changed()
+
+        def on_linked(is_linked: bool) -> None:
+            rules.linked(is_linked)
+            if renewal is not None:
+                renewal.linked(is_linked)
 
         async def ask_renewal(request: RenewRequest) -> bool:
             return sync is not None and await sync.ask_renewal(request)
@@ -217,7 +236,7 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
             hello_timeout_s=settings.hello_timeout_s,
             hello_interval_s=settings.hello_interval_s,
             on_orders=on_orders,
-            on_linked=_nobody if renewal is None else renewal.linked,
+            on_linked=on_linked,
             on_renewed=_nobody if renewal is None else renewal.answered,
             on_disconnected=_nobody if renewal is None else renewal.disconnected,
         )
@@ -234,6 +253,10 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         observed=journal,
         model=model,
         vault=vault,
+        rules=rules,
+        oversight=Oversight(
+            settings=settings, rules=rules, store=policies, journal=observed, clock=ports.clock
+        ),
         runner=runner,
         sync=sync,
         renewal=renewal,
@@ -247,6 +270,52 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         api_token=ports.api_token,
         version=__version__,
     )
+
+
+def build_rules(settings: EdgeSettings, ports: Ports, store: SqlitePolicies, journal: Journal) -> Rules:
+    """Who is asked before anything is done."""
+    identity = ports.identity
+
+    def facts() -> DeviceFacts:
+        principal = UNENROLLED if identity is None else str(identity.principal)
+        return DeviceFacts(
+            principal=principal,
+            name=principal.partition(".")[2],
+            site=settings.site,
+            labels=frozenset(settings.labels),
+        )
+
+    def trusted() -> tuple[TrustedKey, ...]:
+        own = [
+            TrustedKey(owner=HUB, public=bytes.fromhex(key), purpose=Purpose.POLICY)
+            for key in settings.policy_signers
+        ]
+        keys = None if identity is None else identity.hub_keys
+        newest = None if keys is None else keys.chain.newest(Purpose.POLICY)
+        if newest is not None:
+            own.append(TrustedKey(owner=HUB, public=newest.statement.public, purpose=Purpose.POLICY))
+        return tuple(own)
+
+    line = settings.stop_line
+
+    def button() -> bool:
+        return stop_file(settings.home).exists() or (line is not None and is_pressed(line))
+
+    return Rules(
+        store=store,
+        journal=journal,
+        clock=ports.clock,
+        tools=[tool.spec for tool in ports.tools],
+        facts=facts,
+        trusted=trusted,
+        threshold=settings.policy_threshold,
+        button=button,
+    )
+
+
+def _local_time(moment: datetime) -> datetime:
+    """In the time zone of the board, by which rules know the night."""
+    return moment.astimezone()
 
 
 def build_vault(settings: EdgeSettings, ports: Ports, journal: Journal) -> Vault:

@@ -263,6 +263,91 @@ class SecretForgotten(RecordBody):
     version: Count
 
 
+# --- rules (DESIGN.md section 4) ---
+
+
+class PolicyDecided(RecordBody):
+    """The monitor was asked about an action. `labels`: of everything that caused it.
+
+    `arguments` are those that are executed, or were refused. `version` and `bundle`: the rules that decided; 0 and
+    empty are the baseline. `entity`: SHA-256 over kind and name of the thing that it is about: calls are counted by it.
+    Of a denial, `told` is what the model reads in place of a result. Of a needed approval: by whom (`roles`, each of
+    them), under which `nonce`, until when, and whether people on site may give it.
+    """
+
+    kind: Literal["policy.decided"] = "policy.decided"
+    task: NewId | None = None
+    node: Node | None = None
+    call: Call | None = None
+    action: Name
+    decision: Literal["allow", "deny", "needs_approval", "transform"]
+    rules: Annotated[tuple[Code, ...], Field(max_length=16, strict=False)] = ()
+    version: Count = 0
+    bundle: Annotated[bytes, Field(max_length=32)] = b""
+    entity: Annotated[bytes, Field(max_length=32)] = b""
+    arguments: BlobRef | None = None
+    told: BlobRef | None = None
+    redactions: Annotated[tuple[Code, ...], Field(max_length=16, strict=False)] = ()
+    roles: Annotated[tuple[Code, ...], Field(max_length=8, strict=False)] = ()
+    nonce: NewId | None = None
+    digest: Annotated[bytes, Field(max_length=32)] = b""
+    expires_ms: AtMs | None = None
+    is_local: bool = False
+
+    def blob_refs(self) -> tuple[BlobRef, ...]:
+        return tuple(ref for ref in (self.arguments, self.told) if ref is not None)
+
+
+class ApprovalGiven(NodeBody):
+    """Somebody on site said yes or no to the call that waits under `nonce`."""
+
+    kind: Literal["approval.given"] = "approval.given"
+    call: Call
+    nonce: NewId
+    role: Code
+    by: Name
+    granted: bool
+
+
+class PolicyActivated(RecordBody):
+    """The device goes by this bundle from now on."""
+
+    kind: Literal["policy.activated"] = "policy.activated"
+    version: Count
+    bundle: Annotated[bytes, Field(min_length=32, max_length=32)]
+
+
+class PolicyRefused(RecordBody):
+    """The device did not take a bundle; what it goes by stays."""
+
+    kind: Literal["policy.refused"] = "policy.refused"
+    version: Count
+    reason: Code
+
+
+class HaltReported(RecordBody):
+    """The device was stopped or released, by the hub or by hand; it stands while either holds it."""
+
+    kind: Literal["halt.reported"] = "halt.reported"
+    source: Literal["hub", "local"]
+    is_stopped: bool
+
+
+class ThreatFound(RecordBody):
+    """A detector spoke about what the cause says. `consequence`: what the rules make of it."""
+
+    kind: Literal["threat.found"] = "threat.found"
+    detector: Code
+    severity: Literal["low", "medium", "high"]
+    consequence: Literal["note", "label", "ask", "pause", "quarantine"]
+    task: NewId | None = None
+    node: Node | None = None
+    evidence: BlobRef | None = None
+
+    def blob_refs(self) -> tuple[BlobRef, ...]:
+        return () if self.evidence is None else (self.evidence,)
+
+
 # --- the device's metrics ------------------------------------------------------------------------------------------
 
 
@@ -366,6 +451,35 @@ class SecretSet(RecordBody):
         return (self.box,)
 
 
+class PolicyPublished(RecordBody):
+    """The rules that the device shall go by: a bundle with its signatures, which the device judges by itself."""
+
+    kind: Literal["policy.published"] = "policy.published"
+    version: Seq
+    bundle: BlobRef
+
+    def blob_refs(self) -> tuple[BlobRef, ...]:
+        return (self.bundle,)
+
+
+class ApprovalReplied(NodeBody):
+    """Somebody at the hub said yes or no to the call that waits under `nonce`."""
+
+    kind: Literal["approval.replied"] = "approval.replied"
+    call: Call
+    nonce: NewId
+    role: Code
+    by: Name
+    granted: bool
+
+
+class HaltOrdered(RecordBody):
+    """The device shall do nothing, or go on."""
+
+    kind: Literal["halt.ordered"] = "halt.ordered"
+    is_stopped: bool
+
+
 class SecretRemoved(RecordBody):
     """The device shall forget the secret."""
 
@@ -389,10 +503,25 @@ JournalRecord = (
     | SecretStored
     | SecretRefused
     | SecretForgotten
+    | PolicyDecided
+    | ApprovalGiven
+    | PolicyActivated
+    | PolicyRefused
+    | HaltReported
+    | ThreatFound
 )
 MetricsRecord = MetricsWindow | MetricsShed
 OrderRecord = (
-    TaskOffered | TaskCancelled | QuestionReplied | NodeQueried | TwinDesired | SecretSet | SecretRemoved
+    TaskOffered
+    | TaskCancelled
+    | QuestionReplied
+    | NodeQueried
+    | TwinDesired
+    | SecretSet
+    | SecretRemoved
+    | PolicyPublished
+    | ApprovalReplied
+    | HaltOrdered
 )
 Record = JournalRecord | MetricsRecord | OrderRecord
 

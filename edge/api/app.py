@@ -14,8 +14,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, Router
 
-from edge.agent import AgentRunner, Asked, Ended, Interrupted, model_called
-from edge.api.schemas import AnswerRequest, ChatRequest, LinkRequest, TaskRequest
+from edge.agent import AgentRunner, Asked, AwaitsApproval, Ended, Interrupted, model_called
+from edge.api.schemas import (
+    AnswerRequest,
+    ChatRequest,
+    LinkRequest,
+    PolicyRequest,
+    StopRequest,
+    TaskRequest,
+    VoteRequest,
+)
+from edge.oversight import Oversight
 from edge.ports import (
     JOURNAL_BOUND,
     Draft,
@@ -99,6 +108,7 @@ class Api:
     metrics: Callable[[], Awaitable[str]]
     set_link: Callable[[bool], None]
     refresh_secrets: Callable[[], Awaitable[None]]
+    oversight: Oversight
 
 
 def build_app(api: Api) -> Router:
@@ -118,6 +128,11 @@ def build_app(api: Api) -> Router:
         ("/memory/rebuild", "POST", _rebuild_memory),
         ("/link", "POST", _link),
         ("/secrets/refresh", "POST", _refresh_secrets),
+        ("/policy", "GET", _policy),
+        ("/policy", "POST", _install_policy),
+        ("/approvals", "GET", _approvals),
+        ("/approvals/{nonce}", "POST", _vote),
+        ("/stop", "POST", _stop),
     ]
     # Not `Starlette`: what that adds, an error page for browsers with the names of all HTML entities, is not used.
     return Router(
@@ -250,6 +265,11 @@ async def _agent_answer(api: Api, task: str) -> Answer:
                     # What was said cannot be taken back, and would be said again.
                     raise UnavailableError(
                         f"{reason} The task {task} goes on; see `covey-edge task show {task}`."
+                    )
+                case AwaitsApproval(_, tool):
+                    raise RefusedError(
+                        f"The task {task} waits: people have to agree to {tool}; see `covey-edge approvals`.",
+                        code="waiting",
                     )
                 case Asked(call, tool):
                     raise RefusedError(
@@ -549,6 +569,34 @@ async def _refresh_secrets(api: Api, _request: Request) -> Response:
     """The store holds other secrets than before. Their names are in the status; no value ever passes here."""
     await api.refresh_secrets()
     return JSONResponse({"refreshed": True})
+
+
+async def _policy(api: Api, _request: Request) -> Response:
+    return JSONResponse(api.oversight.policy())
+
+
+async def _install_policy(api: Api, request: Request) -> Response:
+    """A bundle that a person brought, on a device without a link: judged as one that the hub sent."""
+    body = await _body(api, request, PolicyRequest)
+    return JSONResponse(await api.oversight.install(body.bundle))
+
+
+async def _approvals(api: Api, _request: Request) -> Response:
+    return JSONResponse({"approvals": await api.oversight.approvals()})
+
+
+async def _vote(api: Api, request: Request) -> Response:
+    body = await _body(api, request, VoteRequest)
+    told = await api.oversight.vote(
+        request.path_params["nonce"], role=body.role, by=body.by, granted=body.granted
+    )
+    api.runner.changed()
+    return JSONResponse(told)
+
+
+async def _stop(api: Api, request: Request) -> Response:
+    body = await _body(api, request, StopRequest)
+    return JSONResponse(await api.oversight.stop(is_stopped=body.stopped))
 
 
 async def _link(api: Api, request: Request) -> Response:

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from edge.ports import Message
 from shared.errors import RefusedError
+from shared.policy.bundle import SEALED_MAX_BYTES
 
 
 class TextPart(BaseModel):
@@ -120,3 +121,29 @@ class LinkRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     enabled: bool
+
+
+class PolicyRequest(BaseModel):
+    """POST /policy: a signed bundle, in base64."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", val_json_bytes="base64")
+
+    bundle: Annotated[bytes, Field(max_length=SEALED_MAX_BYTES)]
+
+
+class VoteRequest(BaseModel):
+    """POST /approvals/{nonce}: yes or no to a call that waits. `role` may be left out where only one is missing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    granted: bool
+    role: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")] | None = None
+    by: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,127}$")] = "somebody-on-site"
+
+
+class StopRequest(BaseModel):
+    """POST /stop: stop the device, or release what was stopped by hand."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stopped: bool

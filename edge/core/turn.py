@@ -17,6 +17,7 @@ from typing import Final, Literal
 
 from edge.ports import Generation, Message
 from shared.errors import CapacityError
+from shared.policy.contracts import SideEffect
 from shared.tasks.limits import Limits
 from shared.tasks.states import NodeState
 
@@ -43,6 +44,8 @@ class ToolSpec:
     description: str
     choices: tuple[Mapping[str, object], ...]
     is_idempotent: bool
+    side_effect: SideEffect = "irreversible"
+    """What it does to the world, by its own word; who says nothing is taken for the worst."""
     keywords: tuple[str, ...] = ()
     choice_keywords: tuple[tuple[str, ...], ...] = ()
 

@@ -12,6 +12,7 @@ SPEC: Final = ToolSpec(
     choices=({},),
     keywords=("time", "date", "day", "today", "clock", "weekday", "hour", "year"),
     is_idempotent=True,
+    side_effect="none",
 )
 
 

@@ -31,6 +31,7 @@ def spec(sensors: Sequence[SensorSettings]) -> ToolSpec:
         ),
         choice_keywords=tuple(tuple(sensor.name.replace("_", "-").split("-")) for sensor in sensors),
         is_idempotent=True,
+        side_effect="none",
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import json
 import re
 import unicodedata
 from bisect import bisect_right, insort
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -82,8 +82,17 @@ class TaskFlow:
     """One task, from its request on. Feed it with what happens; ask it for the situation of the next action."""
 
     def __init__(
-        self, package: Package, *, task: str, asker: Asker, device: DeviceFacts, ledger: Ledger | None = None
+        self,
+        package: Package,
+        *,
+        task: str,
+        asker: Asker,
+        device: DeviceFacts,
+        ledger: Ledger | None = None,
+        name_entity: Callable[[str, str], str] = "{}:{}".format,
     ) -> None:
+        """`name_entity`: how the ledger names a thing, from its kind and name; only sameness counts there."""
+        self._name_entity = name_entity
         self._package = package
         self._contracts = package.contracts()
         self._lattice: Lattice = package.lattice
@@ -122,8 +131,7 @@ class TaskFlow:
         self._calls += 1
         if call.tool == "model.escalate":
             self._escalations += 1
-        contract = self._contracts.get(call.tool)
-        entity = None if contract is None else entity_of(contract, call.values())
+        entity = self._entity(call.tool, call.values())
         self._ledger.add(call.tool, task=self._task, entity=entity, at=at)
         for nonce in [key for key, approval in self._approvals.items() if approval.digest == call.digest]:
             del self._approvals[nonce]
@@ -176,7 +184,7 @@ class TaskFlow:
     ) -> Situation:
         """The action that the agent proposes, with all that it rests on. `labels`: of causes outside the task."""
         contract = self._contracts.get(tool)
-        entity = None if contract is None else entity_of(contract, arguments)
+        entity = self._entity(tool, arguments)
         count = self._ledger.count
         return Situation(
             tool=tool,
@@ -211,6 +219,13 @@ class TaskFlow:
             findings=frozenset(self._findings),
         )
 
+    def _entity(self, tool: str, arguments: Mapping[str, object]) -> str | None:
+        contract = self._contracts.get(tool)
+        name = None if contract is None else entity_of(contract, arguments)
+        if name is None or contract is None or contract.entity is None:
+            return None
+        return self._name_entity(contract.entity.kind, name)
+
     def _left(self, budget: Budget, now: datetime) -> Left:
         elapsed = 0 if self._started is None else max(0, int((now - self._started).total_seconds()))
         return Left(
@@ -238,7 +253,9 @@ class TaskFlow:
         if written is None:
             return self._labels
         stands = re.compile(rf"(?<![\w@.+-]){re.escape(written)}(?![\w@+-]|\.\w)")
-        found = [source.labels for source in self._sources if stands.search(source.words)]
+        # Looking for the bare text first is many times quicker, and mostly finds nothing.
+        near = (source for source in self._sources if written in source.words)
+        found = [source.labels for source in near if stands.search(source.words)]
         # What a trusted text says needs no untrusted one that repeats it.
         trusted = [labels for labels in found if UNTRUSTED not in labels]
         chosen = trusted or found

@@ -106,6 +106,15 @@ class RuleMonitor:
         """What it goes by, beside the rules."""
         return self._package
 
+    def reads_arguments(self, action: str) -> bool:
+        """Whether a rule or an obligation looks at what the action says."""
+        contract = self._contracts.get(action)
+        if contract is None:
+            return True
+        uses = self._sets[action].uses
+        is_read = uses is None or bool(uses.keys() & {"args", "origins", "recipient_labels"})
+        return is_read or contract.sink is not None or bool(self._obliged(action, contract))
+
     def decide(self, situation: Situation) -> Decision:
         """Judge one action. Never raises: whatever fails inside is a no."""
         try:

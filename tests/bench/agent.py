@@ -36,6 +36,7 @@ from edge.wiring import SystemClock
 from tests.bench.report import Demand, Figure, Outcome, figure
 from tests.bench.stack import ROOT, DeviceProcess, HubProcess, resident_mb
 from tests.support.process import ProcessFailedError
+from tests.support.rules import open_flow, open_judge
 
 MODEL: Final = "smollm2-135m-instruct"
 RECORDS: Final = 400
@@ -193,7 +194,9 @@ async def _tool_calls(directory: Path, count: int) -> tuple[list[float], list[fl
     database = await asyncio.to_thread(open_database, directory / "tools" / "store.sqlite")
     try:
         tools = builtin_tools([sensor], clock)
-        dispatcher = Dispatcher(tools=tools, journal=SqliteJournal(database), clock=clock)
+        dispatcher = Dispatcher(
+            tools=tools, journal=SqliteJournal(database), clock=clock, judge=open_judge(clock)
+        )
         arguments = {"sensor": "fridge"}
         called_ms, bare_ms = [], []
         for number in range(count):
@@ -201,7 +204,13 @@ async def _tool_calls(directory: Path, count: int) -> tuple[list[float], list[fl
             await tools[0].call(arguments, "bare")
             between = time.perf_counter()
             await dispatcher.call(
-                task="a" * 16, node=0, call=number, tool=tools[0].spec.name, arguments=arguments, causes=(1,)
+                task="a" * 16,
+                node=0,
+                call=number,
+                tool=tools[0].spec.name,
+                arguments=arguments,
+                causes=(1,),
+                flow=open_flow("a" * 16),
             )
             bare_ms.append((between - started) * 1000)
             called_ms.append((time.perf_counter() - between) * 1000)

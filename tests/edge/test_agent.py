@@ -115,8 +115,8 @@ async def test_a_task_runs_to_its_answer_and_the_journal_tells_the_story(
         assert await end_of(runner, task) == Ended(NodeState.SUCCEEDED, None, "It is open now.")
     assert valve.calls == [({"to": "open"}, f"{task}/0/1")]
     assert await kinds(journal) == [
-        "task.created", "node.moved", "model.called", "tool.intent", "tool.result", "model.called",
-        "model.called", "node.moved",
+        "task.created", "node.moved", "model.called", "policy.decided", "tool.intent", "tool.result",
+        "model.called", "model.called", "node.moved",
     ]  # fmt: skip
     # Each record names what caused it.
     assert [record.causes for record in await records(journal)] == [
@@ -165,7 +165,7 @@ async def test_the_goal_and_everything_said_is_content_beside_the_chain(
     chain = b"".join(row[0] for row in query(path, "SELECT data FROM record"))
     assert b"secret" not in chain
     blobs = {row[0] for row in query(path, "SELECT content FROM blob")}
-    assert {b"secret question", b"secret answer", b'{"to": "open"}'} <= blobs
+    assert {b"secret question", b"secret answer", b'{"to":"open"}'} <= blobs
 
 
 # --- intent before, result after -----------------------------------------------------------------------------------
@@ -212,6 +212,7 @@ async def test_intent_and_result_wait_for_the_disk(journal: SqliteJournal) -> No
         "task.created": True,
         "node.moved": True,  # the last one, the end
         "model.called": False,
+        "policy.decided": True,
         "tool.intent": True,
         "tool.result": True,
     }

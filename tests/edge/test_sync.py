@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from edge.adapters.store_sqlite.journal import SqliteJournal
-from edge.dispatch import make_blob
+from edge.blobs import make_blob
 from edge.keychain import HubKeys
 from edge.ports import Draft, LaneState
 from edge.sync import HUB_GONE_AFTER, MAX_HELLOS, LinkState, Sync, subscriptions, will

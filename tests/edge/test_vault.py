@@ -46,6 +46,7 @@ from tests.support.clock import ManualClock
 from tests.support.device import signer_from, task_id_from
 from tests.support.hub import ScriptedHub
 from tests.support.model import ScriptedModel
+from tests.support.rules import open_flow, open_judge
 
 PRINCIPAL = "main.till-1"
 NAME = "POS_TOKEN"
@@ -349,9 +350,13 @@ async def called(
         tools=[ToolWithSecrets(spec, call, secrets=(NAME,))],
         journal=device.journal,
         clock=ManualClock(),
+        judge=open_judge(ManualClock()),
         secrets=device.vault,
     )
-    seq = await dispatcher.call(task=TASK, node=0, call=0, tool="pay", arguments=arguments or {}, causes=())
+    seq = await dispatcher.call(
+        task=TASK, node=0, call=0, tool="pay", arguments=arguments or {}, causes=(), flow=open_flow(TASK)
+    )
+    assert seq is not None
     (entry,) = await device.journal.tail(Lane.JOURNAL, after=seq - 1, limit=1)
     record = parse_record(entry.record)
     assert isinstance(record, ToolResult)

@@ -58,6 +58,7 @@ from tests.support.ingest import HUB_SIGNER, SALT_OF, IngestHub, blob_of, device
 from tests.support.memory_broker import MemoryBroker
 from tests.support.memory_link import MemoryLink
 from tests.support.retention import ScriptedBallast
+from tests.support.rules import permit
 
 TENANT: Final = "acme"
 WAIT_S: Final = 10.0
@@ -175,6 +176,8 @@ class MemoryFleet:
         database = await asyncio.to_thread(open_database, settings.store_path)
         try:
             journal = await asyncio.to_thread(SqliteJournal, database, principal=principal)
+            every = (*builtin_tools(settings.sensors, self.clock), *tools)
+            await asyncio.to_thread(permit, database, [tool.spec for tool in every])
             ports = Ports(
                 database=database,
                 journal=journal,
@@ -182,7 +185,7 @@ class MemoryFleet:
                 identity=_identity(principal, signer, settings),
                 link=link,
                 clock=self.clock,
-                tools=(*builtin_tools(settings.sensors, self.clock), *tools),
+                tools=every,
                 embedder=None,
                 index=None,
                 board=ScriptedBoard(),

@@ -17,6 +17,7 @@ from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.agent import AgentRunner, Asked, Ended, Progress
 from edge.core.turn import ToolSpec
 from edge.dispatch import Dispatcher
+from edge.judge import Judge
 from edge.ports import Draft, Generation, Journal, LanguageModel, Room
 from edge.tools import Tool
 from shared.blobs import Blob, BlobRef
@@ -25,6 +26,7 @@ from shared.tasks.limits import Limits
 from tests.support.clock import ManualClock
 from tests.support.device import task_id_from
 from tests.support.retention import OpenRoom
+from tests.support.rules import open_judge
 
 WAIT_S = 20.0
 
@@ -66,14 +68,20 @@ def make_runner(
     tasks_max_open: int = 100,
     room: Room | None = None,
     name: str = "",
+    judge: Judge | None = None,
 ) -> AgentRunner:
     """A runner that is not running yet. `journal` may be a faulty one around `work`."""
     numbers = count(1)
     clock = clock or ManualClock()
+    judge = judge or open_judge(clock)
     runner = AgentRunner(
         device="fridge-1",
         model=model,
-        dispatcher=Dispatcher(tools=[probe.tool() for probe in probes], journal=journal, clock=clock),
+        dispatcher=Dispatcher(
+            tools=[probe.tool() for probe in probes], journal=journal, clock=clock, judge=judge
+        ),
+        judge=judge,
+        is_stopped=lambda: False,
         journal=journal,
         work=work,
         room=room or OpenRoom(),

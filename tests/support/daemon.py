@@ -24,6 +24,7 @@ from edge.wiring import Ports, build_daemon
 from tests.support.board import ScriptedBoard
 from tests.support.clock import ManualClock
 from tests.support.retention import ScriptedBallast
+from tests.support.rules import permit
 
 TOKEN = "the-token"
 WAIT_S = 20.0
@@ -46,6 +47,7 @@ async def daemon_in(
     identity: Identity | None = None,
     link: Link | None = None,
     traces: Traces | None = None,
+    is_permissive: bool = True,
     **changes: Any,
 ) -> AsyncIterator[RunningDaemon]:
     """Runs until the block ends, then stops in order. `changes` are of its settings."""
@@ -55,6 +57,8 @@ async def daemon_in(
     try:
         name = {} if identity is None else {"principal": str(identity.principal)}
         journal = await asyncio.to_thread(lambda: SqliteJournal(database, **name))
+        if is_permissive:
+            await asyncio.to_thread(permit, database, [tool.spec for tool in tools])
         ports = Ports(
             database=database,
             journal=journal,

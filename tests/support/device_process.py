@@ -25,8 +25,8 @@ from typing import Final
 
 from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.agent import AgentRunner
+from edge.blobs import make_blob
 from edge.core.turn import ToolSpec
-from edge.dispatch import make_blob
 from edge.ports import Draft, Finished, Generation, TextDelta
 from edge.settings import fixed_locally, load_settings
 from edge.tools import Tool
@@ -38,6 +38,7 @@ from shared.records import ModelCalled
 from shared.tasks.states import NodeState
 from tests.support.clock import OffsetClock
 from tests.support.model import ScriptedModel
+from tests.support.rules import permit
 
 QUOTA_FILE: Final = "quota"
 LEDGER_FILE: Final = "ledger"
@@ -120,6 +121,7 @@ async def run(home: Path, control: Path) -> None:
         )
         clock = OffsetClock(control / CLOCK_FILE)
         ports = replace(opened, model=InventiveModel(), tools=tools, clock=clock)
+        await asyncio.to_thread(permit, opened.database, [tool.spec for tool in tools])
         daemon = build_daemon(settings, ports, fixed=fixed_locally(origins))
         stream = asyncio.create_task(
             _stream(control / QUOTA_FILE, daemon.runner, ports.journal, ports.clock, ledger), name="stream"

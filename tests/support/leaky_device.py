@@ -28,6 +28,7 @@ from edge.tools import ToolWithSecrets
 from edge.vault import SecretHandle
 from edge.wiring import build_daemon, open_ports
 from shared.errors import RefusedError
+from tests.support.rules import permit
 
 VARIABLE: Final = "LEAK"
 SECRETS: Final = ("FROM_HUB", "FROM_HERE")
@@ -134,6 +135,7 @@ async def run(home: Path, secrets: list[str], scrub_with: Callable[[Scrubber], N
     """Until SIGTERM."""
     settings, _ = load_settings(home=home, overrides={"api_port": 0})
     async with open_ports(settings) as opened:
+        await asyncio.to_thread(permit, opened.database, [TOOL.spec])
         daemon = build_daemon(settings, replace(opened, model=LeakyModel(secrets), tools=(TOOL,)))
         daemon.vault.on_scrubber(scrub_with)
         await daemon.run(on_ready=lambda url: print(json.dumps({"ready": True, "url": url}), flush=True))

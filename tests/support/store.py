@@ -14,7 +14,7 @@ from typing import Any, Literal
 from edge.adapters.store_sqlite.database import Database, migrate, open_database
 from edge.adapters.store_sqlite.journal import SqliteJournal, verify
 from edge.adapters.store_sqlite.projection import apply_journal, apply_order
-from edge.dispatch import make_blob
+from edge.blobs import make_blob
 from edge.ports import Draft
 from shared.blobs import Blob
 from shared.ids import Lane

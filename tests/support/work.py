@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import count
 
-from edge.dispatch import make_blob
+from edge.blobs import make_blob
 from edge.ports import Draft
 from shared.blobs import Blob
 from shared.clock import to_ms

@@ -12,6 +12,7 @@ from typing import Final
 
 from edge.adapters.store_sqlite.database import Database
 from edge.adapters.store_sqlite.gauge import Gauge, record_disk_bytes
+from edge.adapters.store_sqlite.policy_rows import take_published
 from edge.adapters.store_sqlite.projection import (
     apply_journal,
     apply_order,
@@ -46,6 +47,7 @@ from shared.records import (
     NodeQueried,
     OrderRecord,
     Poison,
+    PolicyPublished,
     RecordBody,
     SecretSet,
     TaskOffered,
@@ -358,6 +360,10 @@ def _take_order(
     elif isinstance(record, SecretSet):
         box = blobs.get(record.box.hash)
         take_set(db, record, seq=seq, epoch=epoch, box=None if box is None else box.content)
+        reason = None
+    elif isinstance(record, PolicyPublished):
+        bundle = blobs.get(record.bundle.hash)
+        take_published(db, record, seq=seq, epoch=epoch, bundle=None if bundle is None else bundle.content)
         reason = None
     else:
         size = store_blobs(db, lane_id, seq, record, blobs)

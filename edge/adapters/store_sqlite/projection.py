@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, assert_never
 
+from edge.adapters.store_sqlite.policy_rows import apply_decided, apply_halt, apply_vote, note_judged
 from edge.adapters.store_sqlite.secret_rows import note_answer, take_removed
 from edge.adapters.store_sqlite.standing import is_ended
 from edge.adapters.store_sqlite.twin import apply_desired, apply_reported
@@ -15,15 +16,23 @@ from edge.ports import EffectView, Episode, NodeView
 from shared.blobs import BlobRef
 from shared.clock import from_ms
 from shared.records import (
+    ApprovalGiven,
+    ApprovalReplied,
     DeviceCondition,
     DeviceStarted,
     DeviceStopped,
     ForeignCause,
+    HaltOrdered,
+    HaltReported,
     JournalRecord,
     ModelCalled,
     NodeMoved,
     NodeQueried,
     OrderRecord,
+    PolicyActivated,
+    PolicyDecided,
+    PolicyPublished,
+    PolicyRefused,
     QuestionAnswered,
     QuestionAsked,
     QuestionReplied,
@@ -35,6 +44,7 @@ from shared.records import (
     TaskCancelled,
     TaskCreated,
     TaskOffered,
+    ThreatFound,
     ToolIntent,
     ToolResult,
     TwinDesired,
@@ -108,9 +118,9 @@ def apply_journal(db: sqlite3.Connection, record: JournalRecord, *, seq: int, ep
             )
         case ToolResult():
             db.execute(
-                "UPDATE effect SET result_hash = ?, result_seq = ?, ok = ?"
+                "UPDATE effect SET result_hash = ?, result_seq = ?, result_ms = ?, ok = ?"
                 " WHERE task = ? AND node = ? AND call = ? AND result_hash IS NULL",
-                (_ref(record.result), seq, record.ok, record.task, record.node, record.call),
+                (_ref(record.result), seq, record.at_ms, record.ok, record.task, record.node, record.call),
             )
         case QuestionAsked():
             db.execute(
@@ -135,7 +145,15 @@ def apply_journal(db: sqlite3.Connection, record: JournalRecord, *, seq: int, ep
             apply_reported(db, record, seq=seq, epoch=epoch)
         case SecretStored() | SecretRefused() | SecretForgotten():
             note_answer(db, record)
-        case DeviceStarted() | DeviceStopped():
+        case PolicyDecided():
+            apply_decided(db, record, seq=seq)
+        case ApprovalGiven():
+            apply_vote(db, record)
+        case PolicyActivated() | PolicyRefused():
+            note_judged(db, record)
+        case HaltReported():
+            apply_halt(db, record)
+        case DeviceStarted() | DeviceStopped() | ThreatFound():
             pass
         case _:
             assert_never(record)
@@ -179,8 +197,12 @@ def apply_order(db: sqlite3.Connection, record: OrderRecord, *, seq: int, epoch:
             return apply_desired(db, record, seq=seq, epoch=epoch)
         case SecretRemoved():
             take_removed(db, record, seq=seq, epoch=epoch)
-        case SecretSet():
-            pass  # its box is no content of the log: whoever takes the order keeps it (`take_set`)
+        case ApprovalReplied():
+            apply_vote(db, record)
+        case HaltOrdered():
+            apply_halt(db, record)
+        case SecretSet() | PolicyPublished():
+            pass  # what came along is no content of the log: whoever takes the order keeps it (`_take_order`)
         case _:
             assert_never(record)
     return None
@@ -211,7 +233,7 @@ def read_effects(db: sqlite3.Connection, task: str, node: int) -> tuple[EffectVi
     """The effects of one node by call number."""
     rows = db.execute(
         "SELECT call, kind, name, idempotent, argument_hash, intent_seq, result_hash, result_seq, ok, output_tokens,"
-        " question_seq, happened FROM effect WHERE task = ? AND node = ? ORDER BY call",
+        " question_seq, happened, result_ms FROM effect WHERE task = ? AND node = ? ORDER BY call",
         (task, node),
     ).fetchall()
     return tuple(
@@ -225,6 +247,7 @@ def read_effects(db: sqlite3.Connection, task: str, node: int) -> tuple[EffectVi
             result=_blob_ref(db, row[6]),
             result_seq=row[7],
             ok=None if row[8] is None else bool(row[8]),
+            result_at=None if row[12] is None else from_ms(row[12]),
             output_tokens=row[9],
             is_asked=row[10] is not None,
             happened=None if row[11] is None else bool(row[11]),

@@ -18,7 +18,7 @@ from shared.blobs import Blob
 from shared.errors import ProtocolError, RefusedError
 from shared.ids import Lane
 from shared.log import chain
-from shared.records import JournalRecord, OrderRecord, Poison, SecretSet, parse_record
+from shared.records import JournalRecord, OrderRecord, Poison, PolicyPublished, SecretSet, parse_record
 from shared.restore import RestoredPage
 
 PART_SUFFIX = ".restored"
@@ -119,7 +119,7 @@ def _apply(
 ) -> int:
     """What the record means, and its content; returns the content's bytes."""
     record = parse_record(data)
-    if isinstance(record, Poison | SecretSet):
+    if isinstance(record, Poison | SecretSet | PolicyPublished):
         return 0
     size = store_blobs(db, lane_id, seq, record, blobs)
     if isinstance(record, JournalRecord):

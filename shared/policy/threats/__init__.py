@@ -13,7 +13,12 @@ from shared.policy.threats.hidden_text import hidden_text
 from shared.policy.threats.imitation import IMITATION_THRESHOLD, imitation
 from shared.policy.threats.sequences import Loops, RepeatedDenials, UnusualSequence
 
+DETECTORS = (
+    "encoded_payload", "hidden_text", "imitation", "loops", "repeated_denials", "tool_drift", "unusual_sequence",
+)  # fmt: skip
+"""Their names, by which rules speak of findings."""
+
 __all__ = [
-    "IMITATION_THRESHOLD", "Finding", "Loops", "RepeatedDenials", "ToolDrift", "UnusualSequence", "encoded_payload",
+    "DETECTORS", "IMITATION_THRESHOLD", "Finding", "Loops", "RepeatedDenials", "ToolDrift", "UnusualSequence", "encoded_payload",
     "hidden_text", "imitation",
 ]  # fmt: skip

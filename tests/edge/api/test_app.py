@@ -14,8 +14,10 @@ import pytest
 from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.agent import AgentRunner
 from edge.api.app import AGENT_MODEL, JOURNAL_PAGE_MAX, Api, build_app
+from edge.oversight import Oversight
 from edge.ports import Draft, Room
 from edge.recall import Recall
+from edge.rules import Rules
 from edge.settings import EdgeSettings
 from shared.errors import CapacityError, ConfigError, RefusedError, UnavailableError
 from shared.records import DeviceStarted, ModelCalled
@@ -36,6 +38,7 @@ from tests.support.device import signer_from
 from tests.support.hub import ScriptedHub
 from tests.support.model import Reply, ScriptedModel
 from tests.support.retention import OpenRoom
+from tests.support.rules import NoPolicies, OpenRules
 from tests.support.store import PRINCIPAL, opened_journal, records
 from tests.support.waiting import eventually
 
@@ -89,8 +92,20 @@ async def serving(
     async with opened_journal(tmp_path / "store.sqlite") as journal:
         journal_seen = faulty(journal)
         runner = make_runner(journal_seen, model, valve, work=journal, clock=clock, room=room, **options)
+        device_settings = EdgeSettings(home=tmp_path, models_dir=tmp_path, **(settings or {}))
+        rules = Rules(
+            store=NoPolicies(),
+            journal=journal_seen,
+            clock=clock,
+            tools=[],
+            facts=lambda: OpenRules.device,
+            trusted=lambda: (),
+        )
+        oversight = Oversight(
+            settings=device_settings, rules=rules, store=NoPolicies(), journal=journal_seen, clock=clock
+        )
         api = Api(
-            settings=EdgeSettings(home=tmp_path, models_dir=tmp_path, **(settings or {})),
+            settings=device_settings,
             token=token,
             runner=runner,
             model=model,
@@ -106,6 +121,7 @@ async def serving(
             metrics=metrics,
             set_link=links.append,
             refresh_secrets=refresh_secrets,
+            oversight=oversight,
         )
         transport = httpx.ASGITransport(app=build_app(api), raise_app_exceptions=True)
         async with (

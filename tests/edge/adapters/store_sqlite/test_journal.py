@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edge.adapters.store_sqlite.journal import UNENROLLED, SqliteJournal
-from edge.dispatch import make_blob
+from edge.blobs import make_blob
 from edge.ports import Draft, Journal, Outbox, Work
 from shared.blobs import BLOB_MAX_BYTES, Blob, BlobRef
 from shared.errors import CapacityError, CoveyError

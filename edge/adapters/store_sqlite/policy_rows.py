@@ -1,0 +1,228 @@
+"""Rules in the store: what waits for people, what was called when, the bundle that holds, who stopped the device."""
+
+import json
+import sqlite3
+from datetime import datetime
+from typing import Final
+
+from edge.adapters.store_sqlite.database import Database
+from edge.ports import ApprovalVote, Called, PendingApproval, PolicyOrder, StoredPolicy
+from shared.blobs import BlobRef
+from shared.clock import from_ms, to_ms
+from shared.records import (
+    ApprovalGiven,
+    ApprovalReplied,
+    ForeignCause,
+    HaltOrdered,
+    HaltReported,
+    PolicyActivated,
+    PolicyDecided,
+    PolicyPublished,
+    PolicyRefused,
+)
+
+CALLED_MAX: Final = 20_000
+"""Calls that are kept to be counted; beyond, the oldest go, and a rate over a longer span counts what is left."""
+HUB, LOCAL = "hub", "local"
+
+
+class SqlitePolicies:
+    """`PolicyStore` over a `Database`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def policy(self) -> StoredPolicy | None:
+        return await self._database.read(read_policy)
+
+    async def orders(self) -> tuple[PolicyOrder, ...]:
+        return await self._database.read(read_orders)
+
+    async def put(self, policy: StoredPolicy) -> None:
+        await self._database.write(lambda db: write_policy(db, policy), durable=True)
+
+    async def heard(self, at: datetime) -> None:
+        await self._database.write(
+            lambda db: db.execute("UPDATE policy SET heard_ms = max(heard_ms, ?)", (to_ms(at),)),
+            durable=False,
+        )
+
+    async def halted(self) -> frozenset[str]:
+        return await self._database.read(read_halts)
+
+    async def pending(self) -> tuple[PendingApproval, ...]:
+        return await self._database.read(read_pending)
+
+    async def called(self, since: datetime) -> tuple[Called, ...]:
+        return await self._database.read(lambda db: read_called(db, to_ms(since)))
+
+
+def read_policy(db: sqlite3.Connection) -> StoredPolicy | None:
+    """The bundle that holds, as it came."""
+    row = db.execute("SELECT version, hash, sealed, heard_ms FROM policy").fetchone()
+    if row is None:
+        return None
+    version, hash_, sealed, heard_ms = row
+    return StoredPolicy(version=version, hash=hash_, sealed=sealed, heard=from_ms(heard_ms))
+
+
+def write_policy(db: sqlite3.Connection, policy: StoredPolicy) -> None:
+    """Put it in the place of the one before: either the one or the other holds, whenever the power goes."""
+    db.execute(
+        "INSERT OR REPLACE INTO policy (id, version, hash, sealed, heard_ms) VALUES (1, ?, ?, ?, ?)",
+        (policy.version, policy.hash, policy.sealed, to_ms(policy.heard)),
+    )
+
+
+def read_orders(db: sqlite3.Connection) -> tuple[PolicyOrder, ...]:
+    """Bundles that nobody has judged yet, in the order in which they came."""
+    rows = db.execute("SELECT epoch, seq, version, bundle FROM policy_order ORDER BY position").fetchall()
+    return tuple(
+        PolicyOrder(version=version, bundle=bundle, order=ForeignCause(lane="orders", epoch=epoch, seq=seq))
+        for epoch, seq, version, bundle in rows
+    )
+
+
+def read_halts(db: sqlite3.Connection) -> frozenset[str]:
+    """Who has stopped the device."""
+    return frozenset(source for (source,) in db.execute("SELECT source FROM halt"))
+
+
+def read_pending(db: sqlite3.Connection) -> tuple[PendingApproval, ...]:
+    """What waits for people, oldest first, with what they have said."""
+    votes: dict[str, list[ApprovalVote]] = {}
+    for nonce, role, by, granted, at_ms in db.execute(
+        "SELECT nonce, role, by, granted, at_ms FROM approval_vote"
+    ):
+        votes.setdefault(nonce, []).append(
+            ApprovalVote(role=role, by=by, granted=bool(granted), at=from_ms(at_ms))
+        )
+    rows = db.execute(
+        "SELECT a.nonce, a.task, a.node, a.call, a.action, a.arguments, length(b.content), a.digest, a.rule, a.roles,"
+        " a.is_local, a.expires_ms, a.seq FROM approval a LEFT JOIN blob b ON b.hash = a.arguments ORDER BY a.seq"
+    ).fetchall()
+    return tuple(
+        PendingApproval(
+            nonce=nonce,
+            task=task,
+            node=node,
+            call=call,
+            action=action,
+            arguments=None if size is None else BlobRef(hash=arguments, size=size),
+            digest=digest,
+            rule=rule,
+            roles=tuple(json.loads(roles)),
+            is_local=bool(is_local),
+            expires=from_ms(expires_ms),
+            seq=seq,
+            votes=tuple(votes.get(nonce, ())),
+        )
+        for nonce, task, node, call, action, arguments, size, digest, rule, roles, is_local, expires_ms, seq in rows
+    )
+
+
+def read_called(db: sqlite3.Connection, since_ms: int) -> tuple[Called, ...]:
+    """Calls after a moment; what bears a later time than now counts as well."""
+    rows = db.execute(
+        "SELECT tool, task, entity, at_ms FROM called WHERE at_ms > ? ORDER BY position", (since_ms,)
+    )
+    return tuple(
+        Called(tool=tool, task=task, entity=entity, at=from_ms(at_ms)) for tool, task, entity, at_ms in rows
+    )
+
+
+# --- what records mean
+
+
+def apply_decided(db: sqlite3.Connection, record: PolicyDecided, *, seq: int) -> None:
+    """A decision: let through, it counts; refused, it is the call's outcome; else people are asked."""
+    place = (record.task, record.node, record.call)
+    if None not in place:
+        db.execute(
+            "DELETE FROM approval_vote WHERE nonce IN"
+            " (SELECT nonce FROM approval WHERE task = ? AND node = ? AND call = ?)",
+            place,
+        )
+        db.execute("DELETE FROM approval WHERE task = ? AND node = ? AND call = ?", place)
+    match record.decision:
+        case "allow" | "transform":
+            db.execute(
+                "INSERT INTO called (tool, task, entity, at_ms) VALUES (?, ?, ?, ?)",
+                (record.action, record.task or "", record.entity, record.at_ms),
+            )
+            db.execute(
+                "DELETE FROM called WHERE position <= (SELECT max(position) FROM called) - ?", (CALLED_MAX,)
+            )
+        case "deny":
+            if record.told is not None and None not in place:
+                db.execute(
+                    "INSERT INTO effect (task, node, call, kind, name, idempotent, argument_hash, intent_seq,"
+                    " result_hash, result_seq, result_ms, ok) VALUES (?, ?, ?, 'tool', ?, 1, ?, NULL, ?, ?, ?, 0)"
+                    " ON CONFLICT DO NOTHING",
+                    (
+                        *place,
+                        record.action,
+                        None if record.arguments is None else record.arguments.hash,
+                        record.told.hash,
+                        seq,
+                        record.at_ms,
+                    ),
+                )
+        case "needs_approval":
+            if record.nonce is not None and record.expires_ms is not None and None not in place:
+                db.execute(
+                    "INSERT OR REPLACE INTO approval VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        record.nonce,
+                        *place,
+                        record.action,
+                        None if record.arguments is None else record.arguments.hash,
+                        record.digest,
+                        record.rules[0] if record.rules else "approvals",
+                        json.dumps(list(record.roles)),
+                        record.is_local,
+                        record.expires_ms,
+                        seq,
+                    ),
+                )
+
+
+def apply_vote(db: sqlite3.Connection, record: ApprovalGiven | ApprovalReplied) -> None:
+    """Somebody's word on what waits; for what does not wait (any more) it says nothing."""
+    waits = db.execute(
+        "SELECT roles FROM approval WHERE nonce = ? AND task = ? AND node = ? AND call = ?",
+        (record.nonce, record.task, record.node, record.call),
+    ).fetchone()
+    if waits is not None and record.role in json.loads(waits[0]):
+        db.execute(
+            "INSERT INTO approval_vote VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (record.nonce, record.role, record.by, record.granted, record.at_ms),
+        )
+
+
+def take_published(
+    db: sqlite3.Connection, record: PolicyPublished, *, seq: int, epoch: bytes, bundle: bytes | None
+) -> None:
+    """Keep an ordered bundle until it is judged."""
+    db.execute(
+        "INSERT INTO policy_order (epoch, seq, version, bundle) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (epoch, seq, record.version, bundle),
+    )
+
+
+def note_judged(db: sqlite3.Connection, record: PolicyActivated | PolicyRefused) -> None:
+    """The journal says what became of a bundle."""
+    for cause in record.causes:
+        if isinstance(cause, ForeignCause):
+            db.execute("DELETE FROM policy_order WHERE epoch = ? AND seq = ?", (cause.epoch, cause.seq))
+
+
+def apply_halt(db: sqlite3.Connection, record: HaltOrdered | HaltReported) -> None:
+    """The device was stopped or released: at once, in the transaction that stores the record."""
+    source = HUB if isinstance(record, HaltOrdered) else record.source
+    if isinstance(record, HaltReported) and source == HUB:
+        return  # the hub's order says it; this only tells that it came
+    if record.is_stopped:
+        db.execute("INSERT INTO halt VALUES (?, ?) ON CONFLICT DO NOTHING", (source, record.at_ms))
+    else:
+        db.execute("DELETE FROM halt WHERE source = ?", (source,))

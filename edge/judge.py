@@ -1,0 +1,316 @@
+"""Asks the rules about an action of a task and writes down what they said.
+
+What a task has seen is read from its effects each time (`flow_of`), so a daemon that was killed judges as if it had
+not been. What people were asked about is decided anew when they have spoken, over the same arguments.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from edge.blobs import make_blob
+from edge.ports import Called, Draft, PendingApproval, PolicyStore
+from shared.blobs import Blob
+from shared.clock import Clock, to_ms
+from shared.policy.arguments import Call
+from shared.policy.context import entity_of
+from shared.policy.contracts import Package
+from shared.policy.decisions import (
+    Allow,
+    Approval,
+    Asker,
+    Decision,
+    Deny,
+    DeviceFacts,
+    NeedsApproval,
+    Situation,
+    Transform,
+)
+from shared.policy.flow import Ledger, TaskFlow
+from shared.policy.labels import UNTRUSTED
+from shared.records import MAX_LABELS, ForeignCause, PolicyDecided
+
+LEDGER_SPAN: Final = timedelta(days=8)
+"""As far back as calls are counted: a rate's longest sensible span, a week, and a day for a clock that was wrong."""
+RULES_SHOWN: Final = 16
+ANSWER: Final = "message.person"
+REFUSED: Final = Deny(
+    rule="approval_refused",
+    sentence="A person said no.",
+    hint="Do not ask for the same again; say so in the answer.",
+)
+LATE: Final = Deny(
+    rule="approval_late", sentence="Nobody agreed in time, which is a no.", hint="Say so in the answer."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Which effect of which node an action is, and what caused it."""
+
+    task: str
+    node: int
+    call: int
+    causes: tuple[int | ForeignCause, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What is written of a decision. `call`: what may be done, None for nothing; `is_waiting`: people are asked."""
+
+    decision: Decision
+    draft: Draft
+    labels: tuple[str, ...]
+    argument: Blob | None = None
+
+    @property
+    def call(self) -> Call | None:
+        """The very arguments that may be executed."""
+        return self.decision.call if isinstance(self.decision, Allow | Transform) else None
+
+    @property
+    def is_waiting(self) -> bool:
+        return isinstance(self.decision, NeedsApproval)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A tool call of the past: its arguments, what came of it, and when."""
+
+    tool: str
+    arguments: Mapping[str, object]
+    result: str | None
+    ok: bool
+    at: datetime | None
+
+
+class RulesInForce(Protocol):
+    """What holds now (`edge.rules.Rules`)."""
+
+    @property
+    def package(self) -> Package: ...
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def hash(self) -> bytes: ...
+
+    @property
+    def device(self) -> DeviceFacts: ...
+
+    def reads_text(self, action: str) -> bool: ...
+
+    async def decide(self, situation: Situation) -> Decision: ...
+
+
+class Judge:
+    """The rules, for the agent and the dispatcher."""
+
+    def __init__(
+        self,
+        *,
+        rules: RulesInForce,
+        store: PolicyStore,
+        clock: Clock,
+        new_id: Callable[[], str],
+        local: Callable[[datetime], datetime],
+    ) -> None:
+        """`local`: a moment in the time of the device's site, by which rules know the night."""
+        self._rules = rules
+        self._store = store
+        self._clock = clock
+        self._new_id = new_id
+        self._local = local
+
+    async def flow_of(
+        self,
+        *,
+        task: str,
+        asker: Asker,
+        request: str,
+        labels: Sequence[str],
+        tokens: int,
+        started: datetime,
+        past: Sequence[Seen],
+    ) -> TaskFlow:
+        """What the task has seen so far: its request, then each result in turn."""
+        package = self._rules.package
+        ledger = Ledger()
+        entities: dict[bytes, str] = {}
+        now = self._clock.now()
+        for called in await self._store.called(now - LEDGER_SPAN):
+            ledger.add(called.tool, task=called.task, entity=_entity_name(called, entities), at=called.at)
+        flow = TaskFlow(
+            package, task=task, asker=asker, device=self._rules.device, ledger=ledger, name_entity=hash_entity
+        )
+        flow.seen(request, labels, at=started)
+        for each in past:
+            if each.result is None:
+                continue
+            content: object
+            try:
+                content = json.loads(each.result)
+            except (ValueError, RecursionError):
+                content = each.result
+            flow.returned(each.tool, each.arguments, content, ok=each.ok, at=each.at or now)
+        flow.spent(tokens)
+        return flow
+
+    async def waits_until(self, task: str, node: int) -> datetime | None:
+        """When a node's wait for people ends at the latest; None: it has ended, or nobody was asked."""
+        now = self._clock.now()
+        for each in await self._store.pending():
+            if (each.task, each.node) == (task, node):
+                return None if each.is_decided or now >= each.expires else each.expires
+        return None
+
+    async def judge(
+        self, tool: str, arguments: Mapping[str, object], place: Place, flow: TaskFlow
+    ) -> Judgement:
+        """Ask about a call of a node."""
+        now = self._clock.now()
+        waiting = next(
+            (
+                each for each in await self._store.pending()
+                if (each.task, each.node, each.call) == (place.task, place.node, place.call)
+            ),
+            None,
+        )  # fmt: skip
+        if waiting is not None:
+            for vote in waiting.votes:
+                if vote.granted:
+                    flow.approved(_approval(waiting, vote.role, vote.by))
+        situation = replace(flow.situation(tool, arguments, now=now), now=self._local(now))
+        decision = _of_people(waiting, now) or await self._rules.decide(situation)
+        return self._written(tool, arguments, place, situation, decision, now)
+
+    async def may_stream(self, flow: TaskFlow) -> bool:
+        """Whether an answer may be shown while it is generated: no rule about answers reads what they say."""
+        if self._rules.reads_text(ANSWER):
+            return False
+        return isinstance(await self.may(ANSWER, {"text": ""}, flow), Allow)
+
+    async def may(self, action: str, arguments: Mapping[str, object], flow: TaskFlow) -> Decision:
+        """Ask about an action that is no tool call of a node, such as an answer. Nothing is written."""
+        now = self._clock.now()
+        return await self._rules.decide(
+            replace(flow.situation(action, arguments, now=now), now=self._local(now))
+        )
+
+    def result_labels(self, flow: TaskFlow, call: Call, content: object, *, ok: bool) -> tuple[str, ...]:
+        """The labels of what a call returned: those of all that caused it, and its own."""
+        flow.returned(call.tool, call.values(), content, ok=ok, at=self._clock.now())
+        return _shown(flow.labels)
+
+    def _written(
+        self,
+        tool: str,
+        arguments: Mapping[str, object],
+        place: Place,
+        situation: Situation,
+        decision: Decision,
+        now: datetime,
+    ) -> Judgement:
+        labels = _shown(situation.labels)
+        call = None if isinstance(decision, Deny) else decision.call
+        proposed = (
+            call.arguments
+            if call is not None
+            else json.dumps(dict(arguments), ensure_ascii=False).encode(errors="replace")
+        )
+        argument = make_blob(proposed)
+        record = PolicyDecided(
+            at_ms=to_ms(now),
+            causes=place.causes,
+            labels=labels,
+            task=place.task,
+            node=place.node,
+            call=place.call,
+            action=tool,
+            decision="deny",
+            version=self._rules.version,
+            bundle=self._rules.hash,
+            arguments=argument.ref(),
+        )
+        told: Blob | None = None
+        changes: dict[str, object] = {}
+        match decision:
+            case Allow():
+                changes = {"decision": "allow", "rules": decision.rules[:RULES_SHOWN]}
+            case Transform():
+                changes = {
+                    "decision": "transform",
+                    "rules": decision.rules[:RULES_SHOWN],
+                    "redactions": decision.redactions,
+                }
+            case Deny():
+                told = make_blob(denial_text(decision).encode())
+                changes = {"rules": (decision.rule,), "told": told.ref()}
+            case NeedsApproval():
+                changes = {
+                    "decision": "needs_approval",
+                    "rules": (decision.rule,),
+                    "roles": decision.roles,
+                    "redactions": decision.redactions,
+                    "nonce": self._new_id(),
+                    "digest": decision.call.digest,
+                    "expires_ms": to_ms(now + timedelta(seconds=decision.within_s)),
+                    "is_local": decision.is_local,
+                }
+        if call is not None:
+            contract = self._rules.package.contracts().get(tool)
+            entity = None if contract is None else entity_of(contract, call.values())
+            if entity is not None and contract is not None and contract.entity is not None:
+                changes["entity"] = bytes.fromhex(hash_entity(contract.entity.kind, entity))
+        blobs = (argument,) if told is None else (argument, told)
+        return Judgement(
+            decision=decision,
+            draft=Draft(record.model_copy(update=changes), blobs),
+            labels=labels,
+            argument=argument,
+        )
+
+
+def denial_text(decision: Deny) -> str:
+    """What the model reads in place of a result."""
+    told = {"denied": decision.sentence, "rule": decision.rule}
+    return json.dumps({**told, "hint": decision.hint} if decision.hint else told, ensure_ascii=False)
+
+
+def hash_entity(kind: str, name: str) -> str:
+    """A thing as the journal names it where only sameness counts: SHA-256 over kind and name, in hex."""
+    return hashlib.sha256(f"{kind}\0{name}".encode(errors="replace")).hexdigest()
+
+
+def _entity_name(called: Called, seen: dict[bytes, str]) -> str | None:
+    return seen.setdefault(called.entity, called.entity.hex()) if called.entity else None
+
+
+def _of_people(waiting: PendingApproval | None, now: datetime) -> Deny | None:
+    """The end of what waited, if people have ended it."""
+    if waiting is None:
+        return None
+    if any(not vote.granted for vote in waiting.votes):
+        return REFUSED
+    return LATE if now >= waiting.expires else None
+
+
+def _approval(waiting: PendingApproval, role: str, by: str) -> Approval:
+    return Approval(
+        digest=waiting.digest,
+        task=waiting.task,
+        role=role,
+        by=by,
+        nonce=f"{waiting.nonce}/{role}",
+        expires=waiting.expires,
+    )
+
+
+def _shown(labels: frozenset[str]) -> tuple[str, ...]:
+    """Labels as a record bears them; more than fit are untrusted text of who knows what."""
+    ordered = sorted(labels)
+    return tuple(ordered) if len(ordered) <= MAX_LABELS else (*ordered[: MAX_LABELS - 1], UNTRUSTED)
