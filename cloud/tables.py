@@ -11,6 +11,15 @@ from cloud.devices.tables import (
     HubHearing,
     Refusal,
 )
+from cloud.governance.tables import (
+    Approval,
+    DeviceHalt,
+    DevicePolicy,
+    Duty,
+    PolicyRelease,
+    PolicyTally,
+    ThreatRow,
+)
 from cloud.journal.tables import BlobRow, DeadLetter, LaneGap, LaneRow, RecordRow, SealRow
 from cloud.leader import Lease
 from cloud.people.tables import (
@@ -29,6 +38,7 @@ from cloud.vaults.tables import DeviceSecret
 
 TABLES = (
     ApiToken,
+    Approval,
     AuditCheckpoint,
     AuditEntry,
     AuditHead,
@@ -38,11 +48,14 @@ TABLES = (
     DeadLetter,
     Device,
     DeviceCertificateRow,
+    DeviceHalt,
     DeviceKey,
     DeviceMetrics,
+    DevicePolicy,
     DeviceSecret,
     DeviceSession,
     DeviceTwin,
+    Duty,
     Effect,
     EnrolmentToken,
     HubHearing,
@@ -55,6 +68,8 @@ TABLES = (
     MetricRollUp,
     Node,
     Offer,
+    PolicyRelease,
+    PolicyTally,
     Proposal,
     RecordRow,
     Refusal,
@@ -64,6 +79,7 @@ TABLES = (
     SignedTreeHead,
     Task,
     Tenant,
+    ThreatRow,
     TwinLayer,
     User,
 )

@@ -32,6 +32,9 @@ from cloud.devices.renewal import Renewals
 from cloud.devices.renewal_routes import renewal_routes
 from cloud.devices.replacement_routes import replacement_routes, restore_routes
 from cloud.devices.routes import device_routes, enrolment_routes
+from cloud.governance.deeds import publish_deed
+from cloud.governance.rollout import Rollout
+from cloud.governance.routes import governance_routes
 from cloud.ground import Ground, open_ground
 from cloud.identity_watch import IDENTITY_POLL_S, IdentityWatch
 from cloud.ingest.presence import end_doubted
@@ -65,6 +68,7 @@ from cloud.wiring_broker import BrokerParts, broker_parts
 from cloud.wiring_people import Entrance, authenticator, entrance, people_of, people_routers
 from shared.errors import UnavailableError
 from shared.ids import EPOCH_BYTES
+from shared.keys import Purpose
 from shared.topics import HUB_KEYS, HUB_STATUS
 
 if TYPE_CHECKING:
@@ -137,6 +141,11 @@ def build_hub(ground: Ground, traces: Traces | None, *, has_own_broker: bool) ->
                 signer=ground.identity.signer,
                 limits=settings.presence_limits,
             ),
+        ),
+        Job(
+            name="rollout",
+            interval_s=settings.sweep_interval_s,
+            work=_rollout(ground, on_changes).work,
         ),
         Job(name="departures", interval_s=settings.sweep_interval_s, work=_departures(ground, on_changes)),
         Job(
@@ -272,6 +281,11 @@ def _consent(
                 on_revoked=around.keeper.wake,
             ),
             _key_keeper(ground).deed(),
+            publish_deed(
+                signer=ground.identity.signer_for(Purpose.POLICY),
+                clock=clock,
+                on_published=_beginning(ground, on_changes),
+            ),
         ],
     )
 
@@ -355,6 +369,15 @@ def _web(
                 clock=clock,
                 on_ordered=lambda principals: on_changes(Changes(orders_for=principals)),
             ),
+            governance_routes(
+                database=database,
+                settings=settings,
+                clock=clock,
+                signer=identity.signer_for(Purpose.POLICY),
+                on_ordered=lambda principals: on_changes(Changes(orders_for=principals)),
+                on_published=_beginning(ground, on_changes),
+                consent=consent.second_person,
+            ),
             metrics_routes(database=database, settings=settings, clock=clock),
             audit_routes(database=database, settings=settings, clock=clock, keys=partial(keys_of, identity)),
             scrape,
@@ -436,6 +459,17 @@ def _told(
         spans=None if tracer is None else lambda: tracer.counts,
         leads=lambda: leader.generation is not None,
     )
+
+
+def _rollout(ground: Ground, on_changes: Callable[[Changes], None]) -> Rollout:
+    return Rollout(
+        clock=ground.clock, on_ordered=lambda principals: on_changes(Changes(orders_for=principals))
+    )
+
+
+def _beginning(ground: Ground, on_changes: Callable[[Changes], None]) -> Callable[[], None]:
+    """What is to be done when rules were published: order the first devices at once."""
+    return partial(_rollout(ground, on_changes).begin, ground.database)
 
 
 def _departures(ground: Ground, on_changes: Callable[[Changes], None]) -> Callable[[Transactions], None]:

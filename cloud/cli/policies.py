@@ -4,15 +4,38 @@
 something was found wrong, 0 when not.
 """
 
+import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final
+from urllib.parse import quote
 
 import typer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from cloud.cli import show
-from cloud.cli.options import AsJson
+from cloud.cli.client import HubClient
+from cloud.cli.options import AsJson, connection
+from cloud.governance.schemas import (
+    WAVES,
+    ApprovalView,
+    DutiesView,
+    FindingView,
+    PublishPolicy,
+    ReleaseView,
+    SetDuty,
+    StopDevices,
+    Stopped,
+    VoteOn,
+)
 from cloud.policy.compiler import Compiled, compile_package
 from cloud.policy.history import DeviceLine, Outcome, Replay, facts, parse_lines, told
 from cloud.policy.lint import lint
@@ -20,7 +43,9 @@ from cloud.policy.package_tests import TestResult, run_tests
 from cloud.policy.problems import PackageError, Problem
 from cloud.policy.sources import Sources, read_folder
 from shared.errors import ConfigError
-from shared.policy.bundle import pack
+from shared.ids import HUB
+from shared.keys import Purpose, Signer, TrustedKey
+from shared.policy.bundle import SEALED_MAX_BYTES, pack, sign, signers_of, unpack
 from shared.policy.decisions import code_of
 from shared.policy.monitor import Monitor, monitor_of
 
@@ -144,6 +169,278 @@ def try_(
         _say(f"{sum(tally.values())} decisions: {counted}.")
     if not is_as_expected:
         raise typer.Exit(EXIT_WRONG)
+
+
+@app.command("sign")
+def sign_(
+    bundle: Annotated[Path, typer.Argument(help="The bundle; the signature is added to it.")],
+    key: Annotated[
+        Path, typer.Option("--key", help="Your signing key (PEM, Ed25519), made where it is missing.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Put your name under a bundle. Devices that list your public key in `policy_signers` count it."""
+    content, signatures = unpack(_bytes(bundle))
+    signer = _signer(key)
+    kept = [raw for raw in signatures if not signers_of(content, [raw], [_public(signer)])]
+    _write(bundle, pack(content, [*kept, sign(content, signer)]))
+    fields = {
+        "file": str(bundle),
+        "hash": content.hash.hex(),
+        "public_key": signer.public.hex(),
+        "signatures": len(kept) + 1,
+    }
+    if as_json:
+        show.write_json(fields)
+    else:
+        _say(
+            f"{bundle}: {len(kept) + 1} signature{'s' * (len(kept) > 0)}; your public key is {fields['public_key']}."
+        )
+
+
+@app.command("publish")
+def publish(
+    context: typer.Context,
+    bundle: Annotated[Path, typer.Argument(help="The bundle; the hub adds its own signature.")],
+    wave: Annotated[
+        list[int] | None, typer.Option("--wave", help="Shares in percent, rising to 100 (5, 25 and 100).")
+    ] = None,
+    soak: Annotated[int, typer.Option(help="Seconds that each wave is watched.", min=0)] = 600,
+    tenant: Annotated[str | None, typer.Option(help="Of another tenant than the hub's own.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a bundle to the fleet in waves. It stops by itself when a device refuses it or denials jump."""
+    body = PublishPolicy(bundle=_bytes(bundle), waves=wave or list(WAVES), soak_s=soak, tenant=tenant)
+    with HubClient(connection(context)) as hub:
+        view = hub.post(ReleaseView, "/v1/policies", body)
+    _show_releases([view], as_json=as_json)
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    tenant: Annotated[str | None, typer.Option(help="Of one tenant.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What was published, and how far it is."""
+    with HubClient(connection(context)) as hub:
+        views = hub.get_list(
+            ReleaseView, "/v1/policies" if tenant is None else f"/v1/policies?tenant={quote(tenant)}"
+        )
+    if as_json:
+        show.as_json(views)
+    else:
+        _show_releases(views, as_json=False)
+
+
+@app.command("stop")
+def stop(
+    context: typer.Context,
+    release: Annotated[str, typer.Argument(help="Its id, as `policy list` shows it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Give a release to no further device. Those that run it go on; publish a newer version to change them."""
+    with HubClient(connection(context)) as hub:
+        view = hub.post(ReleaseView, f"/v1/policies/{quote(release, safe='')}/stop")
+    _show_releases([view], as_json=as_json)
+
+
+@app.command("findings")
+def findings(context: typer.Context, as_json: AsJson = False) -> None:
+    """What the detectors on devices said, newest first."""
+    with HubClient(connection(context)) as hub:
+        views = hub.get_list(FindingView, "/v1/findings")
+    if as_json:
+        show.as_json(views)
+        return
+    cells = [
+        (
+            show.moment(view.at),
+            view.principal,
+            view.detector,
+            view.severity,
+            view.consequence,
+            view.task or "",
+        )
+        for view in views
+    ]
+    show.table(show.rows(("at", "device", "detector", "severity", "then", "task"), cells))
+
+
+approvals = typer.Typer(
+    help="What agents want to do and people have to agree to first.", no_args_is_help=True
+)
+
+
+@approvals.command("list")
+def list_approvals(
+    context: typer.Context,
+    ended: Annotated[bool, typer.Option("--all", help="Also those that are over.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What waits for people, with the arguments that are to be agreed to."""
+    with HubClient(connection(context)) as hub:
+        views = hub.get_list(ApprovalView, "/v1/approvals?ended=true" if ended else "/v1/approvals")
+    if as_json:
+        show.as_json(views)
+        return
+    cells = [
+        (
+            view.nonce,
+            view.principal,
+            f"{view.tool} {json.dumps(view.arguments, ensure_ascii=False)}",
+            ", ".join(role for role in view.roles if role not in view.votes),
+            view.state,
+            show.moment(view.expires_at),
+        )
+        for view in views
+    ]
+    show.table(show.rows(("number", "device", "what", "needs", "state", "until"), cells))
+
+
+@approvals.command("answer")
+def answer(
+    context: typer.Context,
+    nonce: Annotated[str, typer.Argument(help="As `approval list` shows it.")],
+    word: Annotated[str, typer.Argument(metavar="yes|no", help="yes or no")],
+    role: Annotated[str | None, typer.Option(help="In which of your roles.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Agree to one call with these very arguments, once; or refuse it."""
+    if word not in ("yes", "no"):
+        raise typer.BadParameter("it is yes or no", param_hint="yes|no")
+    body = VoteOn(granted=word == "yes", role=role)
+    with HubClient(connection(context)) as hub:
+        view = hub.post(ApprovalView, f"/v1/approvals/{quote(nonce, safe='')}", body)
+    if as_json:
+        show.as_json(view)
+    else:
+        _say(show.printable(f"{word} to {view.tool} on {view.principal}; it decides when it hears of it."))
+
+
+@approvals.command("role")
+def role_(
+    context: typer.Context,
+    person: Annotated[str, typer.Argument(help="A user's name.")],
+    role: Annotated[str, typer.Argument(help="The role, as rules name it: supervisor, shift-lead.")],
+    take: Annotated[bool, typer.Option("--take", help="Take it from them.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give somebody a role in which they may agree, or take it."""
+    with HubClient(connection(context)) as hub:
+        view = hub.post(DutiesView, "/v1/duties", SetDuty(person=person, role=role, granted=not take))
+    if as_json:
+        show.as_json(view)
+    else:
+        held = ", ".join(duty.role for duty in view.duties) or "no role"
+        _say(show.printable(f"{person} has {held}."))
+
+
+def stop_devices(
+    context: typer.Context,
+    device: Annotated[str | None, typer.Argument(help="NAME, or TENANT.NAME.")] = None,
+    fleet: Annotated[bool, typer.Option("--fleet", help="All devices of the tenant.")] = False,
+    site: Annotated[str | None, typer.Option(help="Those with label site=….")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a device, a site or the whole fleet stand still, signed, as soon as they hear it."""
+    _stop(context, device, fleet, site, is_stopped=True, as_json=as_json)
+
+
+def resume_devices(
+    context: typer.Context,
+    device: Annotated[str | None, typer.Argument(help="NAME, or TENANT.NAME.")] = None,
+    fleet: Annotated[bool, typer.Option("--fleet", help="All devices of the tenant.")] = False,
+    site: Annotated[str | None, typer.Option(help="Those with label site=….")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let go on what the hub has stopped."""
+    _stop(context, device, fleet, site, is_stopped=False, as_json=as_json)
+
+
+def add_to(devices: typer.Typer) -> None:
+    """Put the stops among the commands of devices."""
+    devices.command("stop")(stop_devices)
+    devices.command("resume")(resume_devices)
+
+
+def _stop(
+    context: typer.Context,
+    device: str | None,
+    fleet: bool,
+    site: str | None,
+    *,
+    is_stopped: bool,
+    as_json: bool,
+) -> None:
+    if (device is not None) + fleet + (site is not None) != 1:
+        raise typer.BadParameter("name a device, or say --fleet or --site")
+    body = StopDevices(stopped=is_stopped, device=device, site=site)
+    with HubClient(connection(context)) as hub:
+        view = hub.post(Stopped, "/v1/stops", body)
+    if as_json:
+        show.as_json(view)
+    else:
+        what = "are told to stand still" if is_stopped else "are told to go on"
+        _say(
+            f"{view.devices} device{'s' * (view.devices != 1)} {what}; `covey-hub device list` shows who has heard."
+        )
+
+
+def _show_releases(views: list[ReleaseView], *, as_json: bool) -> None:
+    if as_json:
+        show.as_json(views[0])
+        return
+    cells = [
+        (
+            view.id,
+            view.package,
+            str(view.version),
+            view.state + (f" ({view.reason})" if view.reason else ""),
+            f"{view.waves[view.wave]} %",
+            f"{view.running}/{view.devices}",
+            str(view.refused),
+            "" if view.denied_share is None else f"{view.denied_share:.1%} of {view.decided}",
+        )
+        for view in views
+    ]
+    show.table(
+        show.rows(("id", "package", "version", "state", "wave", "running", "refused", "denied"), cells)
+    )
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+    if len(data) > SEALED_MAX_BYTES:
+        raise ConfigError(f"{path} is larger than a bundle may be ({SEALED_MAX_BYTES} bytes).")
+    return data
+
+
+def _signer(path: Path) -> Signer:
+    """The key in the file. Raises `ConfigError` if it is no Ed25519 key, or readable by others."""
+    if not path.exists():
+        private = Ed25519PrivateKey.generate()
+        pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(pem)
+        return Signer(private)
+    if path.stat().st_mode & 0o077:
+        raise ConfigError(f"Others may read {path}; say `chmod 600 {path}` first.")
+    try:
+        loaded = load_pem_private_key(path.read_bytes(), None)
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"{path} holds no signing key that can be read.") from error
+    if not isinstance(loaded, Ed25519PrivateKey):
+        raise ConfigError(f"{path} holds no Ed25519 key.")
+    return Signer(loaded)
+
+
+def _public(signer: Signer) -> TrustedKey:
+    return TrustedKey(owner=HUB, public=signer.public, purpose=Purpose.POLICY)
 
 
 def _say(text: str) -> None:

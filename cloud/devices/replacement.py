@@ -19,6 +19,7 @@ from cloud.devices.certificates import RevocationReason, keep_certificate, keep_
 from cloud.devices.lifecycle import Decided, cut_off
 from cloud.devices.tables import REPLACED_REASON, Device, DeviceSession, DeviceStatus, EnrolmentToken
 from cloud.devices.tokens import secret_hash, void_replacements
+from cloud.governance import service as governance
 from cloud.identity import DeviceCertificate
 from cloud.journal import lineage
 from cloud.journal import repository as logs
@@ -76,6 +77,7 @@ def take_over(
     keep_key(session, device, request.signing_public, now=now)
     keep_certificate(session, device, certificate, now=now)
     void_replacements(session, device, now=now)
+    governance.store_lost(session, principal, now)
     store_lost(session, principal, now)  # what was sealed for the old board's key the new one cannot open
     device.sealing_public = request.sealing_public
     device.enrolled_at, device.version = now, None

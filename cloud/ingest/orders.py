@@ -13,6 +13,7 @@ from sqlalchemy import and_, or_
 from sqlmodel import Session, col, select
 
 from cloud.devices.tables import Device, DeviceSession, DeviceStatus
+from cloud.governance import service as governance
 from cloud.ingest.turn import Turn
 from cloud.journal import repository
 from cloud.journal.tables import CloseReason, LaneRow
@@ -141,6 +142,7 @@ def on_store_lost(turn: Turn, device: Device) -> None:
     changes = Changes()
     store_lost(turn.session, device.principal, turn.now, changes)
     vaults.store_lost(turn.session, device.principal, turn.now)
+    governance.store_lost(turn.session, device.principal, turn.now)
     _note(turn, device, changes)
 
 

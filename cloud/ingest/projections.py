@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
 from cloud.devices import apply as devices
+from cloud.governance import apply as governance
 from cloud.ingest.applied import Applied, Handlers, Prefetch
 from cloud.tasks import apply as tasks
 from cloud.telemetry import apply as telemetry
@@ -24,12 +25,13 @@ logger = logging.getLogger(__name__)
 
 HANDLERS: Final[Handlers] = {
     **devices.HANDLERS,
+    **governance.HANDLERS,
     **tasks.HANDLERS,
     **telemetry.HANDLERS,
     **twins.HANDLERS,
     **vaults.HANDLERS,
 }
-PREFETCH: Final[tuple[Prefetch, ...]] = (tasks.PREFETCH,)
+PREFETCH: Final[tuple[Prefetch, ...]] = (tasks.PREFETCH, governance.PREFETCH)
 
 Placed = tuple[int, Record]
 

@@ -124,10 +124,11 @@ async def test_a_task_runs_to_its_answer_and_the_journal_tells_the_story(
         (1,),
         (1,),
         (3,),
-        (4,),
+        (3,),
         (5,),
         (6,),
         (7,),
+        (8,),
     ]
     node = await journal.node(task, 0)
     assert node is not None
