@@ -342,8 +342,9 @@ class Replay:
                 self._finding(event.detector)
             case OfflineLine():
                 self._device = replace(self._device, offline_s=event.seconds)
-                if self._task is not None:
-                    self._task.flow.device = self._device
+                for task in self._tasks.values():
+                    if task.flow.device.principal == self._device.principal:
+                        task.flow.device = replace(task.flow.device, offline_s=event.seconds)
             case StopLine():
                 self._is_stopped = event.kind == "stop"
 
@@ -353,7 +354,13 @@ class Replay:
             return
         if event.device is not None:
             self._device = facts(event.device)
-        asker = Asker(kind=event.asked_by.kind, who=event.asked_by.who, roles=frozenset(event.asked_by.roles))
+        parent = self._tasks.get(event.parent or "")
+        if parent is not None and "asked_by" not in event.model_fields_set:
+            asker = parent.flow.asker
+        else:
+            asker = Asker(
+                kind=event.asked_by.kind, who=event.asked_by.who, roles=frozenset(event.asked_by.roles)
+            )
         flow = TaskFlow(
             self._package,
             task=event.task,
@@ -361,10 +368,13 @@ class Replay:
             device=self._device,
             ledger=self._ledgers.setdefault(self._device.principal, Ledger()),
         )
-        parent = self._tasks.get(event.parent or "")
         if parent is not None:
             flow.caused_by(parent.flow)
-        self._task = self._tasks[event.task] = _Task(event.task, flow, is_part=parent is not None)
+        elif event.parent is not None:
+            flow.seen(
+                "", (UNTRUSTED,), at=self._now
+            )  # of a task that nobody told about: it saw who knows what
+        self._task = self._tasks[event.task] = _Task(event.task, flow, is_part=event.parent is not None)
 
     @property
     def _current(self) -> _Task:

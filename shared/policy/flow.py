@@ -117,6 +117,11 @@ class TaskFlow:
         self._started: datetime | None = None
 
     @property
+    def asker(self) -> Asker:
+        """For whom it acts; a part of it acts for the same."""
+        return self._asker
+
+    @property
     def labels(self) -> frozenset[str]:
         """The join of everything seen so far."""
         return self._labels
@@ -322,7 +327,9 @@ def _written(value: object) -> str | None:
     """How a value would stand in a text; None: too short, too long, or of a kind that proves nothing."""
     if isinstance(value, bool) or value is None:
         return None
-    if isinstance(value, int | float):
+    if isinstance(value, int):
+        return str(value) if abs(value) <= LONG_MAX else None
+    if isinstance(value, float):
         number = decimal_of(value)
         return None if number is None else f"{number.normalize():f}"
     if not isinstance(value, str) or not VALUE_MIN_CHARS <= len(value.strip()) <= VALUE_MAX_CHARS:
