@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from shared.errors import RefusedError
-from shared.policy.arguments import ArgumentError, normalise, parse_arguments
+from shared.policy.arguments import ArgumentError, Call, normalise, parse_arguments
 from shared.policy.contracts import Consequence, Package
 from shared.policy.decisions import (
     Allow,
@@ -74,7 +74,10 @@ class AskerLine(BaseModel):
 
 
 class TaskLine(_Event):
-    """A task begins. What the task before has seen does not come with it, unless it is its `parent`."""
+    """A task begins, or one that was named before goes on.
+
+    What the task before has seen does not come with it, unless it is its `parent`.
+    """
 
     kind: Literal["task"]
     task: str = "task"
@@ -294,7 +297,10 @@ def _listed(words: Iterable[str]) -> str:
 class _Task:
     name: str
     flow: TaskFlow
+    is_part: bool = False
+    """Of another task: then what is said to it was made of what that one has seen."""
     calls: dict[str, CallLine] = field(default_factory=dict)
+    asked_at: dict[bytes, datetime] = field(default_factory=dict)
     decisions: dict[str, Decision] = field(default_factory=dict)
     last: str = ""
 
@@ -307,6 +313,7 @@ class Replay:
         self._monitor = monitor
         self._ledgers: dict[str, Ledger] = {}
         self._tasks: dict[str, _Task] = {}
+        self._remembered: dict[str, frozenset[str]] = {}
         self._now = START
         self._device = device or facts(DeviceLine())
         self._is_stopped = False
@@ -335,15 +342,25 @@ class Replay:
                 self._finding(event.detector)
             case OfflineLine():
                 self._device = replace(self._device, offline_s=event.seconds)
-                if self._task is not None:
-                    self._task.flow.device = self._device
+                for task in self._tasks.values():
+                    if task.flow.device.principal == self._device.principal:
+                        task.flow.device = replace(task.flow.device, offline_s=event.seconds)
             case StopLine():
                 self._is_stopped = event.kind == "stop"
 
     def _begin(self, event: TaskLine) -> None:
+        if "task" in event.model_fields_set and event.task in self._tasks:
+            self._task = self._tasks[event.task]  # told between others: it goes on, and has forgotten nothing
+            return
         if event.device is not None:
             self._device = facts(event.device)
-        asker = Asker(kind=event.asked_by.kind, who=event.asked_by.who, roles=frozenset(event.asked_by.roles))
+        parent = self._tasks.get(event.parent or "")
+        if parent is not None and "asked_by" not in event.model_fields_set:
+            asker = parent.flow.asker
+        else:
+            asker = Asker(
+                kind=event.asked_by.kind, who=event.asked_by.who, roles=frozenset(event.asked_by.roles)
+            )
         flow = TaskFlow(
             self._package,
             task=event.task,
@@ -351,11 +368,13 @@ class Replay:
             device=self._device,
             ledger=self._ledgers.setdefault(self._device.principal, Ledger()),
         )
-        parent = self._tasks.get(event.parent or "")
         if parent is not None:
-            # A sub-task is caused by all that its parent has seen.
-            flow.seen("", parent.flow.labels, at=self._now)
-        self._task = self._tasks[event.task] = _Task(event.task, flow)
+            flow.caused_by(parent.flow)
+        elif event.parent is not None:
+            flow.seen(
+                "", (UNTRUSTED,), at=self._now
+            )  # of a task that nobody told about: it saw who knows what
+        self._task = self._tasks[event.task] = _Task(event.task, flow, is_part=event.parent is not None)
 
     @property
     def _current(self) -> _Task:
@@ -367,7 +386,10 @@ class Replay:
     def _say(self, event: MessageLine) -> None:
         labels = event.labels
         if labels is None:
-            labels = () if event.sender in ("user", "system", "assistant") else (UNTRUSTED,)
+            is_known = event.sender in ("user", "system", "assistant")
+            labels = () if is_known else (UNTRUSTED,)
+            if is_known and self._current.is_part:
+                labels = tuple(self._current.flow.labels)
         if event.sender == "assistant":
             return  # what the model says is made of what it saw, which counts already; it is no source of values
         self._current.flow.seen(event.text, labels, at=self._now)
@@ -396,10 +418,14 @@ class Replay:
         match decision:
             case Allow() | Transform():
                 task.flow.called(decision.call, at=self._now)
+                task.asked_at.pop(decision.call.digest, None)
+                self._remember(decision.call, task.flow.labels | frozenset(event.labels))
             case Deny():
                 task.flow.denied()
             case NeedsApproval():
-                pass
+                asked_at = task.asked_at.get(decision.call.digest)
+                if asked_at is None or self._now - asked_at >= timedelta(seconds=decision.within_s):
+                    task.asked_at[decision.call.digest] = self._now
         return Outcome(
             line=line,
             task=task.name,
@@ -410,6 +436,11 @@ class Replay:
             expect=event.expect if not is_again else None,
             is_again=is_again,
         )
+
+    def _remember(self, call: Call, labels: frozenset[str]) -> None:
+        if call.tool == "memory.write":
+            scope = str(call.values()["scope"])
+            self._remembered[scope] = self._remembered.get(scope, frozenset()) | labels
 
     def _result(self, event: ResultLine) -> None:
         task = self._current
@@ -426,8 +457,11 @@ class Replay:
                 arguments = {}
         # What the monitor refused would never have told anything: its text counts, its facts do not.
         was_done = isinstance(task.decisions.get(name), Allow | Transform)
+        labels = event.labels
+        if labels is None and call.tool == "memory.read":
+            labels = tuple(self._remembered.get(str(arguments.get("scope")), ()))
         task.flow.returned(
-            call.tool, arguments, event.content, ok=event.ok and was_done, at=self._now, labels=event.labels
+            call.tool, arguments, event.content, ok=event.ok and was_done, at=self._now, labels=labels
         )
 
     def _approval(self, line: int, event: ApprovalLine) -> Iterator[Outcome]:
@@ -447,7 +481,7 @@ class Replay:
                 role=event.role,
                 by=event.by,
                 nonce=event.nonce or f"line {line}",
-                expires=event.expires or self._now + within,
+                expires=event.expires or task.asked_at.get(digest, self._now) + within,
             )
         )
         if event.call is not None and event.call in task.calls:

@@ -73,14 +73,28 @@ def parse_arguments(text: str | bytes) -> dict[str, object]:
         raise ArgumentError("The arguments are no JSON object.") from None
     if not isinstance(value, dict):
         raise ArgumentError("The arguments are no JSON object.")
+    if _is_deep(value):
+        raise ArgumentError(f"The arguments are nested deeper than {JSON_DEPTH_MAX}.")
     return value
+
+
+def _is_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(JSON_DEPTH_MAX + 1):
+        level = [
+            item
+            for part in level
+            if isinstance(part, list | dict)
+            for item in (part.values() if isinstance(part, dict) else part)
+        ]
+    return bool(level)
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     made = dict(pairs)
     if len(made) != len(pairs):
         twice = next(name for index, (name, _) in enumerate(pairs) if name in dict(pairs[:index]))
-        raise ArgumentError(f"The arguments say {_shown(twice)} twice.")
+        raise ArgumentError(f"The arguments say {shown(twice)} twice.")
     return made
 
 
@@ -96,7 +110,7 @@ def normalise(tool: str, contract: ToolContract, arguments: Mapping[str, object]
     for name in arguments:
         if name not in contract.parameters:
             known = ", ".join(contract.parameters) or "none"
-            raise ArgumentError(f"{tool} has no argument {_shown(name)}; it has: {known}.")
+            raise ArgumentError(f"{tool} has no argument {shown(name)}; it has: {known}.")
     made: dict[str, object] = {}
     for name, parameter in contract.parameters.items():
         if name in arguments:
@@ -124,6 +138,8 @@ def decimal_of(value: object) -> Decimal | None:
         return None
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, int) and abs(value) > NUMBER_MAX:
+        return None  # before it is written out: Python writes no number of thousands of digits
     if isinstance(value, str) and len(value) > 32:
         return None
     try:
@@ -134,6 +150,13 @@ def decimal_of(value: object) -> Decimal | None:
         return None
     exponent = cast("int", made.normalize().as_tuple().exponent)
     return made if exponent >= -DECIMALS_MAX else None
+
+
+def shown(value: object) -> str:
+    """A model's own word within a sentence: short, and without characters that nobody sees."""
+    text = value if isinstance(value, str) else repr(value)
+    clean = "".join("?" if unicodedata.category(c) in _INVISIBLE else c for c in text[: SHOWN_CHARS + 1])
+    return f'"{clean[:SHOWN_CHARS]}…"' if len(clean) > SHOWN_CHARS else f'"{clean}"'
 
 
 def _value(place: str, parameter: Parameter, value: object) -> object:
@@ -157,18 +180,19 @@ def _value(place: str, parameter: Parameter, value: object) -> object:
 def _string(place: str, parameter: Parameter, value: object) -> str:
     if not isinstance(value, str):
         raise ArgumentError(f"{place} has to be text.")
-    limit = STRING_MAX_CHARS if parameter.max_length is None else parameter.max_length
-    if len(value) > limit:
-        raise ArgumentError(f"{place} has {len(value)} characters; at most {limit} are allowed.")
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise ArgumentError(f"{place} contains half a character (a lone surrogate).")
-    value = unicodedata.normalize("NFC", value)
+    limit = STRING_MAX_CHARS if parameter.max_length is None else parameter.max_length
+    if len(value) <= limit:
+        value = unicodedata.normalize("NFC", value)  # of some characters it makes three
+    if len(value) > limit:
+        raise ArgumentError(f"{place} has {len(value)} characters; at most {limit} are allowed.")
     if parameter.type == "identifier" and not _is_identifier(value):
         raise ArgumentError(
-            f"{place} may have only letters a to z, digits and . _ : @ / + -, and not be empty: {_shown(value)}."
+            f"{place} may have only letters a to z, digits and . _ : @ / + -, and not be empty: {shown(value)}."
         )
     if parameter.enum is not None and value not in parameter.enum:
-        raise ArgumentError(f"{place} has to be one of {', '.join(parameter.enum)}; not {_shown(value)}.")
+        raise ArgumentError(f"{place} has to be one of {', '.join(parameter.enum)}; not {shown(value)}.")
     return value
 
 
@@ -220,7 +244,7 @@ def _object(place: str, parameter: Parameter, value: object) -> dict[str, object
     for name in value:
         if name not in properties:
             raise ArgumentError(
-                f"{place} has no field {_shown(name)}; it has: {', '.join(properties) or 'none'}."
+                f"{place} has no field {shown(name)}; it has: {', '.join(properties) or 'none'}."
             )
     made: dict[str, object] = {}
     for name, part in properties.items():
@@ -248,10 +272,3 @@ def cedar_value(parameter: Parameter, value: Any) -> object:  # JSON of the cont
             return {name: cedar_value(properties[name], item) for name, item in value.items()}
         case _:
             return value
-
-
-def _shown(value: object) -> str:
-    """A model's own word within a sentence: short, and without characters that nobody sees."""
-    text = value if isinstance(value, str) else repr(value)
-    clean = "".join("?" if unicodedata.category(c) in _INVISIBLE else c for c in text[: SHOWN_CHARS + 1])
-    return f'"{clean[:SHOWN_CHARS]}…"' if len(clean) > SHOWN_CHARS else f'"{clean}"'

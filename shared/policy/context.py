@@ -4,17 +4,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from shared.policy.arguments import cedar_value
-from shared.policy.contracts import ToolContract
+from shared.policy.contracts import LONG_MAX, ToolContract
 from shared.policy.decisions import Counts, Left, Lookup, Situation
 from shared.policy.labels import UNKNOWN_ORIGIN, UNTRUSTED
 from shared.policy.rules import Uses
 from shared.policy.schema import lookup_tools
-
-SET_MAX: Final = 64
-"""Members of a set in the context: labels, roles, findings are few."""
 
 
 def entity_of(contract: ToolContract, values: Mapping[str, object]) -> str | None:
@@ -22,7 +19,10 @@ def entity_of(contract: ToolContract, values: Mapping[str, object]) -> str | Non
     if contract.entity is None or contract.entity.argument is None:
         return None
     value = values.get(contract.entity.argument)
-    return None if value is None else str(value)
+    if isinstance(value, str):
+        return value
+    is_number = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LONG_MAX
+    return str(value) if is_number else None  # what is no name of a thing is no argument either
 
 
 def recipient_labels(contract: ToolContract, origins: Mapping[str, frozenset[str]]) -> frozenset[str]:
@@ -141,4 +141,5 @@ def _time(now: datetime) -> dict[str, Any]:
 
 
 def _members(members: frozenset[str]) -> list[str]:
-    return sorted(members)[:SET_MAX]
+    # All of them: a set that is cut off would let a label be pushed out by others.
+    return sorted(members)

@@ -13,11 +13,11 @@ import re
 import unicodedata
 from bisect import bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from shared.policy.arguments import Call, decimal_of
+from shared.policy.arguments import ArgumentError, Call, decimal_of, normalise
 from shared.policy.context import entity_of
 from shared.policy.contracts import LONG_MAX, Budget, EntitySource, Package, Parameter, ToolContract
 from shared.policy.decisions import Approval, Asker, Counts, DeviceFacts, Left, Lookup, Situation
@@ -38,7 +38,10 @@ VALUE_MAX_CHARS: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class _Source:
+    """`words` are in lower case, `exact` as they were; both without compatibility forms."""
+
     words: str
+    exact: str
     labels: frozenset[str]
 
 
@@ -114,6 +117,11 @@ class TaskFlow:
         self._started: datetime | None = None
 
     @property
+    def asker(self) -> Asker:
+        """For whom it acts; a part of it acts for the same."""
+        return self._asker
+
+    @property
     def labels(self) -> frozenset[str]:
         """The join of everything seen so far."""
         return self._labels
@@ -124,6 +132,16 @@ class TaskFlow:
         joined = self._lattice.join(labels)
         self._labels |= joined
         self._keep(text, joined)
+
+    def caused_by(self, parent: "TaskFlow") -> None:
+        """It is part of another task: caused by all that one has seen so far, and its values stand where they stood.
+
+        What the parent tells it is text made of everything the parent saw: `seen` with the labels it has now.
+        """
+        self._labels |= parent.labels
+        self._sources = [*parent._sources, *self._sources]
+        self._source_chars += parent._source_chars
+        self._forget_sources()
 
     def called(self, call: Call, *, at: datetime) -> None:
         """An action was let through and is being done: it counts, and uses up the approvals that it needed."""
@@ -144,6 +162,7 @@ class TaskFlow:
         """A tool's result came into the task; returns its labels. `labels`: told with it, beside its contract's."""
         contract = self._contracts.get(tool)
         own = (UNTRUSTED,) if contract is None else contract.result_labels
+        arguments = _as_called(tool, contract, arguments)
         chosen = self._lattice.join(own, labels or (), *self.origins(arguments).values())
         self._labels |= chosen
         if contract is not None and ok:
@@ -152,7 +171,7 @@ class TaskFlow:
                 self._lookups[(lookup.tool, lookup.kind, lookup.entity)] = lookup
             while len(self._lookups) > LOOKUPS_MAX:
                 del self._lookups[next(iter(self._lookups))]
-        self._keep(content if isinstance(content, str) else _text_of(content), chosen)
+        self._keep(_text_of(content), chosen)
         return chosen
 
     def denied(self) -> None:
@@ -167,9 +186,13 @@ class TaskFlow:
         return True
 
     def found(self, finding: str, labels: Iterable[str] = ()) -> None:
-        """A detector spoke; with `labels` the task bears them from now on."""
+        """A detector spoke; with `labels` the task bears them from now on, and so does the text that came last."""
         self._findings.add(finding)
-        self._labels |= self._lattice.join(labels)
+        joined = self._lattice.join(labels)
+        self._labels |= joined
+        if self._sources:
+            last = self._sources[-1]
+            self._sources[-1] = replace(last, labels=last.labels | joined)
 
     def spent(self, tokens: int) -> None:
         """The model generated."""
@@ -177,14 +200,19 @@ class TaskFlow:
 
     def origins(self, arguments: Mapping[str, object]) -> dict[str, frozenset[str]]:
         """For each argument the labels of the texts that its value stands in."""
-        return {name: self._origin(value) for name, value in arguments.items()}
+        try:
+            return {name: self._origin(value) for name, value in arguments.items()}
+        except RecursionError:  # nested deeper than any contract allows
+            return dict.fromkeys(arguments, self._labels)
 
     def situation(
         self, tool: str, arguments: Mapping[str, object], *, now: datetime, labels: Iterable[str] = ()
     ) -> Situation:
         """The action that the agent proposes, with all that it rests on. `labels`: of causes outside the task."""
         contract = self._contracts.get(tool)
-        entity = self._entity(tool, arguments)
+        # What is counted and looked up is what would be done: 5.0 is the thing 5.
+        values = _as_called(tool, contract, arguments)
+        entity = self._entity(tool, values)
         count = self._ledger.count
         return Situation(
             tool=tool,
@@ -194,7 +222,7 @@ class TaskFlow:
             device=self.device,
             asker=self._asker,
             labels=self._labels | self._lattice.join(labels),
-            origins=self.origins(arguments),
+            origins=self.origins(values),
             lookups=tuple(self._lookups.values()),
             approvals=tuple(self._approvals.values()),
             counts=Counts(
@@ -236,9 +264,13 @@ class TaskFlow:
         )
 
     def _keep(self, text: str, labels: frozenset[str]) -> None:
-        words = _folded(text[:SOURCES_MAX_CHARS])
-        self._sources.append(_Source(words, labels))
-        self._source_chars += len(words)
+        exact = _compatible(text[:SOURCES_MAX_CHARS])
+        source = _Source(exact.lower(), exact, labels)
+        self._sources.append(source)
+        self._source_chars += len(source.words)
+        self._forget_sources()
+
+    def _forget_sources(self) -> None:
         while self._source_chars > SOURCES_MAX_CHARS and len(self._sources) > 1:
             self._source_chars -= len(self._sources.pop(0).words)
 
@@ -252,13 +284,18 @@ class TaskFlow:
         written = _written(value)
         if written is None:
             return self._labels
-        stands = re.compile(rf"(?<![\w@.+-]){re.escape(written)}(?![\w@+-]|\.\w)")
+        lowered = written.lower()
+        stands = _standing(lowered)
         # Looking for the bare text first is many times quicker, and mostly finds nothing.
-        near = (source for source in self._sources if written in source.words)
-        found = [source.labels for source in near if stands.search(source.words)]
-        # What a trusted text says needs no untrusted one that repeats it.
-        trusted = [labels for labels in found if UNTRUSTED not in labels]
-        chosen = trusted or found
+        near = (source for source in self._sources if lowered in source.words)
+        found = [source for source in near if stands.search(source.words)]
+        # What a trusted text says needs no untrusted one that repeats it, if that one says it letter for letter:
+        # else the untrusted one may have chosen the spelling.
+        exactly = _standing(written)
+        trusted = [
+            source for source in found if UNTRUSTED not in source.labels and exactly.search(source.exact)
+        ]
+        chosen = [source.labels for source in trusted or found]
         return frozenset().union(*chosen) if chosen else self._labels
 
 
@@ -266,27 +303,63 @@ def _rest(limit: int | None, used: int) -> int:
     return LONG_MAX if limit is None else max(0, limit - used)
 
 
-def _folded(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
+def _as_called(
+    tool: str, contract: ToolContract | None, arguments: Mapping[str, object]
+) -> Mapping[str, object]:
+    """The arguments as they would be executed; as they are if they never would."""
+    if contract is None:
+        return arguments
+    try:
+        return normalise(tool, contract, arguments).values()
+    except (ArgumentError, RecursionError):
+        return arguments
+
+
+def _compatible(text: str) -> str:
+    return unicodedata.normalize("NFKC", text)
+
+
+def _standing(written: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w@.+-]){re.escape(written)}(?![\w@+-]|\.\w)")
 
 
 def _written(value: object) -> str | None:
     """How a value would stand in a text; None: too short, too long, or of a kind that proves nothing."""
     if isinstance(value, bool) or value is None:
         return None
-    if isinstance(value, int | float):
+    if isinstance(value, int):
+        return str(value) if abs(value) <= LONG_MAX else None
+    if isinstance(value, float):
         number = decimal_of(value)
         return None if number is None else f"{number.normalize():f}"
     if not isinstance(value, str) or not VALUE_MIN_CHARS <= len(value.strip()) <= VALUE_MAX_CHARS:
         return None
-    return _folded(value.strip())
+    written = unicodedata.normalize("NFC", value.strip())
+    # A full-width letter is another letter to whoever gets the value, whatever a reader sees.
+    return written if _compatible(written) == written else None
 
 
 def _text_of(content: object) -> str:
-    try:
-        return json.dumps(content, ensure_ascii=False)
-    except (TypeError, ValueError, RecursionError):
-        return ""
+    """What a result says, a line for each of its values: within JSON a `\\n` would become a part of its neighbour."""
+    if isinstance(content, str):
+        try:
+            read = json.loads(content)
+        except (ValueError, RecursionError):
+            return content
+        return _text_of(read) if isinstance(read, dict | list) else content
+    lines: list[str] = []
+    todo: list[object] = [content]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, Mapping):
+            todo += [item for pair in reversed(list(part.items())) for item in reversed(pair)]
+        elif isinstance(part, list | tuple):
+            todo += reversed(part)
+        elif isinstance(part, str):
+            lines.append(part)
+        elif isinstance(part, int | float) and not isinstance(part, bool):
+            lines.append(_written(part) or "")
+    return "\n".join(lines)
 
 
 def _lookups(

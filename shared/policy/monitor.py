@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from shared.policy.arguments import ArgumentError, Call, normalise
+from shared.policy.arguments import ArgumentError, Call, normalise, shown
 from shared.policy.bundle import Bundle
 from shared.policy.context import cedar_context, entity_of
 from shared.policy.contracts import ACTIONS, Package, SideEffect, ToolContract
@@ -133,7 +133,7 @@ class RuleMonitor:
         if contract is None:
             return Deny(
                 rule="unknown_tool",
-                sentence=f"The rules of this device do not know the tool {situation.tool}.",
+                sentence=f"The rules of this device do not know the tool {shown(situation.tool)}.",
                 hint=f"Use one of: {', '.join(sorted(self._package.tools)) or 'none'}.",
             )
         call = normalise(situation.tool, contract, situation.arguments)
