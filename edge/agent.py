@@ -173,8 +173,10 @@ class AgentRunner:
         """The projection of work may have changed."""
         self._wake.set()
 
-    async def submit(self, goal: str, *, limits: Limits | None = None) -> str:
+    async def submit(self, goal: str, *, limits: Limits | None = None, who: str = "") -> str:
         """Begin a task on this device; returns its id once it is safe on the disk.
+
+        `who`: for whom, by the word of whoever holds the local API's token; rules read it as `asked_by.who`.
 
         Raises `CapacityError` if too many tasks are open, or the journal or the disk is full.
         """
@@ -187,8 +189,15 @@ class AgentRunner:
             )
         task = self._new_id()
         blob = make_blob(goal.encode())
-        record = TaskCreated(at_ms=self._now_ms(), task=task, goal=blob.ref(), limits=limits or self._limits)
-        await self._journal.append(Draft(record, (blob,)), durable=True)
+        asker = make_blob(json.dumps({"who": who}).encode()) if who else None
+        record = TaskCreated(
+            at_ms=self._now_ms(),
+            task=task,
+            goal=blob.ref(),
+            limits=limits or self._limits,
+            asker=None if asker is None else asker.ref(),
+        )
+        await self._journal.append(Draft(record, (blob,) if asker is None else (blob, asker)), durable=True)
         self.changed()
         return task
 
@@ -418,20 +427,30 @@ class AgentRunner:
         """What the node has seen so far, as the rules weigh it."""
         seen = [
             Seen(
-                tool=item.tool, arguments=item.arguments, result=item.result, ok=item.ok, at=effect.result_at
+                tool=item.tool,
+                arguments=item.arguments,
+                result=item.result,
+                ok=item.ok,
+                at=effect.result_at,
+                labels=effect.labels,
             )
             for effect, item in zip(effects, past, strict=True)
             if isinstance(item, ToolUsed)
         ]
         return await self._judge.flow_of(
             task=node.task,
-            asker=Asker(kind=node.origin),
+            asker=await self._asker(node),
             request=goal,
-            labels=(),
+            labels=node.labels,
             tokens=sum(effect.output_tokens for effect in effects),
             started=node.started or self._clock.now(),
             past=seen,
         )
+
+    async def _asker(self, node: NodeView) -> Asker:
+        """For whom a node is done, as whoever asked for it said."""
+        said = {} if node.asker is None else json.loads(await self._text(node.asker))
+        return Asker(kind=node.origin, who=said.get("who", ""), roles=frozenset(said.get("roles", ())))
 
     async def _let_out(self, end: End, flow: TaskFlow) -> End:
         """What a person is told passes the rules as everything else that leaves the agent does."""

@@ -6,13 +6,13 @@ not been. What people were asked about is decided anew when they have spoken, ov
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from edge.blobs import make_blob
-from edge.ports import Called, Draft, PendingApproval, PolicyStore
+from edge.ports import Draft, PendingApproval, PolicyStore
 from shared.blobs import Blob
 from shared.clock import Clock, to_ms
 from shared.policy.arguments import Call
@@ -29,7 +29,7 @@ from shared.policy.decisions import (
     Situation,
     Transform,
 )
-from shared.policy.flow import Ledger, TaskFlow
+from shared.policy.flow import DAY, Ledger, TaskFlow
 from shared.policy.labels import UNTRUSTED
 from shared.records import MAX_LABELS, ForeignCause, PolicyDecided
 
@@ -85,6 +85,7 @@ class Seen:
     result: str | None
     ok: bool
     at: datetime | None
+    labels: tuple[str, ...] = ()
 
 
 class RulesInForce(Protocol):
@@ -125,6 +126,7 @@ class Judge:
         self._clock = clock
         self._new_id = new_id
         self._local = local
+        self._ledger: Ledger | None = None
 
     async def flow_of(
         self,
@@ -139,11 +141,8 @@ class Judge:
     ) -> TaskFlow:
         """What the task has seen so far: its request, then each result in turn."""
         package = self._rules.package
-        ledger = Ledger()
-        entities: dict[bytes, str] = {}
         now = self._clock.now()
-        for called in await self._store.called(now - LEDGER_SPAN):
-            ledger.add(called.tool, task=called.task, entity=_entity_name(called, entities), at=called.at)
+        ledger = await self._calls()
         flow = TaskFlow(
             package, task=task, asker=asker, device=self._rules.device, ledger=ledger, name_entity=hash_entity
         )
@@ -157,8 +156,22 @@ class Judge:
             except (ValueError, RecursionError):
                 content = each.result
             flow.returned(each.tool, each.arguments, content, ok=each.ok, at=each.at or now)
-        flow.spent(tokens)
+            flow.seen(
+                "", each.labels, at=each.at or now
+            )  # as they were when it came, whatever the rules say now
+        flow.spent(tokens, before_today=max(0, await self._store.spent(now - DAY) - tokens))
         return flow
+
+    async def _calls(self) -> Ledger:
+        """What was called: read once, then kept, for every call of this device passes here."""
+        now = self._clock.now()
+        if self._ledger is None:
+            ledger = Ledger()
+            for called in await self._store.called(now - LEDGER_SPAN):
+                ledger.add(called.tool, task=called.task, entity=called.entity.hex() or None, at=called.at)
+            self._ledger = ledger
+        self._ledger.forget(now - LEDGER_SPAN)
+        return self._ledger
 
     async def waits_until(self, task: str, node: int) -> datetime | None:
         """When a node's wait for people ends at the latest; None: it has ended, or nobody was asked."""
@@ -204,7 +217,7 @@ class Judge:
     def result_labels(self, flow: TaskFlow, call: Call, content: object, *, ok: bool) -> tuple[str, ...]:
         """The labels of what a call returned: those of all that caused it, and its own."""
         flow.returned(call.tool, call.values(), content, ok=ok, at=self._clock.now())
-        return _shown(flow.labels)
+        return _shown(flow.labels, self._rules.package.labels)
 
     def _written(
         self,
@@ -215,7 +228,7 @@ class Judge:
         decision: Decision,
         now: datetime,
     ) -> Judgement:
-        labels = _shown(situation.labels)
+        labels = _shown(situation.labels, self._rules.package.labels)
         call = None if isinstance(decision, Deny) else decision.call
         proposed = (
             call.arguments
@@ -286,10 +299,6 @@ def hash_entity(kind: str, name: str) -> str:
     return hashlib.sha256(f"{kind}\0{name}".encode(errors="replace")).hexdigest()
 
 
-def _entity_name(called: Called, seen: dict[bytes, str]) -> str | None:
-    return seen.setdefault(called.entity, called.entity.hex()) if called.entity else None
-
-
 def _of_people(waiting: PendingApproval | None, now: datetime) -> Deny | None:
     """The end of what waited, if people have ended it."""
     if waiting is None:
@@ -310,7 +319,9 @@ def _approval(waiting: PendingApproval, role: str, by: str) -> Approval:
     )
 
 
-def _shown(labels: frozenset[str]) -> tuple[str, ...]:
-    """Labels as a record bears them; more than fit are untrusted text of who knows what."""
-    ordered = sorted(labels)
-    return tuple(ordered) if len(ordered) <= MAX_LABELS else (*ordered[: MAX_LABELS - 1], UNTRUSTED)
+def _shown(labels: frozenset[str], known: Collection[str]) -> tuple[str, ...]:
+    """Labels as a record bears them. If there are more than fit, the rules' own come first, and it is untrusted."""
+    ordered = sorted(labels, key=lambda label: (label not in known, label))
+    if len(ordered) <= MAX_LABELS:
+        return tuple(ordered)
+    return tuple(dict.fromkeys((UNTRUSTED, *ordered)))[:MAX_LABELS]

@@ -120,6 +120,8 @@ class NodeView:
     started: datetime | None
     cause: int | ForeignCause
     cancel: str | None
+    labels: tuple[str, ...] = ()
+    asker: BlobRef | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +144,7 @@ class EffectView:
     output_tokens: int
     is_asked: bool
     happened: bool | None
+    labels: tuple[str, ...] = ()
 
 
 class Journal(Protocol):
@@ -413,6 +416,10 @@ class PolicyStore(Protocol):
 
     async def called(self, since: datetime) -> tuple[Called, ...]:
         """Calls that were let through after a moment."""
+        ...
+
+    async def spent(self, since: datetime) -> int:
+        """Tokens that were generated in tasks after a moment, as far as their effects are still held."""
         ...
 
 

@@ -112,9 +112,11 @@ class TaskCreated(RecordBody):
     task: NewId
     goal: BlobRef
     limits: Limits
+    asker: BlobRef | None = None
+    """For whom, if whoever asked said so: JSON with `who` and `roles`."""
 
     def blob_refs(self) -> tuple[BlobRef, ...]:
-        return (self.goal,)
+        return (self.goal,) if self.asker is None else (self.goal, self.asker)
 
 
 def _node_state(value: object) -> object:

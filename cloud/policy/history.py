@@ -139,7 +139,8 @@ class ApprovalLine(_Event):
     arguments: dict[str, Any] = Field(default_factory=dict)
     task: str | None = None
     role: str
-    by: str = "somebody"
+    by: str | None = None
+    """Who; without, somebody who has only this role."""
     granted: bool = True
     nonce: str | None = None
     expires: Annotated[AwareDatetime, Field(strict=False)] | None = None
@@ -479,7 +480,7 @@ class Replay:
                 digest=digest,
                 task=event.task or task.name,
                 role=event.role,
-                by=event.by,
+                by=event.by or f"somebody, {event.role}",
                 nonce=event.nonce or f"line {line}",
                 expires=event.expires or task.asked_at.get(digest, self._now) + within,
             )

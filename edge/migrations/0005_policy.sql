@@ -2,6 +2,10 @@
 
 -- When the outcome of an effect was written: how old what a tool told is.
 ALTER TABLE effect ADD COLUMN result_ms INTEGER;
+-- The labels of that outcome, of a node's request, and for whom it is done: JSON.
+ALTER TABLE effect ADD COLUMN labels TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE node ADD COLUMN labels TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE node ADD COLUMN asker_hash BLOB;
 
 -- Calls that were let through, for rates and counts; older ones than the longest span are forgotten.
 CREATE TABLE called (

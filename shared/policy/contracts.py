@@ -243,6 +243,12 @@ class Budgets(_Part):
     task: Budget = Budget()
     day: Budget = Budget()
 
+    @model_validator(mode="after")
+    def _a_day_has_no_wall(self) -> Self:
+        if self.day.wall is not None:
+            raise ValueError("wall is of a task: a day has no wall time of its own")
+        return self
+
 
 class Obligation(_Part):
     """These classes of personal data are taken out of the arguments of what goes `out` (all sinks), or of named tools.

@@ -19,11 +19,13 @@ from typing import Final
 
 from shared.policy.arguments import ArgumentError, Call, decimal_of, normalise
 from shared.policy.context import entity_of
-from shared.policy.contracts import LONG_MAX, Budget, EntitySource, Package, Parameter, ToolContract
+from shared.policy.contracts import LONG_MAX, EntitySource, Package, Parameter, ToolContract
 from shared.policy.decisions import Approval, Asker, Counts, DeviceFacts, Left, Lookup, Situation
 from shared.policy.labels import UNTRUSTED, Lattice
 
 HOUR: Final = timedelta(hours=1)
+ANY: Final = "*"
+"""In a ledger: every tool."""
 DAY: Final = timedelta(days=1)
 LOOKUPS_MAX: Final = 1_024
 """Of a task; older ones are forgotten, and what rested on them is then refused."""
@@ -57,7 +59,13 @@ class Ledger:
 
     def add(self, tool: str, *, task: str, entity: str | None, at: datetime) -> None:
         """A call was made."""
-        for key in ((tool, "device", ""), (tool, "task", task), (tool, "entity", entity or "")):
+        keys = (
+            (tool, "device", ""),
+            (tool, "task", task),
+            (tool, "entity", entity or ""),
+            (ANY, "device", ""),
+        )
+        for key in keys:
             insort(self._at.setdefault(key, []), at)
             self._size += 1
 
@@ -112,6 +120,7 @@ class TaskFlow:
         self._findings: set[str] = set()
         self._calls = 0
         self._tokens = 0
+        self._tokens_today = 0
         self._escalations = 0
         self._denied = 0
         self._started: datetime | None = None
@@ -194,9 +203,10 @@ class TaskFlow:
             last = self._sources[-1]
             self._sources[-1] = replace(last, labels=last.labels | joined)
 
-    def spent(self, tokens: int) -> None:
-        """The model generated."""
+    def spent(self, tokens: int, *, before_today: int = 0) -> None:
+        """The model generated `tokens` in this task, and `before_today` in others in the last 24 hours."""
         self._tokens += tokens
+        self._tokens_today += tokens + before_today
 
     def origins(self, arguments: Mapping[str, object]) -> dict[str, frozenset[str]]:
         """For each argument the labels of the texts that its value stands in."""
@@ -243,7 +253,7 @@ class TaskFlow:
                 )
                 for rate in contract.rates
             ),
-            left=self._left(self._package.budgets.task, now),
+            left=self._left(now),
             findings=frozenset(self._findings),
         )
 
@@ -254,13 +264,18 @@ class TaskFlow:
             return None
         return self._name_entity(contract.entity.kind, name)
 
-    def _left(self, budget: Budget, now: datetime) -> Left:
+    def _left(self, now: datetime) -> Left:
+        """What is left of the task's budget and of the day's, the smaller of the two."""
+        task, day = self._package.budgets.task, self._package.budgets.day
         elapsed = 0 if self._started is None else max(0, int((now - self._started).total_seconds()))
+        since = now - DAY
+        today = self._ledger.count(ANY, by="device", of="", since=since)
+        asked = self._ledger.count("model.escalate", by="device", of="", since=since)
         return Left(
-            tokens=_rest(budget.tokens, self._tokens),
-            calls=_rest(budget.calls, self._calls),
-            wall_s=_rest(budget.wall, elapsed),
-            escalations=_rest(budget.escalations, self._escalations),
+            tokens=min(_rest(task.tokens, self._tokens), _rest(day.tokens, self._tokens_today)),
+            calls=min(_rest(task.calls, self._calls), _rest(day.calls, today)),
+            wall_s=_rest(task.wall, elapsed),
+            escalations=min(_rest(task.escalations, self._escalations), _rest(day.escalations, asked)),
         )
 
     def _keep(self, text: str, labels: frozenset[str]) -> None:

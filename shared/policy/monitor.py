@@ -174,9 +174,9 @@ class RuleMonitor:
     ) -> Decision:
         for _ in range(ASKED_ROUNDS_MAX):
             final = self._without(call, contract, redacted)
-            approved = frozenset(
-                approval.role for approval in situation.approvals if _counts_for(approval, final, situation)
-            )
+            approved = _roles_of([
+                approval for approval in situation.approvals if _counts_for(approval, final, situation)
+            ])  # fmt: skip
             verdict = self._ask(situation, final, labels, approved, redacted)
             missing = frozenset(contract.approvals) - approved
             if verdict.is_allowed and not missing:
@@ -292,8 +292,14 @@ class RuleMonitor:
         if not classes:
             return call
         values = call.values()
-        clean = self._redact(values, classes)
+        # To whom it goes and what it is about are no content: taken out, they would make it another call.
+        kept = {
+            *((contract.sink.recipient,) if contract.sink is not None else ()),
+            *((contract.entity.argument,) if contract.entity is not None else ()),
+        }
+        clean = self._redact({name: value for name, value in values.items() if name not in kept}, classes)
         assert isinstance(clean, dict)
+        clean = {name: clean.get(name, value) for name, value in values.items()}
         return call if clean == values else normalise(call.tool, contract, clean)
 
 
@@ -314,6 +320,27 @@ def rate_keys(contract: ToolContract) -> Sequence[tuple[str, int]]:
 def stopped(situation: Situation) -> Decision:
     """What a stopped device answers to everything."""
     return replace(STOPPED) if situation.tool else STOPPED
+
+
+def _roles_of(approvals: Sequence[Approval]) -> frozenset[str]:
+    """The roles that are spoken for, each by another person: a matching as large as there is (Kuhn, 1955)."""
+    wanted: dict[str, list[str]] = {}
+    for approval in approvals:
+        wanted.setdefault(approval.role, []).append(approval.by)
+    speaks: dict[str, str] = {}
+
+    def found(role: str, seen: set[str]) -> bool:
+        for person in wanted[role]:
+            if person not in seen:
+                seen.add(person)
+                if person not in speaks or found(speaks[person], seen):
+                    speaks[person] = role
+                    return True
+        return False
+
+    for role in sorted(wanted):
+        found(role, set())
+    return frozenset(speaks.values())
 
 
 def _counts_for(approval: Approval, call: Call, situation: Situation) -> bool:

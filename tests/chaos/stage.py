@@ -68,6 +68,7 @@ class Stage:
         self.backup: Backup | None = None
         self.resolved = 0
         self._unresolved: set[str] = set()
+        self._cloned: set[str] = set()
         self._backups = 0
         self._looks: list[Look] = []
         self._restores: list[Restore] = []
@@ -189,9 +190,15 @@ class Stage:
             self._resolve_clones()
 
     def _resolve_clones(self) -> None:
-        """The operator: of a device that was quarantined because of its clone one board goes, the other goes on."""
+        """The operator: of a device that was quarantined because of its clone one board goes, the other goes on.
+
+        What the clone began may come to light log by log, so a device that ever had one may need a word again.
+        """
         for device in self.devices:
-            if device.clone is not None and self._is_quarantined(device):
+            if device.clone is None and device.name in self._cloned and self._is_quarantined(device):
+                self._unresolved.add(device.name)
+            elif device.clone is not None and self._is_quarantined(device):
+                self._cloned.add(device.name)
                 keeps_clone = self._random.random() < 0.5
                 device.end_clone(self._witness, keeps_clone=keeps_clone)
                 self.note(f"of {device.name} the {'clone' if keeps_clone else 'device'} is kept")

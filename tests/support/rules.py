@@ -112,6 +112,9 @@ class NoPolicies:
     async def pending(self) -> tuple[PendingApproval, ...]:
         return ()
 
+    async def spent(self, since: datetime) -> int:
+        return 0
+
     async def called(self, since: datetime) -> tuple[Called, ...]:
         return ()
 

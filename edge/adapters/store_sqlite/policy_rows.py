@@ -56,6 +56,18 @@ class SqlitePolicies:
     async def called(self, since: datetime) -> tuple[Called, ...]:
         return await self._database.read(lambda db: read_called(db, to_ms(since)))
 
+    async def spent(self, since: datetime) -> int:
+        return await self._database.read(lambda db: read_spent(db, to_ms(since)))
+
+
+def read_spent(db: sqlite3.Connection, since_ms: int) -> int:
+    """Tokens of model calls after a moment."""
+    (tokens,) = db.execute(
+        "SELECT coalesce(sum(output_tokens), 0) FROM effect WHERE kind = 'model' AND result_ms > ?",
+        (since_ms,),
+    ).fetchone()
+    return int(tokens)
+
 
 def read_policy(db: sqlite3.Connection) -> StoredPolicy | None:
     """The bundle that holds, as it came."""
@@ -157,7 +169,8 @@ def apply_decided(db: sqlite3.Connection, record: PolicyDecided, *, seq: int) ->
             if record.told is not None and None not in place:
                 db.execute(
                     "INSERT INTO effect (task, node, call, kind, name, idempotent, argument_hash, intent_seq,"
-                    " result_hash, result_seq, result_ms, ok) VALUES (?, ?, ?, 'tool', ?, 1, ?, NULL, ?, ?, ?, 0)"
+                    " result_hash, result_seq, result_ms, ok, labels)"
+                    " VALUES (?, ?, ?, 'tool', ?, 1, ?, NULL, ?, ?, ?, 0, ?)"
                     " ON CONFLICT DO NOTHING",
                     (
                         *place,
@@ -166,6 +179,7 @@ def apply_decided(db: sqlite3.Connection, record: PolicyDecided, *, seq: int) ->
                         record.told.hash,
                         seq,
                         record.at_ms,
+                        json.dumps(record.labels),
                     ),
                 )
         case "needs_approval":

@@ -4,6 +4,7 @@ Both logs can be replayed in either order with the same result (but for the queu
 the journal says, and a journal record speaks only for the attempt that it names.
 """
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from typing import Any, assert_never
@@ -71,6 +72,8 @@ def apply_journal(db: sqlite3.Connection, record: JournalRecord, *, seq: int, ep
                 deadline_ms=None,
                 at_ms=record.at_ms,
                 cause=(epoch, seq),
+                labels=record.labels,
+                asker=record.asker,
             )
         case NodeMoved(is_repeated=True) | QuestionAsked(is_repeated=True):
             pass  # for the hub, which missed it
@@ -80,7 +83,8 @@ def apply_journal(db: sqlite3.Connection, record: JournalRecord, *, seq: int, ep
             if record.task is not None and record.output is not None:
                 db.execute(
                     "INSERT INTO effect (task, node, call, kind, name, idempotent, argument_hash, intent_seq,"
-                    " result_hash, result_seq, ok, output_tokens) VALUES (?, ?, ?, 'model', ?, 1, ?, ?, ?, ?, 1, ?)"
+                    " result_hash, result_seq, result_ms, ok, output_tokens)"
+                    " VALUES (?, ?, ?, 'model', ?, 1, ?, ?, ?, ?, ?, 1, ?)"
                     " ON CONFLICT DO NOTHING",
                     (
                         record.task,
@@ -91,6 +95,7 @@ def apply_journal(db: sqlite3.Connection, record: JournalRecord, *, seq: int, ep
                         seq,
                         _ref(record.output),
                         seq,
+                        record.at_ms,
                         record.output_tokens,
                     ),
                 )
@@ -118,9 +123,18 @@ def apply_journal(db: sqlite3.Connection, record: JournalRecord, *, seq: int, ep
             )
         case ToolResult():
             db.execute(
-                "UPDATE effect SET result_hash = ?, result_seq = ?, result_ms = ?, ok = ?"
+                "UPDATE effect SET result_hash = ?, result_seq = ?, result_ms = ?, ok = ?, labels = ?"
                 " WHERE task = ? AND node = ? AND call = ? AND result_hash IS NULL",
-                (_ref(record.result), seq, record.at_ms, record.ok, record.task, record.node, record.call),
+                (
+                    _ref(record.result),
+                    seq,
+                    record.at_ms,
+                    record.ok,
+                    json.dumps(record.labels),
+                    record.task,
+                    record.node,
+                    record.call,
+                ),
             )
         case QuestionAsked():
             db.execute(
@@ -178,6 +192,8 @@ def apply_order(db: sqlite3.Connection, record: OrderRecord, *, seq: int, epoch:
                 deadline_ms=record.deadline_ms,
                 at_ms=record.at_ms,
                 cause=(epoch, seq),
+                labels=record.labels,
+                asker=None,
             )
         case TaskCancelled():
             changed = db.execute(
@@ -233,7 +249,7 @@ def read_effects(db: sqlite3.Connection, task: str, node: int) -> tuple[EffectVi
     """The effects of one node by call number."""
     rows = db.execute(
         "SELECT call, kind, name, idempotent, argument_hash, intent_seq, result_hash, result_seq, ok, output_tokens,"
-        " question_seq, happened, result_ms FROM effect WHERE task = ? AND node = ? ORDER BY call",
+        " question_seq, happened, result_ms, labels FROM effect WHERE task = ? AND node = ? ORDER BY call",
         (task, node),
     ).fetchall()
     return tuple(
@@ -251,6 +267,7 @@ def read_effects(db: sqlite3.Connection, task: str, node: int) -> tuple[EffectVi
             output_tokens=row[9],
             is_asked=row[10] is not None,
             happened=None if row[11] is None else bool(row[11]),
+            labels=tuple(json.loads(row[13])),
         )
         for row in rows
     )
@@ -277,7 +294,7 @@ def read_conditions(db: sqlite3.Connection) -> frozenset[str]:
 
 _SELECT_NODE = (
     "SELECT task, node, origin, attempt, state, reason, goal_hash, result_hash, limits, deadline_ms, started_ms,"
-    " cause_epoch, cause_seq, cancel FROM node"
+    " cause_epoch, cause_seq, cancel, labels, asker_hash FROM node"
 )
 
 
@@ -299,6 +316,8 @@ def _node_view(db: sqlite3.Connection, row: Sequence[Any]) -> NodeView:
         started=None if row[10] is None else from_ms(row[10]),
         cause=row[12] if row[2] == "local" else ForeignCause(lane="orders", epoch=row[11], seq=row[12]),
         cancel=row[13],
+        labels=tuple(json.loads(row[14])),
+        asker=_blob_ref(db, row[15]),
     )
 
 
@@ -314,14 +333,17 @@ def _insert_node(
     deadline_ms: int | None,
     at_ms: int,
     cause: tuple[bytes, int],
+    labels: tuple[str, ...],
+    asker: BlobRef | None,
 ) -> None:
     # A later attempt of a node that came back to this device starts the node anew, but keeps its finished effects.
     db.execute(
         "INSERT INTO node (task, node, position, origin, attempt, state, goal_hash, limits, deadline_ms, created_ms,"
-        " cause_epoch, cause_seq) VALUES (?, ?, (SELECT coalesce(max(position), 0) + 1 FROM node), ?, ?, ?, ?, ?, ?, ?,"
-        " ?, ?) ON CONFLICT (task, node) DO UPDATE SET attempt = excluded.attempt, state = excluded.state,"
+        " cause_epoch, cause_seq, labels, asker_hash)"
+        " VALUES (?, ?, (SELECT coalesce(max(position), 0) + 1 FROM node), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (task, node) DO UPDATE SET attempt = excluded.attempt, state = excluded.state,"
         " reason = NULL, result_hash = NULL, cancel = NULL, goal_hash = excluded.goal_hash,"
-        " limits = excluded.limits, deadline_ms = excluded.deadline_ms, started_ms = NULL,"
+        " limits = excluded.limits, labels = excluded.labels, deadline_ms = excluded.deadline_ms, started_ms = NULL,"
         " cause_epoch = excluded.cause_epoch, cause_seq = excluded.cause_seq, past = 0"
         " WHERE excluded.attempt > node.attempt",
         (
@@ -335,6 +357,8 @@ def _insert_node(
             deadline_ms,
             at_ms,
             *cause,
+            json.dumps(labels),
+            _ref(asker),
         ),
     )
     if origin == "local":

@@ -19,6 +19,6 @@ DETECTORS = (
 """Their names, by which rules speak of findings."""
 
 __all__ = [
-    "DETECTORS", "IMITATION_THRESHOLD", "Finding", "Loops", "RepeatedDenials", "ToolDrift", "UnusualSequence", "encoded_payload",
-    "hidden_text", "imitation",
+    "DETECTORS", "IMITATION_THRESHOLD", "Finding", "Loops", "RepeatedDenials", "ToolDrift", "UnusualSequence",
+    "encoded_payload", "hidden_text", "imitation",
 ]  # fmt: skip
