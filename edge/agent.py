@@ -439,6 +439,7 @@ class AgentRunner:
         ]
         return await self._judge.flow_of(
             task=node.task,
+            node=node.node,
             asker=await self._asker(node),
             request=goal,
             labels=node.labels,

@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Final, assert_never
 
@@ -20,16 +20,22 @@ from edge.judge import Judge, Place
 from edge.ports import Draft, Journal
 from edge.tools import AnyTool, Tool, ToolWithSecrets
 from edge.vault import NoSecrets, SecretSource
+from edge.watch import Watch
 from shared.blobs import BLOB_MAX_BYTES
 from shared.clock import Clock, to_ms
 from shared.errors import CapacityError, CoveyError, ProtocolError, RefusedError, UnavailableError
 from shared.policy.flow import TaskFlow
+from shared.policy.threats import Finding
 from shared.records import ForeignCause, ToolIntent, ToolResult
 
 logger = logging.getLogger(__name__)
 
 TOOL_TIMEOUT_S: Final = 60.0
 RESULT_MAX_BYTES: Final = BLOB_MAX_BYTES
+
+
+async def _nobody() -> None:
+    """Who listens where nobody has to."""
 
 
 class Dispatcher:
@@ -42,9 +48,13 @@ class Dispatcher:
         journal: Journal,
         clock: Clock,
         judge: Judge,
+        watch: Watch | None = None,
+        quarantine: Callable[[], Awaitable[None]] = _nobody,
         secrets: SecretSource = NoSecrets(),  # noqa: B008  # has no state
     ) -> None:
         self._judge = judge
+        self._watch = watch or Watch(clock=clock)
+        self._quarantine = quarantine
         self._secrets = secrets
         self._tools = {tool.spec.name: tool for tool in tools}
         self._journal = journal
@@ -81,11 +91,15 @@ class Dispatcher:
         judgement = await self._judge.judge(tool, scrubbed, place, flow)
         frozen = judgement.call
         if frozen is None:
-            (seq,) = await self._journal.append(judgement.draft, durable=True)
+            refused = () if judgement.is_waiting else self._watch.denied(task, tool)
+            found = await self._found(refused, flow, task=task, node=node, causes=causes)
+            seq, *_ = await self._journal.append(judgement.draft, *found, durable=True)
             return None if judgement.is_waiting else seq
         argument = judgement.argument
         assert argument is not None
-        _, intent = await self._journal.append(
+        executed = frozen.values()
+        suspicious = self._watch.call(task, tool, executed, leaves=self._judge.leaves(tool))
+        _, intent, *_ = await self._journal.append(
             judgement.draft,
             Draft(
                 ToolIntent(
@@ -100,12 +114,14 @@ class Dispatcher:
                     arguments=argument.ref(),
                 ),
             ),
+            *await self._found(suspicious, flow, task=task, node=node, causes=causes),
             durable=True,
         )
         flow.called(frozen, at=self._clock.now())
         started = perf_counter()
-        executed = frozen.values()
         ok, content = await self._attempt(held, executed, key=f"{task}/{node}/{call}")
+        content = self._judge.taken_in(tool, content)
+        seen = await self._found(self._watch.result(content), flow, task=task, node=node, causes=(intent,))
         return await self.record_result(
             task=task,
             node=node,
@@ -116,7 +132,28 @@ class Dispatcher:
             ms=_ms_since(started),
             intent=intent,
             labels=self._judge.result_labels(flow, frozen, content, ok=ok),
+            beside=seen,
         )
+
+    async def _found(
+        self,
+        findings: tuple[Finding, ...],
+        flow: TaskFlow,
+        *,
+        task: str,
+        node: int,
+        causes: tuple[int | ForeignCause, ...],
+    ) -> list[Draft]:
+        """The records of what detectors said; the task knows it from now on, and a grave one stops the device."""
+        if not findings:
+            return []
+        package = self._judge.package
+        for finding in findings:
+            consequence = package.consequence(finding.detector)
+            self._judge.note_finding(flow, finding.detector, consequence)
+            if consequence == "quarantine":
+                await self._quarantine()
+        return self._watch.drafts(findings, package, task=task, node=node, causes=causes)
 
     async def record_result(
         self,
@@ -130,6 +167,7 @@ class Dispatcher:
         ms: float,
         intent: int,
         labels: tuple[str, ...] = (),
+        beside: Sequence[Draft] = (),
     ) -> int:
         """Write what came of an effect; returns the record's sequence."""
         content = self._secrets.scrubber.value(content)
@@ -142,7 +180,7 @@ class Dispatcher:
             ok = False
             data = json.dumps({"error": f"The result was larger than {RESULT_MAX_BYTES} bytes."}).encode()
         result = make_blob(data)
-        (seq,) = await self._journal.append(
+        seq, *_ = await self._journal.append(
             Draft(
                 ToolResult(
                     at_ms=to_ms(self._clock.now()),
@@ -158,6 +196,7 @@ class Dispatcher:
                 ),
                 (result,),
             ),
+            *beside,
             durable=True,
         )
         return seq

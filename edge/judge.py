@@ -31,6 +31,7 @@ from shared.policy.decisions import (
 )
 from shared.policy.flow import DAY, Ledger, TaskFlow
 from shared.policy.labels import UNTRUSTED
+from shared.policy.redactor import PackageRedactor
 from shared.records import MAX_LABELS, ForeignCause, PolicyDecided
 
 LEDGER_SPAN: Final = timedelta(days=8)
@@ -132,6 +133,7 @@ class Judge:
         self,
         *,
         task: str,
+        node: int,
         asker: Asker,
         request: str,
         labels: Sequence[str],
@@ -159,6 +161,8 @@ class Judge:
             flow.seen(
                 "", each.labels, at=each.at or now
             )  # as they were when it came, whatever the rules say now
+        for detector, consequence in await self._store.findings(task, node):
+            self.note_finding(flow, detector, consequence)
         flow.spent(tokens, before_today=max(0, await self._store.spent(now - DAY) - tokens))
         return flow
 
@@ -172,6 +176,31 @@ class Judge:
             self._ledger = ledger
         self._ledger.forget(now - LEDGER_SPAN)
         return self._ledger
+
+    @staticmethod
+    def note_finding(flow: TaskFlow, detector: str, consequence: str) -> None:
+        """A detector spoke in the task."""
+        flow.found(detector, (UNTRUSTED,) if consequence == "label" else ())
+
+    @property
+    def package(self) -> Package:
+        """The contracts that hold now."""
+        return self._rules.package
+
+    def leaves(self, tool: str) -> bool:
+        """Whether what a tool is given goes out of the device; of an unknown one nobody can say that it does not."""
+        contract = self._rules.package.contracts().get(tool)
+        return contract is None or contract.sink is not None
+
+    def taken_in(self, tool: str, content: object) -> object:
+        """What of a result may come in: without the personal data that an obligation takes out."""
+        classes = frozenset(
+            cls
+            for obligation in self._rules.package.obligations
+            if obligation.direction == "in" and (not obligation.tools or tool in obligation.tools)
+            for cls in obligation.redact
+        )
+        return PackageRedactor(self._rules.package.names)(content, classes) if classes else content
 
     async def waits_until(self, task: str, node: int) -> datetime | None:
         """When a node's wait for people ends at the latest; None: it has ended, or nobody was asked."""

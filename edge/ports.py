@@ -418,6 +418,10 @@ class PolicyStore(Protocol):
         """Calls that were let through after a moment."""
         ...
 
+    async def findings(self, task: str, node: int) -> tuple[tuple[str, str], ...]:
+        """What detectors said in a node's work, each with what followed."""
+        ...
+
     async def spent(self, since: datetime) -> int:
         """Tokens that were generated in tasks after a moment, as far as their effects are still held."""
         ...

@@ -175,7 +175,14 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
     policies = SqlitePolicies(ports.database)
     rules = build_rules(settings, ports, policies, observed)
     judge = Judge(rules=rules, store=policies, clock=ports.clock, new_id=new_id, local=_local_time)
-    dispatcher = Dispatcher(tools=ports.tools, journal=journal, clock=ports.clock, judge=judge, secrets=vault)
+    dispatcher = Dispatcher(
+        tools=ports.tools,
+        journal=journal,
+        clock=ports.clock,
+        judge=judge,
+        quarantine=partial(rules.stop, is_stopped=True),
+        secrets=vault,
+    )
     retention = build_retention(settings, ports)
     runner = AgentRunner(
         device="this device" if ports.identity is None else ports.identity.principal.device,

@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, V
 
 from shared.errors import RefusedError
 from shared.policy.arguments import ArgumentError, Call, normalise, parse_arguments
-from shared.policy.contracts import Consequence, Package
+from shared.policy.contracts import Package
 from shared.policy.decisions import (
     Allow,
     Approval,
@@ -501,7 +501,7 @@ class Replay:
             return None
 
     def _finding(self, detector: str) -> None:
-        consequence: Consequence = self._package.threats.get(detector, "note")
+        consequence = self._package.consequence(detector)
         self._current.flow.found(detector, (UNTRUSTED,) if consequence == "label" else ())
 
 

@@ -68,3 +68,13 @@ CREATE TABLE halt (
     source TEXT PRIMARY KEY,
     at_ms  INTEGER NOT NULL
 ) WITHOUT ROWID;
+
+-- What detectors said in a task, which its rules read.
+CREATE TABLE finding (
+    position    INTEGER PRIMARY KEY,
+    task        TEXT    NOT NULL,
+    node        INTEGER NOT NULL,
+    detector    TEXT    NOT NULL,
+    consequence TEXT    NOT NULL,
+    UNIQUE (task, node, detector)
+);

@@ -265,6 +265,27 @@ class Obligation(_Part):
 Consequence = Literal["note", "label", "ask", "pause", "quarantine"]
 
 
+class Threat(_Part):
+    """What follows when a detector speaks in a task.
+
+    `label`: the task counts as untrusted from then on. `ask`: people of `roles` must agree to whatever does more than
+    read. `pause`: the task does no more than read. `quarantine`: the device is stopped until a person releases it.
+    """
+
+    then: Consequence
+    roles: Annotated[tuple[Code, ...], Field(max_length=8, strict=False)] = ()
+
+    @model_validator(mode="after")
+    def _names_whom_it_asks(self) -> Self:
+        if (self.then == "ask") != bool(self.roles):
+            raise ValueError("`ask` names roles, and nothing else does")
+        return self
+
+
+def _threat(value: object) -> object:
+    return {"then": value} if isinstance(value, str) else value
+
+
 class Audience(_Part):
     """For which devices: of a tenant, all or those of some names, sites, or with all of some labels."""
 
@@ -295,13 +316,20 @@ class Package(_Part):
     obligations: Annotated[tuple[Obligation, ...], Field(max_length=32, strict=False)] = ()
     names: Annotated[tuple[str, ...], Field(max_length=NAMES_MAX, strict=False)] = ()
     """People's names, for the class `name` of personal data."""
-    threats: Annotated[dict[Code, Consequence], Field(max_length=32)] = Field(default_factory=dict)
+    threats: Annotated[dict[Code, Annotated[Threat, BeforeValidator(_threat)]], Field(max_length=32)] = Field(
+        default_factory=dict
+    )
     """What follows when a detector speaks; without a word here, the finding is noted."""
 
     @property
     def lattice(self) -> Lattice:
         """Its labels."""
         return Lattice(self.labels)
+
+    def consequence(self, detector: str) -> Consequence:
+        """What follows when `detector` speaks."""
+        threat = self.threats.get(detector)
+        return "note" if threat is None else threat.then
 
     def contracts(self) -> Mapping[str, ToolContract]:
         """Everything that can be asked of the monitor, by name: the tools, and the actions that every agent has."""

@@ -137,9 +137,9 @@ class RuleMonitor:
                 hint=f"Use one of: {', '.join(sorted(self._package.tools)) or 'none'}.",
             )
         call = normalise(situation.tool, contract, situation.arguments)
-        spent = _spent(situation) or _too_often(contract, situation)
-        if spent is not None:
-            return spent
+        no = _spent(situation) or _too_often(contract, situation) or self._paused(situation, contract)
+        if no is not None:
+            return no
         labels = self._lattice.join(situation.labels)
         redacted = self._obliged(situation.tool, contract)
         exceeding: frozenset[str] = frozenset()
@@ -154,6 +154,28 @@ class RuleMonitor:
                 )
             redacted |= {cls for label in exceeding for cls in self._lattice.lifted_by(label)}
         return self._by_rules(situation, contract, call, labels - exceeding, redacted)
+
+    def _paused(self, situation: Situation, contract: ToolContract) -> Deny | None:
+        """A no because of what a detector said in this task, for all that does more than read."""
+        if not _acts(situation.tool, contract):
+            return None
+        for finding in sorted(situation.findings):
+            if self._package.consequence(finding) in ("pause", "quarantine"):
+                return Deny(
+                    rule=f"threat.{finding}",
+                    sentence=f"Something in this task looks like an attack ({finding}); it does no more than read.",
+                    hint="Say so in the answer; a person has to look at it.",
+                )
+        return None
+
+    def _wary(self, situation: Situation, contract: ToolContract) -> frozenset[str]:
+        """Roles that have to agree because of what a detector said in this task."""
+        if not situation.findings or not _acts(situation.tool, contract):
+            return frozenset()
+        threats = self._package.threats
+        return frozenset(
+            role for finding in situation.findings if finding in threats for role in threats[finding].roles
+        )
 
     def _obliged(self, tool: str, contract: ToolContract) -> frozenset[str]:
         return frozenset(
@@ -178,7 +200,7 @@ class RuleMonitor:
                 approval for approval in situation.approvals if _counts_for(approval, final, situation)
             ])  # fmt: skip
             verdict = self._ask(situation, final, labels, approved, redacted)
-            missing = frozenset(contract.approvals) - approved
+            missing = (frozenset(contract.approvals) | self._wary(situation, contract)) - approved
             if verdict.is_allowed and not missing:
                 if final != call:
                     return Transform(
@@ -349,6 +371,11 @@ def _counts_for(approval: Approval, call: Call, situation: Situation) -> bool:
         and approval.task == situation.task
         and situation.now < approval.expires
     )
+
+
+def _acts(tool: str, contract: ToolContract) -> bool:
+    """Whether it does more than read, and is more than an answer to whoever asked."""
+    return tool != "message.person" and (contract.side_effect != "none" or contract.sink is not None)
 
 
 def _spent(situation: Situation) -> Deny | None:

@@ -34,6 +34,9 @@ from cloud.devices.renewal_routes import renewal_routes
 from cloud.devices.replacement_routes import replacement_routes, restore_routes
 from cloud.devices.routes import device_routes, enrolment_routes
 from cloud.devices.tables import Device
+from cloud.governance.deeds import publish_deed
+from cloud.governance.rollout import Rollout
+from cloud.governance.routes import governance_routes
 from cloud.identity import Identity, open_identity
 from cloud.ingest.applied import EndedNode
 from cloud.ingest.inbox import Arrival
@@ -64,7 +67,7 @@ from shared.blobs import Blob
 from shared.clock import to_ms
 from shared.enrolment import BrokerAddress, Token, proof_input
 from shared.ids import LaneId
-from shared.keys import Signer
+from shared.keys import Purpose, Signer
 from shared.records import NodeMoved, Record, TaskOffered, ToolIntent, ToolResult, parse_record
 from shared.tasks.states import NodeState
 from shared.topics import Channel
@@ -336,6 +339,7 @@ def hub_api(
         provider=provider,
     )
     keeper = KeyKeeper(database=database, identity=identity, settings=chosen, clock=clock)
+    rollout = Rollout(clock=clock, on_ordered=orders_for.update)
     consent = assemble_consent(
         database=database,
         settings=chosen,
@@ -353,6 +357,11 @@ def hub_api(
                 on_revoked=lambda: revocations.append(clock.now()),
             ),
             keeper.deed(),
+            publish_deed(
+                signer=identity.signer_for(Purpose.POLICY),
+                clock=clock,
+                on_published=lambda: rollout.begin(database),
+            ),
         ],
     )
     page = entrance(people, clock=clock)
@@ -412,6 +421,15 @@ def hub_api(
                 consent=consent.second_person,
             ),
             vault_routes(database=database, settings=chosen, clock=clock, on_ordered=orders_for.update),
+            governance_routes(
+                database=database,
+                settings=chosen,
+                clock=clock,
+                signer=identity.signer_for(Purpose.POLICY),
+                on_ordered=orders_for.update,
+                on_published=lambda: rollout.begin(database),
+                consent=consent.second_person,
+            ),
             metrics_routes(database=database, settings=chosen, clock=clock),
             audit_routes(database=database, settings=chosen, clock=clock, keys=partial(keys_of, identity)),
         ],

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -19,9 +20,15 @@ from typing import Final, Self, TypeVar
 
 from sqlmodel import Session
 
+from cloud.caller import HUB_ITSELF
 from cloud.db import Database
 from cloud.devices.presence import PresenceLimits
 from cloud.devices.tables import Device
+from cloud.governance import repository as governance_rows
+from cloud.governance import service as governance
+from cloud.governance.rollout import Rollout
+from cloud.governance.schemas import ApprovalView, ReleaseView
+from cloud.governance.tables import PolicyRelease
 from cloud.ingest.applied import EndedNode
 from cloud.journal.repository import newest_lane, read_entries
 from cloud.journal.service import LaneReport, RecordView, tail, verify
@@ -58,6 +65,7 @@ from tests.support.ingest import HUB_SIGNER, SALT_OF, IngestHub, blob_of, device
 from tests.support.memory_broker import MemoryBroker
 from tests.support.memory_link import MemoryLink
 from tests.support.retention import ScriptedBallast
+from tests.support.rules import SIGNER as POLICY_SIGNER
 from tests.support.rules import permit
 
 TENANT: Final = "acme"
@@ -155,6 +163,7 @@ class MemoryFleet:
         tools: Sequence[Tool] = (),
         linked: bool = True,
         traces: Traces | None = None,
+        is_permissive: bool = True,
         **changes: object,
     ) -> AsyncIterator[MemoryDevice]:
         """Run a daemon until the block ends. Its store stays, so the same name may be started again.
@@ -177,7 +186,8 @@ class MemoryFleet:
         try:
             journal = await asyncio.to_thread(SqliteJournal, database, principal=principal)
             every = (*builtin_tools(settings.sensors, self.clock), *tools)
-            await asyncio.to_thread(permit, database, [tool.spec for tool in every])
+            if is_permissive:
+                await asyncio.to_thread(permit, database, [tool.spec for tool in every])
             ports = Ports(
                 database=database,
                 journal=journal,
@@ -251,6 +261,64 @@ class MemoryFleet:
                 changes=changes,
             )
         )
+
+    async def publish(self, sealed: bytes, *, waves: Sequence[int] = (100,), soak_s: int = 0) -> str:
+        """As `POST /v1/policies` does it; returns the release's id."""
+        release_id = task_id_from(f"release {next(self._tasks)}")
+
+        def commit() -> set[str]:
+            told: set[str] = set()
+            with self.database.write() as session:
+                governance.publish(
+                    session,
+                    HUB_ITSELF,
+                    release_id=release_id,
+                    tenant=TENANT,
+                    sealed=sealed,
+                    waves=waves,
+                    soak_s=soak_s,
+                    signer=POLICY_SIGNER,
+                    now=self.clock.now(),
+                )
+            Rollout(clock=self.clock, on_ordered=told.update).begin(self.database)
+            return told
+
+        self._wake(Changes(orders_for=await asyncio.to_thread(commit)))
+        return release_id
+
+    async def roll_on(self) -> None:
+        """What the hub's leader does about releases every few seconds."""
+        told: set[str] = set()
+        rollout = Rollout(clock=self.clock, on_ordered=told.update)
+        await asyncio.to_thread(rollout.work, self.database)
+        self._wake(Changes(orders_for=told))
+
+    async def release(self, release_id: str) -> ReleaseView:
+        """How far a release is."""
+
+        def look(session: Session) -> ReleaseView:
+            return governance.release_view(session, session.get_one(PolicyRelease, release_id))
+
+        return await self._read(look)
+
+    async def approvals(self) -> list[ApprovalView]:
+        """What waits for people."""
+
+        def look(session: Session) -> list[ApprovalView]:
+            rows = governance_rows.approvals(session, TENANT, is_open=True, limit=10)
+            return [governance.approval_view(session, row, self.clock.now()) for row in rows]
+
+        return await self._read(look)
+
+    async def govern(self, change: Callable[[Session, datetime], object], *principals: str) -> None:
+        """Do something about rules that gives these devices an order."""
+
+        def commit() -> None:
+            with self.database.write() as session:
+                change(session, self.clock.now())
+
+        await asyncio.to_thread(commit)
+        self._wake(Changes(orders_for=set(principals)))
 
     async def sweep(self) -> None:
         """What the hub does by itself every few seconds."""

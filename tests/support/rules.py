@@ -5,7 +5,7 @@ A whole daemon gets a real one (`permit`), signed by `SIGNER`, whom its settings
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -24,7 +24,7 @@ from shared.policy.flow import TaskFlow
 from tests.support.device import task_id_from
 
 SIGNER: Final = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
-TRUST: Final = {"policy_signers": (SIGNER.public.hex(),)}
+TRUST: Final[dict[str, Any]] = {"policy_signers": (SIGNER.public.hex(),)}
 """Settings of a device that goes by what `SIGNER` signs."""
 HEARD: Final = datetime(2100, 1, 1, tzinfo=UTC)
 """When the hub was heard: so late that no test's clock ends the lease."""
@@ -110,6 +110,9 @@ class NoPolicies:
         return frozenset()
 
     async def pending(self) -> tuple[PendingApproval, ...]:
+        return ()
+
+    async def findings(self, task: str, node: int) -> tuple[tuple[str, str], ...]:
         return ()
 
     async def spent(self, since: datetime) -> int:

@@ -19,11 +19,13 @@ from shared.records import (
     PolicyDecided,
     PolicyPublished,
     PolicyRefused,
+    ThreatFound,
 )
 
 CALLED_MAX: Final = 20_000
 """Calls that are kept to be counted; beyond, the oldest go, and a rate over a longer span counts what is left."""
-HUB, LOCAL = "hub", "local"
+FINDINGS_MAX: Final = 10_000
+HUB = "hub"
 
 
 class SqlitePolicies:
@@ -58,6 +60,18 @@ class SqlitePolicies:
 
     async def spent(self, since: datetime) -> int:
         return await self._database.read(lambda db: read_spent(db, to_ms(since)))
+
+    async def findings(self, task: str, node: int) -> tuple[tuple[str, str], ...]:
+        return await self._database.read(lambda db: read_findings(db, task, node))
+
+
+def read_findings(db: sqlite3.Connection, task: str, node: int) -> tuple[tuple[str, str], ...]:
+    """Detector and consequence."""
+    rows = db.execute(
+        "SELECT detector, consequence FROM finding WHERE task = ? AND node = ? ORDER BY position",
+        (task, node),
+    ).fetchall()
+    return tuple((detector, consequence) for detector, consequence in rows)
 
 
 def read_spent(db: sqlite3.Connection, since_ms: int) -> int:
@@ -212,6 +226,19 @@ def apply_vote(db: sqlite3.Connection, record: ApprovalGiven | ApprovalReplied) 
             "INSERT INTO approval_vote VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (record.nonce, record.role, record.by, record.granted, record.at_ms),
         )
+
+
+def apply_threat(db: sqlite3.Connection, record: ThreatFound) -> None:
+    """A finding stays with its task."""
+    if record.task is None or record.node is None:
+        return
+    db.execute(
+        "INSERT INTO finding (task, node, detector, consequence) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (record.task, record.node, record.detector, record.consequence),
+    )
+    db.execute(
+        "DELETE FROM finding WHERE position <= (SELECT max(position) FROM finding) - ?", (FINDINGS_MAX,)
+    )
 
 
 def take_published(

@@ -9,7 +9,13 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-from edge.adapters.store_sqlite.policy_rows import apply_decided, apply_halt, apply_vote, note_judged
+from edge.adapters.store_sqlite.policy_rows import (
+    apply_decided,
+    apply_halt,
+    apply_threat,
+    apply_vote,
+    note_judged,
+)
 from edge.adapters.store_sqlite.secret_rows import note_answer, take_removed
 from edge.adapters.store_sqlite.standing import is_ended
 from edge.adapters.store_sqlite.twin import apply_desired, apply_reported
@@ -167,7 +173,9 @@ def apply_journal(db: sqlite3.Connection, record: JournalRecord, *, seq: int, ep
             note_judged(db, record)
         case HaltReported():
             apply_halt(db, record)
-        case DeviceStarted() | DeviceStopped() | ThreatFound():
+        case ThreatFound():
+            apply_threat(db, record)
+        case DeviceStarted() | DeviceStopped():
             pass
         case _:
             assert_never(record)

@@ -1,0 +1,104 @@
+"""Detectors beside the rules, on what passes the dispatcher. They raise findings; the rules say what follows.
+
+What a tool returned is looked at before the model sees it, what is sent before it is sent. A finding is a record with
+its evidence beside it, and stays with its task over restarts (`edge.judge`).
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from edge.blobs import make_blob
+from edge.ports import Draft
+from shared.clock import Clock, to_ms
+from shared.policy.contracts import Package
+from shared.policy.threats import Finding, Loops, RepeatedDenials, encoded_payload, hidden_text, imitation
+from shared.records import ForeignCause, ThreatFound
+
+TEXT_MAX_CHARS: Final = 65_536
+"""Of what is looked at; the rest of a longer text is not shown to a model either."""
+TOLD: Final = frozenset({"medium", "high"})
+"""Severities that become records: what is only for the curious stays out of the journal."""
+
+
+class Watch:
+    """One device's detectors. Those with a memory forget it with the process."""
+
+    def __init__(self, *, clock: Clock) -> None:
+        self._clock = clock
+        self._denials = RepeatedDenials()
+        self._loops: dict[str, Loops] = {}
+
+    def result(self, content: object) -> tuple[Finding, ...]:
+        """About what a tool returned."""
+        found: list[Finding] = []
+        for text in _texts(content):
+            found += hidden_text(text[:TEXT_MAX_CHARS])
+            found += imitation(text[:TEXT_MAX_CHARS])
+        return _worst(found)
+
+    def call(
+        self, task: str, tool: str, arguments: Mapping[str, object], *, leaves: bool
+    ) -> tuple[Finding, ...]:
+        """About a call that was let through. `leaves`: what it says goes out of the device."""
+        found = list(encoded_payload(dict(arguments))) if leaves else []
+        if task not in self._loops:
+            self._loops = {task: Loops()}  # one task at a time is worked on
+        looped = self._loops[task].on_call(tool, arguments)
+        return _worst([*found, *(() if looped is None else (looped,))])
+
+    def denied(self, task: str, tool: str) -> tuple[Finding, ...]:
+        """About a call that was refused."""
+        found = self._denials.on_decision(task, tool, is_denied=True)
+        return () if found is None else _worst([found])
+
+    def drafts(
+        self,
+        findings: tuple[Finding, ...],
+        package: Package,
+        *,
+        task: str,
+        node: int,
+        causes: tuple[int | ForeignCause, ...],
+    ) -> list[Draft]:
+        """The records of findings."""
+        made = []
+        for finding in findings:
+            evidence = make_blob(
+                json.dumps({"sentence": finding.sentence, **finding.evidence}, ensure_ascii=False).encode()
+            )
+            record = ThreatFound(
+                at_ms=to_ms(self._clock.now()),
+                causes=causes,
+                detector=finding.detector,
+                severity=finding.severity,
+                consequence=package.consequence(finding.detector),
+                task=task,
+                node=node,
+                evidence=evidence.ref(),
+            )
+            made.append(Draft(record, (evidence,)))
+        return made
+
+
+def _worst(found: list[Finding]) -> tuple[Finding, ...]:
+    """Of each detector the gravest finding that is worth a record."""
+    ranks = {"low": 0, "medium": 1, "high": 2}
+    kept: dict[str, Finding] = {}
+    for finding in found:
+        before = kept.get(finding.detector)
+        if finding.severity in TOLD and (before is None or ranks[finding.severity] > ranks[before.severity]):
+            kept[finding.detector] = finding
+    return tuple(kept.values())
+
+
+def _texts(content: object, depth: int = 8) -> Iterator[str]:
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, Mapping) and depth:
+        for key, value in content.items():
+            yield str(key)
+            yield from _texts(value, depth - 1)
+    elif isinstance(content, list | tuple) and depth:
+        for value in content:
+            yield from _texts(value, depth - 1)

@@ -1,0 +1,285 @@
+"""Rules from the hub to the device and back: published in waves, enforced, agreed to, stopped."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from cloud.caller import Caller, Means, Permission
+from cloud.governance import service as governance
+from cloud.policy.compiler import compile_package
+from cloud.policy.sources import Sources, parse_yaml
+from edge.core.turn import ToolSpec
+from edge.tools import Tool
+from shared.errors import ConflictError, RefusedError
+from shared.policy.bundle import pack
+from shared.records import PolicyDecided, PolicyRefused, parse_record
+from tests.fleet.in_memory import TENANT, MemoryDevice, MemoryFleet, eventually, use
+from tests.support.model import ScriptedModel
+from tests.support.rules import TRUST
+
+pytestmark = pytest.mark.slow
+
+ANN: Final = Caller(name="ann", tenant=TENANT, permissions=frozenset(Permission), means=Means.SESSION)
+PACKAGE: Final = """
+name: valves
+version: {version}
+lease: 1d
+roles:
+  shift-lead: {{local: false, within: 15m}}
+tools:
+  open_valve:
+    side_effect: irreversible
+    sink: false
+    parameters:
+      valve: {{type: identifier, max_length: 8}}
+    entity: {{kind: valve, argument: valve}}
+    result: {{labels: []}}
+"""
+RULES: Final = """
+@id("read") permit (principal, action in Action::"reads", resource);
+@id("answer") permit (principal, action == Action::"message.person", resource);
+@id("open") permit (principal, action == Action::"open_valve", resource);
+@id("not-v9") @reason("Valve V9 is locked.") @hint("Leave it closed.")
+forbid (principal, action == Action::"open_valve", resource) when { context.args.valve == "V9" };
+@id("ask") @reason("The shift lead has to agree.") @approval("shift-lead")
+forbid (principal, action == Action::"open_valve", resource)
+unless { context.approved_by.contains("shift-lead") };
+"""
+
+
+def bundle(version: int, rules: str = RULES) -> bytes:
+    sources = Sources(
+        package=parse_yaml("package.yaml", PACKAGE.format(version=version)),
+        cedar=(("rules.cedar", rules),),
+        tests=None,
+    )
+    return pack(compile_package(sources).bundle)
+
+
+class Valves:
+    """The tool, and what was opened by it."""
+
+    def __init__(self) -> None:
+        self.opened: list[str] = []
+
+    def tool(self) -> Tool:
+        async def call(arguments: Mapping[str, object], _key: str) -> dict[str, object]:
+            self.opened.append(str(arguments["valve"]))
+            return {"summary": f"{arguments['valve']} is open."}
+
+        spec = ToolSpec(
+            name="open_valve",
+            description="Open a valve.",
+            choices=({"valve": "V1"}, {"valve": "V9"}),
+            is_idempotent=False,
+        )
+        return Tool(spec, call)
+
+
+async def version_of(device: MemoryDevice) -> int:
+    status: dict[str, Any] = (await device.daemon.status())["policy"]
+    return int(status["version"]) if status["mode"] == "rules" else 0
+
+
+async def runs(device: MemoryDevice, version: int) -> None:
+    async def look() -> bool:
+        return await version_of(device) == version
+
+    await eventually(f"{device.principal} to run version {version}", look)
+
+
+async def decisions(fleet: MemoryFleet, device: MemoryDevice) -> list[PolicyDecided]:
+    """What the hub was told of decisions."""
+    found = [parse_record(data) for data in await fleet.log_bytes(device)]
+    return [record for record in found if isinstance(record, PolicyDecided)]
+
+
+async def test_without_rules_a_device_only_reads_and_says_so(tmp_path: Path) -> None:
+    valves = Valves()
+    async with MemoryFleet(tmp_path) as fleet:
+        model = ScriptedModel(use("open_valve", valve="V1"), use("answer"), "I may not.")
+        async with fleet.device("plant-1", model, tools=[valves.tool()], is_permissive=False) as device:
+            view = await fleet.ended(await fleet.create_task("Open V1.", device))
+            assert view.nodes[0].result == "I may not."
+            status = (await device.daemon.status())["policy"]
+            assert (status["mode"], status["why"]) == ("baseline", "This device has no rules yet.")
+    assert valves.opened == []
+
+
+async def test_published_rules_are_enforced_and_told(tmp_path: Path) -> None:
+    valves = Valves()
+    async with MemoryFleet(tmp_path) as fleet:
+        model = ScriptedModel(use("open_valve", valve="V9"), use("answer"), "V9 stays closed.")
+        async with fleet.device(
+            "plant-1", model, tools=[valves.tool()], is_permissive=False, **TRUST
+        ) as device:
+            release = await fleet.publish(bundle(1))
+            await runs(device, 1)
+            await fleet.ended(await fleet.create_task("Open V9.", device))
+            (decided,) = [each for each in await decisions(fleet, device) if each.action == "open_valve"]
+            assert (decided.decision, decided.rules, decided.version) == ("deny", ("not-v9",), 1)
+
+            async def is_counted() -> bool:
+                await fleet.roll_on()
+                view = await fleet.release(release)
+                return (view.state, view.running, view.decided) == ("active", 1, 1)
+
+            await eventually("the release to be active", is_counted)
+    assert valves.opened == []
+
+
+async def test_the_hub_agrees_for_a_role_and_the_call_is_made_once(tmp_path: Path) -> None:
+    valves = Valves()
+    async with MemoryFleet(tmp_path) as fleet:
+        model = ScriptedModel(use("open_valve", valve="V1"), use("answer"), "V1 is open.")
+        async with fleet.device(
+            "plant-1", model, tools=[valves.tool()], is_permissive=False, **TRUST
+        ) as device:
+            await fleet.publish(bundle(1))
+            await runs(device, 1)
+            task = await fleet.create_task("Open V1.", device)
+            await fleet.reached(task, "to wait", lambda view: view.state == "waiting")
+            (waiting,) = await eventually("somebody to be asked", fleet.approvals)
+            assert (waiting.tool, waiting.arguments, waiting.roles) == (
+                "open_valve",
+                {"valve": "V1"},
+                ["shift-lead"],
+            )
+            assert valves.opened == []
+            with pytest.raises(RefusedError, match="you have no such role"):
+                await fleet.govern(
+                    lambda session, now: governance.vote(
+                        session, ANN, waiting.nonce, role=None, granted=True, now=now
+                    )
+                )
+            await fleet.govern(
+                lambda session, now: governance.set_duty(
+                    session, ANN, tenant=TENANT, person="ann", role="shift-lead", granted=True, now=now
+                )
+            )
+            await fleet.govern(
+                lambda session, now: governance.vote(
+                    session, ANN, waiting.nonce, role=None, granted=True, now=now
+                ),
+                device.principal,
+            )
+            view = await fleet.ended(task)
+            assert (view.state, view.nodes[0].result) == ("succeeded", "V1 is open.")
+            assert await fleet.approvals() == []
+            with pytest.raises(RefusedError, match="decided already"):
+                await fleet.govern(
+                    lambda session, now: governance.vote(
+                        session, ANN, waiting.nonce, role=None, granted=True, now=now
+                    )
+                )
+    assert valves.opened == ["V1"]
+
+
+async def test_a_no_is_told_to_the_model(tmp_path: Path) -> None:
+    valves = Valves()
+    async with MemoryFleet(tmp_path) as fleet:
+        model = ScriptedModel(use("open_valve", valve="V1"), use("answer"), "Nobody agreed.")
+        async with fleet.device(
+            "plant-1", model, tools=[valves.tool()], is_permissive=False, **TRUST
+        ) as device:
+            await fleet.publish(bundle(1))
+            await runs(device, 1)
+            task = await fleet.create_task("Open V1.", device)
+            (waiting,) = await eventually("somebody to be asked", fleet.approvals)
+            await fleet.govern(
+                lambda session, now: governance.set_duty(
+                    session, ANN, tenant=TENANT, person="ann", role="shift-lead", granted=True, now=now
+                )
+            )
+            await fleet.govern(
+                lambda session, now: governance.vote(
+                    session, ANN, waiting.nonce, role=None, granted=False, now=now
+                ),
+                device.principal,
+            )
+            view = await fleet.ended(task)
+            assert view.nodes[0].result == "Nobody agreed."
+    assert valves.opened == []
+
+
+async def test_an_older_version_is_refused_by_the_hub_and_by_the_device(tmp_path: Path) -> None:
+    async with MemoryFleet(tmp_path) as fleet:
+        async with fleet.device("plant-1", ScriptedModel(), is_permissive=False, **TRUST) as device:
+            await fleet.publish(bundle(2))
+            await runs(device, 2)
+            with pytest.raises(ConflictError, match="not newer than 2"):
+                await fleet.publish(bundle(1))
+        # The same device, started again: what it ran it does not forget.
+        async with fleet.device("plant-1", ScriptedModel(), is_permissive=False, **TRUST) as device:
+            await runs(device, 2)
+
+
+async def test_a_release_goes_in_waves_and_stops_when_a_device_refuses_it(tmp_path: Path) -> None:
+    async with MemoryFleet(tmp_path) as fleet:
+        async with (
+            fleet.device("plant-1", ScriptedModel(), is_permissive=False, **TRUST) as one,
+            fleet.device("plant-2", ScriptedModel(), is_permissive=False, **TRUST) as two,
+        ):
+            release = await fleet.publish(bundle(1), waves=(50, 100), soak_s=60)
+
+            async def first_runs() -> bool:
+                return (await fleet.release(release)).running == 1
+
+            await eventually("the first wave to run", first_runs)
+            await fleet.roll_on()
+            assert {await version_of(one), await version_of(two)} == {0, 1}
+            fleet.clock.advance(seconds=61)
+            await fleet.roll_on()
+            await fleet.roll_on()
+            await runs(one, 1)
+            await runs(two, 1)
+
+        # Now neither trusts the hub's key any more.
+        async with fleet.device("plant-1", ScriptedModel(), is_permissive=False) as one:
+            release = await fleet.publish(bundle(3), waves=(50, 100), soak_s=0)
+            await fleet.stop_hub()
+            await fleet.start_hub()
+            async with fleet.device("plant-2", ScriptedModel(), is_permissive=False) as two:
+
+                async def is_stopped() -> bool:
+                    await fleet.roll_on()
+                    return (await fleet.release(release)).state == "stopped"
+
+                await eventually("the release to stop", is_stopped)
+                assert "refused by" in (await fleet.release(release)).reason
+                for device in (one, two):
+                    assert (await version_of(device)) == 1
+                told = [parse_record(data) for device in (one, two) for data in await fleet.log_bytes(device)]
+                assert {r.reason for r in told if isinstance(r, PolicyRefused)} == {"bundle_unsigned"}
+
+
+async def test_a_stop_by_the_hub_pauses_work_until_it_is_taken_back(tmp_path: Path) -> None:
+    valves = Valves()
+    async with MemoryFleet(tmp_path) as fleet:
+        model = ScriptedModel(use("open_valve", valve="V1"), use("answer"), "Done.")
+        async with fleet.device("plant-1", model, tools=[valves.tool()]) as device:
+
+            async def stop(*, is_stopped: bool) -> None:
+                await fleet.govern(
+                    lambda session, now: governance.stop(
+                        session, ANN, [device.principal], is_stopped=is_stopped, now=now
+                    ),
+                    device.principal,
+                )
+
+            async def stopped_by() -> list[str]:
+                return list((await device.daemon.status())["policy"]["stopped_by"])
+
+            await stop(is_stopped=True)
+            await eventually("the device to be stopped", stopped_by)
+            task = await fleet.create_task("Open V1.", device)
+            await asyncio.sleep(0.3)
+            assert valves.opened == []
+            assert (await fleet.show(task)).state not in ("succeeded", "failed")
+            await stop(is_stopped=False)
+            view = await fleet.ended(task)
+            assert view.state == "succeeded"
+    assert valves.opened == ["V1"]
