@@ -23,15 +23,19 @@ from cryptography.hazmat.primitives.serialization import (
 
 from cloud.cli import show
 from cloud.cli.client import HubClient
+from cloud.cli.devices import device_path
 from cloud.cli.options import AsJson, connection
 from cloud.governance.schemas import (
     WAVES,
     ApprovalView,
     DutiesView,
+    ExplanationView,
     FindingView,
     PublishPolicy,
     ReleaseView,
     SetDuty,
+    SimulatePolicy,
+    SimulationView,
     StopDevices,
     Stopped,
     VoteOn,
@@ -245,6 +249,76 @@ def stop(
     _show_releases([view], as_json=as_json)
 
 
+@app.command("simulate")
+def simulate(
+    context: typer.Context,
+    package: PackageFolder,
+    since: Annotated[str, typer.Option(help="How far back: 90m, 12h, 7d.")] = "7d",
+    tenant: Annotated[str | None, typer.Option(help="Of another tenant than the hub's own.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Which decisions of the fleet would be others under this package, by tool and rule, before anyone signs."""
+    compiled, problems = _compiled(read_folder(package))
+    if compiled is None:
+        for problem in problems:
+            _complain(show.printable(str(problem)))
+        raise typer.Exit(EXIT_WRONG)
+    body = SimulatePolicy(bundle=pack(compiled.bundle), since_s=_seconds(since), tenant=tenant)
+    with HubClient(connection(context)) as hub:
+        view = hub.post(SimulationView, "/v1/policies/simulate", body)
+    if as_json:
+        show.as_json(view)
+        return
+    _say(
+        f"{view.decisions} decisions of {view.devices} devices since {show.moment(view.since)}:"
+        f" {view.flipped} would be others; of {view.unknown} the content is not at the hub."
+    )
+    cells = [
+        (
+            str(flip.count),
+            flip.tool,
+            f"{flip.was}" + (f" by {flip.was_rule}" if flip.was_rule else ""),
+            f"{flip.would}" + (f" by {flip.rule}" if flip.rule else ""),
+            ", ".join(f"{each.principal} {each.seq}" for each in flip.examples[:2]),
+        )
+        for flip in view.flips
+    ]
+    if cells:
+        show.table(show.rows(("times", "tool", "was", "would be", "for instance"), cells))
+
+
+@app.command("explain")
+def explain(
+    context: typer.Context,
+    device: Annotated[str, typer.Argument(help="NAME, or TENANT.NAME.")],
+    seq: Annotated[int, typer.Argument(help="The decision's number in the device's journal.", min=1)],
+    epoch: Annotated[
+        str | None, typer.Option(help="The beginning of the log's epoch, if it has several.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw why one decision fell, as the chain of its causes."""
+    query = "" if epoch is None else f"?epoch={quote(epoch, safe='')}"
+    with HubClient(connection(context)) as hub:
+        view = hub.get(ExplanationView, f"{device_path(device)}/decisions/{seq}{query}")
+    if as_json:
+        show.as_json(view)
+        return
+    rules = ", ".join(view.rules) or "no rule"
+    _say(show.printable(f"{view.decision} {view.action} {json.dumps(view.arguments, ensure_ascii=False)}"))
+    _say(f"by {rules}, version {view.version or 'baseline'}, {show.moment(view.at)}")
+    if isinstance(view.told, dict):
+        _say(show.printable(f"told: {view.told.get('denied', '')} {view.told.get('hint', '')}".rstrip()))
+    _say(f"labels: {', '.join(view.labels) or 'none'}")
+    for cause in view.causes:
+        brings = f"  <- {', '.join(cause.brings)} comes from here" if cause.brings else ""
+        what = f"{cause.kind}{'' if cause.tool is None else ' ' + cause.tool}"
+        indent = "  " * min(cause.depth, 20)
+        _say(show.printable(f"{indent}{cause.lane} {cause.seq}  {what}{brings}"))
+        if cause.shows:
+            _say(show.printable(f"{indent}    {cause.shows[:100]}"))
+
+
 @app.command("findings")
 def findings(context: typer.Context, as_json: AsJson = False) -> None:
     """What the detectors on devices said, newest first."""
@@ -385,6 +459,13 @@ def _stop(
         _say(
             f"{view.devices} device{'s' * (view.devices != 1)} {what}; `covey-hub device list` shows who has heard."
         )
+
+
+def _seconds(text: str) -> int:
+    units = {"m": 60, "h": 3_600, "d": 86_400}
+    if not (text[:-1].isdecimal() and text[-1:] in units):
+        raise typer.BadParameter("it is like 90m, 12h or 7d", param_hint="--since")
+    return int(text[:-1]) * units[text[-1]]
 
 
 def _show_releases(views: list[ReleaseView], *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
@@ -10,21 +11,28 @@ from cloud.access import Admin, Author, Operator, Reader
 from cloud.audit.log import note
 from cloud.consent.second_person import PROPOSED, SecondPerson
 from cloud.db import Database
+from cloud.devices.repository import find_device
+from cloud.devices.schemas import DeviceReference
 from cloud.governance import repository, service
 from cloud.governance.deeds import PUBLISH, Publication, carry_out
+from cloud.governance.explanation import explain
 from cloud.governance.schemas import (
     ApprovalView,
     DutiesView,
     DutyView,
+    ExplanationView,
     FindingView,
     HaltView,
     PublishPolicy,
     ReleaseView,
     SetDuty,
+    SimulatePolicy,
+    SimulationView,
     StopDevices,
     Stopped,
     VoteOn,
 )
+from cloud.governance.simulation import simulate
 from cloud.governance.tables import Duty
 from cloud.people.service import check_tenant
 from cloud.settings import HubSettings
@@ -34,7 +42,9 @@ from shared.errors import RefusedError
 from shared.ids import ID_PATTERN
 from shared.keys import Signer
 from shared.policy.bundle import unpack
+from shared.records import MAX_SEQ
 
+DeviceName = Annotated[DeviceReference, Path()]
 Nonce = Annotated[str, Path(pattern=ID_PATTERN)]
 TenantQuery = Annotated[TenantName | None, Query()]
 PAGE_ROWS = 200
@@ -101,6 +111,28 @@ def governance_routes(
             service.stop_release(row, reason=f"stopped by {caller.name}")
             note(session, caller, "policy.stop", row.id, tenant=row.tenant, now=clock.now())
             return service.release_view(session, row)
+
+    @router.post("/policies/simulate")
+    def simulate_policy(request: SimulatePolicy, caller: Author) -> SimulationView:
+        """What a candidate would have decided otherwise, of all that the fleet recorded lately."""
+        tenant = caller.tenant_or(settings.tenant, request.tenant)
+        bundle, _ = unpack(request.bundle)
+        with database.read() as session:
+            return simulate(
+                session, bundle, tenant=tenant, since=clock.now() - timedelta(seconds=request.since_s)
+            )
+
+    @router.get("/devices/{name}/decisions/{seq}")
+    def explain_decision(
+        name: DeviceName,
+        seq: Annotated[int, Path(ge=1, le=MAX_SEQ)],
+        caller: Reader,
+        epoch: Annotated[str | None, Query(pattern="^[0-9a-f]{2,32}$")] = None,
+    ) -> ExplanationView:
+        """Why a decision fell: the rule, the labels that counted, and the records that they came from."""
+        with database.read() as session:
+            principal = find_device(session, caller.principal(name, settings.tenant)).principal
+            return explain(session, principal, seq, epoch)
 
     @router.get("/approvals")
     def list_approvals(caller: Reader, tenant: TenantQuery = None, ended: bool = False) -> list[ApprovalView]:

@@ -143,3 +143,82 @@ class FindingView(ApiModel):
     task: str | None
     evidence: Any
     at: datetime
+
+
+class SimulatePolicy(ApiModel):
+    """`bundle`: base64 of a candidate, signed or not. `since_s`: how far back."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", val_json_bytes="base64", ser_json_bytes="base64")
+
+    bundle: Annotated[bytes, Field(max_length=SEALED_MAX_BYTES)]
+    since_s: Annotated[int, Field(ge=1, le=31_622_400)] = 604_800
+    tenant: TenantName | None = None
+
+
+class FlipExample(ApiModel):
+    """A record whose decision would be another: `covey-hub policy explain PRINCIPAL SEQ` draws why it fell."""
+
+    principal: str
+    epoch: str
+    seq: int
+    at: datetime
+
+
+class Flip(ApiModel):
+    """Decisions about `tool` that were `was` (by `was_rule`) and would be `would` (by `rule`)."""
+
+    tool: str
+    was: str
+    was_rule: str
+    would: str
+    rule: str
+    count: int
+    examples: list[FlipExample]
+
+
+class SimulationView(ApiModel):
+    """What a candidate would have changed. `unknown`: decisions whose content is not at the hub."""
+
+    package: str
+    version: int
+    sha256: str
+    since: datetime
+    devices: int
+    decisions: int
+    unknown: int
+    flipped: int
+    flips: list[Flip]
+
+
+class CauseView(ApiModel):
+    """A record that led to a decision. `depth`: how many steps before. `brings`: labels that come from it."""
+
+    model_config = ConfigDict(frozen=False, extra="forbid")
+
+    lane: str
+    seq: int
+    depth: int
+    kind: str
+    at: datetime
+    labels: list[str]
+    brings: list[str]
+    shows: str
+    tool: str | None
+
+
+class ExplanationView(ApiModel):
+    """A decision with its causes, nearest first."""
+
+    principal: str
+    seq: int
+    epoch: str
+    at: datetime
+    action: str
+    decision: str
+    rules: list[str]
+    version: int
+    bundle: str
+    labels: list[str]
+    arguments: Any
+    told: Any
+    causes: list[CauseView]

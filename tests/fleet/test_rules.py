@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,12 +10,14 @@ import pytest
 
 from cloud.caller import Caller, Means, Permission
 from cloud.governance import service as governance
+from cloud.governance.explanation import explain
+from cloud.governance.simulation import simulate
 from cloud.policy.compiler import compile_package
 from cloud.policy.sources import Sources, parse_yaml
 from edge.core.turn import ToolSpec
 from edge.tools import Tool
 from shared.errors import ConflictError, RefusedError
-from shared.policy.bundle import pack
+from shared.policy.bundle import pack, unpack
 from shared.records import PolicyDecided, PolicyRefused, parse_record
 from tests.fleet.in_memory import TENANT, MemoryDevice, MemoryFleet, eventually, use
 from tests.support.model import ScriptedModel
@@ -254,6 +257,36 @@ async def test_a_release_goes_in_waves_and_stops_when_a_device_refuses_it(tmp_pa
                     assert (await version_of(device)) == 1
                 told = [parse_record(data) for device in (one, two) for data in await fleet.log_bytes(device)]
                 assert {r.reason for r in told if isinstance(r, PolicyRefused)} == {"bundle_unsigned"}
+
+
+async def test_a_candidate_is_asked_about_what_was_done_and_a_decision_is_explained(tmp_path: Path) -> None:
+    valves = Valves()
+    lenient = RULES.replace('context.args.valve == "V9"', 'context.args.valve == "V8"')
+    async with MemoryFleet(tmp_path) as fleet:
+        model = ScriptedModel(use("open_valve", valve="V9"), use("answer"), "V9 stays closed.")
+        async with fleet.device(
+            "plant-1", model, tools=[valves.tool()], is_permissive=False, **TRUST
+        ) as device:
+            await fleet.publish(bundle(1))
+            await runs(device, 1)
+            await fleet.ended(await fleet.create_task("Open V9.", device))
+            await eventually("the journal to be at the hub", device.is_drained)
+            since = fleet.clock.now() - timedelta(days=1)
+            with fleet.database.read() as session:
+                same = simulate(session, unpack(bundle(2))[0], tenant=TENANT, since=since)
+                other = simulate(session, unpack(bundle(2, lenient))[0], tenant=TENANT, since=since)
+            assert (same.decisions, same.unknown, same.flipped) == (1, 0, 0)
+            (flip,) = other.flips
+            assert (flip.tool, flip.was, flip.was_rule, flip.would, flip.rule, flip.count) == (
+                *("open_valve", "deny", "not-v9"),
+                *("needs_approval", "ask", 1),
+            )
+            (example,) = flip.examples
+            with fleet.database.read() as session:
+                view = explain(session, device.principal, example.seq, None)
+            assert (view.decision, view.rules, view.arguments) == ("deny", ["not-v9"], {"valve": "V9"})
+            assert view.told["denied"] == "Valve V9 is locked."
+            assert [cause.kind for cause in view.causes] == ["model.called", "task.offered"]
 
 
 async def test_a_stop_by_the_hub_pauses_work_until_it_is_taken_back(tmp_path: Path) -> None:
