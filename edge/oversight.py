@@ -59,7 +59,7 @@ class Oversight:
     async def vote(self, nonce: str, *, role: str | None, by: str, granted: bool) -> dict[str, Any]:
         """Say yes or no to what waits under `nonce`.
 
-        Raises `RefusedError` with code `approval_unknown`, `approval_over`, `approval_not_here`, `role_unknown`,
+        Raises `RefusedError` with code `approval_unknown`, `approval_over`, `approval_not_here`, `role_not_asked`,
         `same_person`.
         """
         waiting = next((each for each in await self._store.pending() if each.nonce == nonce), None)
@@ -77,7 +77,7 @@ class Oversight:
             )
         roles = waiting.missing if role is None else (role,)
         if len(roles) != 1 or roles[0] not in waiting.missing:
-            raise RefusedError(f"Say in which role: {', '.join(waiting.missing)}.", code="role_unknown")
+            raise RefusedError(f"Say in which role: {', '.join(waiting.missing)}.", code="role_not_asked")
         if any(vote.by == by for vote in waiting.votes):
             raise RefusedError(
                 f"{by} has spoken already; another person has to agree (`--by`).", code="same_person"

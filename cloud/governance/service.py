@@ -244,7 +244,7 @@ def vote(
 ) -> Approval:
     """Say yes or no for a role that the caller has; the device decides again with that.
 
-    Raises `RefusedError` with code `approval_unknown`, `approval_over`, `role_unknown`, `not_your_role`.
+    Raises `RefusedError` with code `approval_unknown`, `approval_over`, `role_not_asked`, `not_your_role`.
     """
     row = repository.lock_approval(session, nonce)
     if row is None or not caller.sees(row.tenant):
@@ -258,7 +258,7 @@ def vote(
     mine = {duty.role for duty in repository.duties(session, row.tenant, person)}
     wanted = [each for each in missing if each in mine] if role is None else [role]
     if role is not None and role not in missing:
-        raise RefusedError(f"It asks {', '.join(missing)}, not {role}.", code="role_unknown")
+        raise RefusedError(f"It asks {', '.join(missing)}, not {role}.", code="role_not_asked")
     if not wanted or wanted[0] not in mine:
         raise RefusedError(
             f"It asks {', '.join(missing)}, and you have no such role; an admin gives it with"
@@ -266,7 +266,7 @@ def vote(
             code="not_your_role",
         )
     if len(wanted) > 1:
-        raise RefusedError(f"Say in which role: {', '.join(wanted)}.", code="role_unknown")
+        raise RefusedError(f"Say in which role: {', '.join(wanted)}.", code="role_not_asked")
     if any(said.get("by") == person for said in row.votes.values()):
         raise RefusedError("One person does not speak for two roles.", code="same_person")
     record = ApprovalReplied(

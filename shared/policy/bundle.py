@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from shared.blobs import BLOB_MAX_BYTES
 from shared.cbor import decode, encode
 from shared.envelope import Header, is_signed_by, seal, unwrap
-from shared.errors import CapacityError, CoveyError, ProtocolError
+from shared.errors import CapacityError, ProtocolError, RefusedError
 from shared.ids import EVERYONE, HUB
 from shared.keys import Signer, TrustedKey
 from shared.policy.arguments import canonical_json
@@ -39,7 +39,7 @@ MESSAGE_ID: Final = b"policy"
 _ZSTD_LEVEL: Final = 19
 
 
-class BundleError(CoveyError):
+class BundleError(RefusedError):
     """A bundle that is not run. `code` says why: what the device reports to the hub."""
 
     code = "bundle_refused"

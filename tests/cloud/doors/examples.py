@@ -153,6 +153,26 @@ def _secret(verb: str, **body: str) -> Make:
     )
 
 
+def _publish(path: str, **body: Any) -> Make:
+    return lambda world: Example(
+        path=path,
+        json={"bundle": base64.b64encode(world.bundle()).decode(), "tenant": OURS, **body},
+        tenant_asked=True,
+    )
+
+
+def _vote(world: World) -> Example:
+    nonce = world.approval()
+    # Whoever has the role may; nobody here has it.
+    return Example(
+        path=f"/v1/approvals/{nonce}",
+        json={"granted": True},
+        object=nonce,
+        unknown=NO_ID,
+        refused="not_your_role",
+    )
+
+
 def _decided(verb: str, asker: str) -> Make:
     def example(world: World) -> Example:
         proposal = world.proposal(asker)
@@ -238,6 +258,25 @@ EXAMPLES: Final[dict[str, Make]] = {
     "GET /v1/secrets/{secret}": in_tenant(f"/v1/secrets/{SECRET}"),
     "PUT /v1/secrets/{secret}": _secret("", value="correct-horse"),
     "POST /v1/secrets/{secret}/remove": _secret("/remove"),
+    # Rules
+    "POST /v1/policies": _publish("/v1/policies", waves=[100], soak_s=0),
+    "POST /v1/policies/simulate": _publish("/v1/policies/simulate"),
+    "GET /v1/policies": in_tenant("/v1/policies"),
+    "POST /v1/policies/{release}/stop": of("/v1/policies/{}/stop", World.release, unknown=NO_ID),
+    "GET /v1/devices/{name}/decisions/{seq}": of(f"{DEVICE}/decisions/1", World.decided),
+    "GET /v1/approvals": in_tenant("/v1/approvals"),
+    "POST /v1/approvals/{nonce}": _vote,
+    "GET /v1/duties": in_tenant("/v1/duties"),
+    "POST /v1/duties": lambda world: Example(
+        path="/v1/duties",
+        json={"person": world.name(), "role": "supervisor", "tenant": OURS},
+        tenant_asked=True,
+    ),
+    "POST /v1/stops": lambda world: Example(
+        path="/v1/stops", json={"stopped": True, "site": world.site(), "tenant": OURS}, tenant_asked=True
+    ),
+    "GET /v1/stops": in_tenant("/v1/stops"),
+    "GET /v1/findings": in_tenant("/v1/findings"),
     # The audit log
     "GET /v1/audit/entries": plain("/v1/audit/entries"),
     "GET /v1/audit/head": _after_a_deed("/v1/audit/head"),

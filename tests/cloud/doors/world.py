@@ -4,6 +4,8 @@ Devices are scripted ones (`tests.cloud.hub_api`), but requests go to the very a
 belongs to tenant `main` has `MARK` in it wherever text can be, so that a leak can be seen.
 """
 
+import base64
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,14 +32,18 @@ from cloud.wiring import build_hub
 from shared.cbor import encode
 from shared.clock import to_ms
 from shared.enrolment import BrokerAddress
+from shared.ids import ID_RANDOM_BYTES, id_from_random
 from shared.messages import Batch
-from shared.records import DeviceStarted, MetricsWindow, QuestionAsked, Series
+from shared.policy.bundle import make, pack
+from shared.policy.contracts import Package
+from shared.records import DeviceStarted, MetricsWindow, PolicyDecided, QuestionAsked, Series
 from shared.tasks.states import NodeState
 from shared.topics import Channel
 from tests.cloud.consent.people import person
 from tests.cloud.hub_api import ADMIN_TOKEN, FleetDevice, HubApi, hub_api
 from tests.support.clock import ManualClock
 from tests.support.device import ScriptedLog
+from tests.support.rules import ALL
 
 OURS: Final = "main"
 THEIRS: Final = "acme"
@@ -140,6 +146,50 @@ class World:
         )
         device.move(task, NodeState.WAITING)
         return task
+
+    def bundle(self) -> bytes:
+        """Rules newer than all that were published before."""
+        package = Package(name="doors", version=1_000 + next(self._numbers))
+        return pack(make(package, {"all": ALL}))
+
+    def release(self) -> str:
+        """One that is going out."""
+        body = {"bundle": base64.b64encode(self.bundle()).decode(), "tenant": OURS}
+        return str(self.call(ROOT, "POST", "/v1/policies", body).json()["id"])
+
+    def decided(self) -> str:
+        """A device whose journal's first record is a decision."""
+        device = self.device()
+        device.write(
+            PolicyDecided(
+                at_ms=to_ms(self.hub.clock.now()), action="read_sensor", decision="deny", rules=("baseline",)
+            )
+        )
+        return device.principal
+
+    def approval(self) -> str:
+        """A call that waits for people in the role `supervisor`."""
+        device = self.device()
+        task = self.task(device)
+        device.offer()
+        nonce = id_from_random(secrets.token_bytes(ID_RANDOM_BYTES))
+        now = self.hub.clock.now()
+        device.write(
+            PolicyDecided(
+                at_ms=to_ms(now),
+                task=task,
+                node=0,
+                call=1,
+                action="refund",
+                decision="needs_approval",
+                rules=("refund-large",),
+                roles=("supervisor",),
+                nonce=nonce,
+                digest=bytes(32),
+                expires_ms=to_ms(now) + 3_600_000,
+            )
+        )
+        return nonce
 
     def user(self) -> str:
         """One that belongs to `OURS` alone."""
