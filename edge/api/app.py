@@ -228,7 +228,7 @@ async def _chat(api: Api, request: Request) -> Response:
             raise RefusedError(
                 f"The agent answers in words: ask the model {api.model.name!r} for JSON.", code="unsupported"
             )
-        answer = _agent_answer(api, await api.runner.submit(_check_goal(api, _as_goal(body))))
+        answer = _agent_answer(api, await api.runner.submit(_check_goal(api, _as_goal(body)), who=body.user or ""))
     elif body.model == api.model.name:
         answer = _model_answer(api, body)
     else:
@@ -431,7 +431,7 @@ def _usage(finished: Finished) -> dict[str, Any]:
 
 async def _create_task(api: Api, request: Request) -> Response:
     body = await _body(api, request, TaskRequest)
-    task = await api.runner.submit(_check_goal(api, body.goal))
+    task = await api.runner.submit(_check_goal(api, body.goal), who=body.user)
     return JSONResponse({"task": task}, status_code=202)
 
 

@@ -69,6 +69,8 @@ class ChatRequest(BaseModel):
     logprobs: bool | None = None
     response_format: ResponseFormat | None = None
     tools: tuple[Any, ...] | None = None
+    user: Annotated[str, Field(max_length=128)] | None = None
+    """For whom, as the caller says; rules read it as `asked_by.who`."""
 
     def json_schema(self) -> dict[str, Any] | None:
         """The schema that the answer must keep, if one was asked for."""
@@ -103,6 +105,8 @@ class TaskRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     goal: Annotated[str, Field(min_length=1)]
+    user: Annotated[str, Field(max_length=128)] = ""
+    """For whom, as the caller says; rules read it as `asked_by.who`."""
 
 
 class AnswerRequest(BaseModel):
