@@ -157,12 +157,13 @@ def _value(place: str, parameter: Parameter, value: object) -> object:
 def _string(place: str, parameter: Parameter, value: object) -> str:
     if not isinstance(value, str):
         raise ArgumentError(f"{place} has to be text.")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ArgumentError(f"{place} contains half a character (a lone surrogate).")
+    # Before its length is judged: composing makes most texts shorter, and some longer.
+    value = unicodedata.normalize("NFC", value)
     limit = STRING_MAX_CHARS if parameter.max_length is None else parameter.max_length
     if len(value) > limit:
         raise ArgumentError(f"{place} has {len(value)} characters; at most {limit} are allowed.")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise ArgumentError(f"{place} contains half a character (a lone surrogate).")
-    value = unicodedata.normalize("NFC", value)
     if parameter.type == "identifier" and not _is_identifier(value):
         raise ArgumentError(
             f"{place} may have only letters a to z, digits and . _ : @ / + -, and not be empty: {_shown(value)}."

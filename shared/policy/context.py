@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from shared.policy.arguments import cedar_value
 from shared.policy.contracts import ToolContract
@@ -12,9 +12,6 @@ from shared.policy.decisions import Counts, Left, Lookup, Situation
 from shared.policy.labels import UNKNOWN_ORIGIN, UNTRUSTED
 from shared.policy.rules import Uses
 from shared.policy.schema import lookup_tools
-
-SET_MAX: Final = 64
-"""Members of a set in the context: labels, roles, findings are few."""
 
 
 def entity_of(contract: ToolContract, values: Mapping[str, object]) -> str | None:
@@ -141,4 +138,5 @@ def _time(now: datetime) -> dict[str, Any]:
 
 
 def _members(members: frozenset[str]) -> list[str]:
-    return sorted(members)[:SET_MAX]
+    # All of them: a label that is left out is a rule that does not hold.
+    return sorted(members)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from shared.policy.arguments import Call, decimal_of
+from shared.policy.arguments import ArgumentError, Call, decimal_of, normalise
 from shared.policy.context import entity_of
 from shared.policy.contracts import LONG_MAX, Budget, EntitySource, Package, Parameter, ToolContract
 from shared.policy.decisions import Approval, Asker, Counts, DeviceFacts, Left, Lookup, Situation
@@ -184,7 +184,7 @@ class TaskFlow:
     ) -> Situation:
         """The action that the agent proposes, with all that it rests on. `labels`: of causes outside the task."""
         contract = self._contracts.get(tool)
-        entity = self._entity(tool, arguments)
+        entity = self._entity(tool, self._as_executed(tool, arguments))
         count = self._ledger.count
         return Situation(
             tool=tool,
@@ -218,6 +218,16 @@ class TaskFlow:
             left=self._left(self._package.budgets.task, now),
             findings=frozenset(self._findings),
         )
+
+    def _as_executed(self, tool: str, arguments: Mapping[str, object]) -> Mapping[str, object]:
+        """How the arguments would be counted: 5.0 names the thing that 5 names."""
+        contract = self._contracts.get(tool)
+        if contract is None:
+            return arguments
+        try:
+            return normalise(tool, contract, arguments).values()
+        except ArgumentError:
+            return arguments  # which the monitor then refuses
 
     def _entity(self, tool: str, arguments: Mapping[str, object]) -> str | None:
         contract = self._contracts.get(tool)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from shared.policy.arguments import ArgumentError, Call, normalise
+from shared.policy.arguments import ArgumentError, Call, canonical_json, normalise
 from shared.policy.bundle import Bundle
 from shared.policy.context import cedar_context, entity_of
 from shared.policy.contracts import ACTIONS, Package, SideEffect, ToolContract
@@ -83,11 +83,9 @@ class Baseline:
 
 
 def _as_it_is(situation: Situation) -> Call:
-    from shared.policy.arguments import canonical_json
-
     try:
         return Call(situation.tool, canonical_json(dict(situation.arguments)))
-    except (ValueError, RecursionError):
+    except (TypeError, ValueError, RecursionError):
         raise ArgumentError("The arguments are no plain JSON.") from None
 
 
