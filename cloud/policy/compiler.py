@@ -18,7 +18,7 @@ from cloud.policy.problems import PackageError, Problem, nearest
 from cloud.policy.sources import PACKAGE, Sources
 from shared.policy.bundle import Bundle, make
 from shared.policy.contracts import ACTIONS, Package, ToolContract
-from shared.policy.labels import UNTRUSTED, Lattice
+from shared.policy.labels import UNTRUSTED
 from shared.policy.personal import CLASSES
 from shared.policy.rules import ANNOTATIONS, APPROVAL, ID, REDACT, Rule, read_rule, scope_actions
 from shared.policy.schema import GROUPS, cedar_schema
@@ -340,9 +340,8 @@ def _annotation_problems(package: Package, rules: Iterable[SourceRule]) -> Itera
 
 def _label_problems(package: Package, rules: Iterable[SourceRule]) -> Iterator[Problem]:
     """Cedar takes any text in a set of texts; a label that nothing bears would make a rule that never fires."""
-    lattice: Lattice = package.lattice
     sets: Mapping[str, tuple[str, Iterable[str]]] = {
-        **dict.fromkeys(_LABEL_ATTRIBUTES, ("label", lattice.names)),
+        **dict.fromkeys(_LABEL_ATTRIBUTES, ("label", {UNTRUSTED, *package.labels})),
         "approved_by": ("role", package.roles),
         "redacted": ("class of personal data", CLASSES),
         "findings": ("detector", DETECTORS),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.policy.bundle import BundleError
 from shared.policy.contracts import ACTIONS, SideEffect
 from shared.policy.decisions import (
     Allow,
@@ -21,7 +22,7 @@ from shared.policy.decisions import (
     code_of,
 )
 from shared.policy.labels import UNTRUSTED
-from shared.policy.monitor import Baseline, RuleMonitor, stopped
+from shared.policy.monitor import Baseline, RuleMonitor, monitor_of, stopped
 from tests.support.policy import (
     DEVICE,
     NOW,
@@ -424,6 +425,13 @@ def test_whatever_is_asked_is_answered_and_never_wider_than_the_contract(
     else:
         assert decision.call.tool == tool
         assert decision.call.values().keys() <= PACKAGE.contracts()[tool].parameters.keys()
+
+
+def test_a_bundle_whose_labels_lead_nowhere_is_refused() -> None:
+    bundle = bundle_of_text(package_of("labels: {a: {kind: integrity, implies: [nowhere]}}"))
+    with pytest.raises(BundleError) as caught:
+        monitor_of(bundle, DEVICE)
+    assert caught.value.code == "bundle_broken"
 
 
 # --- without rules ---
