@@ -12,6 +12,7 @@ import json
 import re
 import unicodedata
 from bisect import bisect_right, insort
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -36,10 +37,41 @@ VALUE_MAX_CHARS: Final = 256
 """A longer value is content rather than a choice: its origin is everything."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    words: str
-    labels: frozenset[str]
+_BETWEEN: Final = "\ud800"
+"""Between two texts: half a character, which no value may have."""
+
+
+@dataclass(slots=True)
+class _Texts:
+    """All texts that bear the same labels, oldest first, as one: looking through it costs one search.
+
+    What was forgotten stands before `start`.
+    """
+
+    text: str = ""
+    start: int = 0
+
+    def add(self, words: str) -> None:
+        self.text += _BETWEEN + words
+
+    def forget(self, length: int) -> None:
+        """Let go of the oldest text, which has so many characters."""
+        self.start += len(_BETWEEN) + length
+        if self.start > len(self.text) // 2:
+            self.text, self.start = self.text[self.start :], 0
+
+    def holds(self, written: str) -> bool:
+        """Whether a word stands in one of the texts."""
+        at = self.text.find(written, self.start)
+        if at < 0 or _BETWEEN in written:
+            return False
+        # A search by the expression alone would try it at every character.
+        stands = re.compile(rf"(?<![\w@.+-]){re.escape(written)}(?![\w@+-]|\.\w)")
+        while at >= 0:
+            if stands.match(self.text, at) is not None:
+                return True
+            at = self.text.find(written, at + 1)
+        return False
 
 
 class Ledger:
@@ -101,9 +133,11 @@ class TaskFlow:
         self.device = device
         self._ledger = Ledger() if ledger is None else ledger
         self._labels: frozenset[str] = frozenset()
-        self._sources: list[_Source] = []
+        self._texts: dict[frozenset[str], _Texts] = {}
+        self._kept: deque[tuple[int, frozenset[str]]] = deque()
         self._source_chars = 0
         self._lookups: dict[tuple[str, str, str], Lookup] = {}
+        self._known: dict[tuple[str, str], dict[str, Lookup]] = {}
         self._approvals: dict[str, Approval] = {}
         self._used_nonces: set[str] = set()
         self._findings: set[str] = set()
@@ -117,6 +151,11 @@ class TaskFlow:
     def labels(self) -> frozenset[str]:
         """The join of everything seen so far."""
         return self._labels
+
+    @property
+    def lookups(self) -> tuple[Lookup, ...]:
+        """All that was told about anything, the latest last."""
+        return tuple(self._lookups.values())
 
     def seen(self, text: str, labels: Iterable[str], *, at: datetime) -> None:
         """A text came into the task: a request, a message, something remembered, a summary by another task."""
@@ -150,8 +189,9 @@ class TaskFlow:
             for lookup in _lookups(tool, contract, arguments, content, at):
                 self._lookups.pop((lookup.tool, lookup.kind, lookup.entity), None)
                 self._lookups[(lookup.tool, lookup.kind, lookup.entity)] = lookup
+                self._known.setdefault((lookup.kind, lookup.entity), {})[lookup.tool] = lookup
             while len(self._lookups) > LOOKUPS_MAX:
-                del self._lookups[next(iter(self._lookups))]
+                self._forget_lookup(next(iter(self._lookups)))
         self._keep(content if isinstance(content, str) else _text_of(content), chosen)
         return chosen
 
@@ -184,7 +224,8 @@ class TaskFlow:
     ) -> Situation:
         """The action that the agent proposes, with all that it rests on. `labels`: of causes outside the task."""
         contract = self._contracts.get(tool)
-        entity = self._entity(tool, self._as_executed(tool, arguments))
+        executed = self._as_executed(tool, arguments)
+        entity = self._entity(tool, executed)
         count = self._ledger.count
         return Situation(
             tool=tool,
@@ -195,7 +236,7 @@ class TaskFlow:
             asker=self._asker,
             labels=self._labels | self._lattice.join(labels),
             origins=self.origins(arguments),
-            lookups=tuple(self._lookups.values()),
+            lookups=self._lookups_about(contract, executed),
             approvals=tuple(self._approvals.values()),
             counts=Counts(
                 task=count(tool, by="task", of=self._task, since=datetime.min.replace(tzinfo=now.tzinfo)),
@@ -222,12 +263,31 @@ class TaskFlow:
     def _as_executed(self, tool: str, arguments: Mapping[str, object]) -> Mapping[str, object]:
         """How the arguments would be counted: 5.0 names the thing that 5 names."""
         contract = self._contracts.get(tool)
-        if contract is None:
+        if contract is None or contract.entity is None or contract.entity.argument is None:
             return arguments
+        named = arguments.get(contract.entity.argument)
+        if type(named) is int or (isinstance(named, str) and named.isascii()):
+            return arguments  # it has no other spelling
         try:
             return normalise(tool, contract, arguments).values()
         except ArgumentError:
             return arguments  # which the monitor then refuses
+
+    def _lookups_about(
+        self, contract: ToolContract | None, arguments: Mapping[str, object]
+    ) -> tuple[Lookup, ...]:
+        name = None if contract is None else entity_of(contract, arguments)
+        if name is None or contract is None or contract.entity is None:
+            return ()
+        return tuple(self._known.get((contract.entity.kind, name), {}).values())
+
+    def _forget_lookup(self, key: tuple[str, str, str]) -> None:
+        tool, kind, entity = key
+        del self._lookups[key]
+        about = self._known[(kind, entity)]
+        del about[tool]
+        if not about:
+            del self._known[(kind, entity)]
 
     def _entity(self, tool: str, arguments: Mapping[str, object]) -> str | None:
         contract = self._contracts.get(tool)
@@ -247,10 +307,13 @@ class TaskFlow:
 
     def _keep(self, text: str, labels: frozenset[str]) -> None:
         words = _folded(text[:SOURCES_MAX_CHARS])
-        self._sources.append(_Source(words, labels))
+        self._texts.setdefault(labels, _Texts()).add(words)
+        self._kept.append((len(words), labels))
         self._source_chars += len(words)
-        while self._source_chars > SOURCES_MAX_CHARS and len(self._sources) > 1:
-            self._source_chars -= len(self._sources.pop(0).words)
+        while self._source_chars > SOURCES_MAX_CHARS and len(self._kept) > 1:
+            length, of = self._kept.popleft()
+            self._texts[of].forget(length)
+            self._source_chars -= length
 
     def _origin(self, value: object) -> frozenset[str]:
         if isinstance(value, list | tuple):
@@ -262,10 +325,7 @@ class TaskFlow:
         written = _written(value)
         if written is None:
             return self._labels
-        stands = re.compile(rf"(?<![\w@.+-]){re.escape(written)}(?![\w@+-]|\.\w)")
-        # Looking for the bare text first is many times quicker, and mostly finds nothing.
-        near = (source for source in self._sources if written in source.words)
-        found = [source.labels for source in near if stands.search(source.words)]
+        found = [labels for labels, texts in self._texts.items() if texts.holds(written)]
         # What a trusted text says needs no untrusted one that repeats it.
         trusted = [labels for labels in found if UNTRUSTED not in labels]
         chosen = trusted or found

@@ -27,6 +27,7 @@ import cedarpy
 from rich.console import Console
 from rich.table import Table
 
+from cloud.adapters.clock_system import SystemClock
 from cloud.policy.history import DeviceLine, Replay, facts, parse_line
 from edge.adapters.store_sqlite.database import open_database
 from edge.adapters.store_sqlite.journal import SqliteJournal
@@ -36,7 +37,6 @@ from edge.dispatch import Dispatcher
 from edge.judge import Judge, hash_entity
 from edge.rules import Rules
 from edge.tools import Tool
-from shared.clock import SystemClock
 from shared.ids import HUB
 from shared.keys import TrustedKey
 from shared.policy.arguments import normalise
@@ -178,7 +178,7 @@ def measure(directory: Path, sizes: Sizes) -> Measured:
     return Measured(
         decisions=tuple(sorted(decisions, key=lambda each: (each.rules, each.depth))),
         plain_ms=plain,
-        outcome=Outcome(figures, _notes(plain, decisions)),
+        outcome=Outcome(figures=figures, notes=_notes(plain, decisions)),
     )
 
 
@@ -270,7 +270,7 @@ def flow_of(depth: int, rng: random.Random) -> TaskFlow:
                 content = {"total": rng.randrange(10_000) / 100, "status": "paid"}
                 flow.returned("get_order", {"order": order}, content, ok=True, at=NOW)
             case _:
-                words = " ".join(f"w{rng.randrange(1_000)}" for _ in range(12))
+                words = " ".join(f"w{rng.randrange(1_000)}" for _ in range(6))  # together below what a task keeps
                 flow.returned("search", {"query": "refunds"}, words, ok=True, at=NOW)
     flow.returned("get_order", {"order": "A-1017"}, {"total": 49.9, "status": "paid"}, ok=True, at=NOW)
     return flow

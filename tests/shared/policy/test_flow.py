@@ -196,6 +196,29 @@ def test_text_that_was_forgotten_is_no_proof_any_more() -> None:
     assert origin(seen, "A-1017") == {UNTRUSTED}
 
 
+@given(st.lists(st.tuples(st.sampled_from(["ab1", "x ab1 y", "ab12", "q\n", "ab", "1 b"]), st.booleans()), max_size=8),
+       st.sampled_from(["ab1", "ab12", "1 b", "q x", "y\ud800x"]))  # fmt: skip
+def test_a_value_stands_in_one_text_and_never_between_two(texts: list[tuple[str, bool]], value: str) -> None:
+    seen = flow()
+    for text, is_trusted in texts:
+        seen.seen(text, () if is_trusted else [UNTRUSTED], at=NOW)
+    holding = [is_trusted for text, is_trusted in texts if value in text.split() or value == text]
+    everything = EMPTY if all(is_trusted for _, is_trusted in texts) else {UNTRUSTED}
+    assert origin(seen, value) == (EMPTY if any(holding) else {UNTRUSTED} if holding else everything)
+
+
+def test_texts_are_forgotten_one_by_one() -> None:
+    seen = flow()
+    size = SOURCES_MAX_CHARS // 4
+    for number in range(40):
+        seen.seen(f"word{number} ".ljust(size, "."), (), at=NOW)
+        seen.seen(f"evil{number} ".ljust(size, "."), [UNTRUSTED], at=NOW)
+        for back in range(4):
+            if number >= back:
+                expected: frozenset[str] = EMPTY if back < 2 else frozenset({UNTRUSTED})
+                assert origin(seen, f"word{number - back}") == expected, (number, back)
+
+
 def test_a_result_that_cannot_be_written_down_is_no_source() -> None:
     seen = flow()
     circle: list[object] = []
@@ -216,7 +239,7 @@ def test_an_origin_never_says_less_than_all_the_texts_that_hold_the_value(
 def lookups(content: object, *, tool: str = "get_order", ok: bool = True, **arguments: Any) -> tuple[Lookup, ...]:
     seen = flow()
     seen.returned(tool, arguments, content, ok=ok, at=NOW)
-    return seen.situation("page", {"url": "x"}, now=NOW).lookups
+    return seen.lookups
 
 
 def test_a_result_tells_about_the_thing_that_its_argument_names() -> None:
@@ -273,7 +296,7 @@ def test_the_latest_word_about_a_thing_counts() -> None:
     seen = flow()
     for total in (5, 6):
         seen.returned("get_order", {"order": "A-1"}, {"total": total, "status": ""}, ok=True, at=NOW)
-    (found,) = seen.situation("page", {"url": "x"}, now=NOW).lookups
+    (found,) = seen.situation("refund", {"order": "A-1", "amount": 1}, now=NOW).lookups
     assert found.fields["total"] == 6
 
 
@@ -283,8 +306,24 @@ def test_lookups_are_bounded_and_the_oldest_go() -> None:
     seen = flow()
     for number in range(LOOKUPS_MAX + 1):
         seen.returned("get_order", {"order": f"A-{number}"}, {"total": 1, "status": ""}, ok=True, at=NOW)
-    held = seen.situation("page", {"url": "x"}, now=NOW).lookups
+    held = seen.lookups
     assert (len(held), held[0].entity) == (LOOKUPS_MAX, "A-1")
+
+
+def test_a_situation_tells_what_is_known_of_its_own_thing_and_no_other() -> None:
+    seen = flow()
+    for order in ("A-1", "B-2"):
+        seen.returned("get_order", {"order": order}, {"total": 1, "status": ""}, ok=True, at=NOW)
+
+    def known(tool: str, **arguments: Any) -> list[str]:
+        return [each.entity for each in seen.situation(tool, arguments, now=NOW).lookups]
+
+    assert known("refund", order="A-1", amount=1) == ["A-1"]
+    assert known("refund", order="C-3", amount=1) == known("page", url="A-1") == known("mystery") == []
+    assert known("valve", number=1) == []
+    for number in range(LOOKUPS_MAX):
+        seen.returned("get_order", {"order": f"Z-{number}"}, {"total": 1, "status": ""}, ok=True, at=NOW)
+    assert known("refund", order="A-1", amount=1) == [], "forgotten"
 
 
 # --- counts ---
