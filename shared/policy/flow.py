@@ -325,11 +325,16 @@ class TaskFlow:
         written = _written(value)
         if written is None:
             return self._labels
-        found = [labels for labels, texts in self._texts.items() if texts.holds(written)]
         # What a trusted text says needs no untrusted one that repeats it.
-        trusted = [labels for labels in found if UNTRUSTED not in labels]
-        chosen = trusted or found
-        return frozenset().union(*chosen) if chosen else self._labels
+        for is_trusted in (True, False):
+            found = [
+                labels
+                for labels, texts in self._texts.items()
+                if (UNTRUSTED not in labels) is is_trusted and texts.holds(written)
+            ]
+            if found:
+                return frozenset().union(*found)
+        return self._labels
 
 
 def _rest(limit: int | None, used: int) -> int:

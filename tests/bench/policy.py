@@ -14,6 +14,7 @@
 
 import asyncio
 import json
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.adapters.store_sqlite.policy_rows import SqlitePolicies
 from edge.core.turn import ToolSpec
 from edge.dispatch import Dispatcher
-from edge.judge import Judge, hash_entity
+from edge.judge import Judge, Seen, hash_entity
 from edge.rules import Rules
 from edge.tools import Tool
 from shared.ids import HUB
@@ -49,7 +50,7 @@ from shared.policy.monitor import RuleMonitor, monitor_of
 from shared.policy.schema import cedar_schema
 from tests.bench.report import Demand, Figure, Outcome, exit_code, figure
 from tests.support.device import signer_from, task_id_from
-from tests.support.policy import NOW, TASK, package_of
+from tests.support.policy import NOW, TASK, package_of, rules_of
 from tests.support.rules import open_flow, open_judge
 
 RULES: Final = (10, 100, 1_000)
@@ -161,9 +162,7 @@ def measure(directory: Path, sizes: Sizes) -> Measured:
     rng = random.Random(sizes.decisions)
     monitors = {count: monitor_of(bundle_of(count), DEVICE) for count in sizes.rules}
     decisions = [
-        _decided(monitors[count], count, depth, sizes, rng)
-        for depth in sizes.depths
-        for count in sizes.rules
+        _decided(monitors[count], count, depth, sizes, rng) for depth in sizes.depths for count in sizes.rules
     ]
     plain = {count: _plainly(count, min(sizes.decisions, 50)) for count in sizes.rules}
     bundle = bundle_of(JUDGED_RULES)
@@ -195,8 +194,6 @@ def _notes(plain: dict[int, float], decisions: list[Decided]) -> tuple[str, ...]
 
 
 def _load() -> tuple[float, int]:
-    import os
-
     return os.getloadavg()[0], os.cpu_count() or 1
 
 
@@ -247,13 +244,13 @@ def rules_text(count: int) -> str:
         scope = SCOPES[number % len(SCOPES)]
         choices = CONDITIONS[scope]
         condition = choices[number // len(SCOPES) % len(choices)].format(n=number + 100)
-        lines.append(f'@id("f{number}") @reason("No.") forbid (principal, {scope}, resource) when {{ {condition} }};')
+        lines.append(
+            f'@id("f{number}") @reason("No.") forbid (principal, {scope}, resource) when {{ {condition} }};'
+        )
     return "\n".join(lines)
 
 
 def bundle_of(count: int, package: Package = PACKAGE) -> Bundle:
-    from tests.support.policy import rules_of
-
     return make(package, rules_of(rules_text(count)))
 
 
@@ -270,7 +267,9 @@ def flow_of(depth: int, rng: random.Random) -> TaskFlow:
                 content = {"total": rng.randrange(10_000) / 100, "status": "paid"}
                 flow.returned("get_order", {"order": order}, content, ok=True, at=NOW)
             case _:
-                words = " ".join(f"w{rng.randrange(1_000)}" for _ in range(6))  # together below what a task keeps
+                words = " ".join(
+                    f"w{rng.randrange(1_000)}" for _ in range(6)
+                )  # together below what a task keeps
                 flow.returned("search", {"query": "refunds"}, words, ok=True, at=NOW)
     flow.returned("get_order", {"order": "A-1017"}, {"total": 49.9, "status": "paid"}, ok=True, at=NOW)
     return flow
@@ -301,7 +300,12 @@ def _plainly(count: int, decisions: int) -> float:
     for _ in range(decisions):
         began = time.perf_counter()
         context = cedar_context(
-            PACKAGE.contracts(), about, REFUND, labels=about.labels, approved_by=frozenset(), redacted=frozenset()
+            PACKAGE.contracts(),
+            about,
+            REFUND,
+            labels=about.labels,
+            approved_by=frozenset(),
+            redacted=frozenset(),
         )
         request = {
             "principal": 'Agent::"acme.fridge-1"', "action": 'Action::"refund"', "resource": 'Tool::"refund"',
@@ -324,7 +328,11 @@ async def _on_a_device(directory: Path, bundle: Bundle, sizes: Sizes) -> tuple[l
             return {"total": 49.9, "status": "paid"}
 
         spec = ToolSpec(
-            name="get_order", description="", choices=({"order": "A-1017"},), is_idempotent=True, side_effect="none"
+            name="get_order",
+            description="",
+            choices=({"order": "A-1017"},),
+            is_idempotent=True,
+            side_effect="none",
         )
         rules = Rules(
             store=store, journal=journal, clock=clock, tools=[spec], facts=lambda: DEVICE,
@@ -347,7 +355,9 @@ async def _on_a_device(directory: Path, bundle: Bundle, sizes: Sizes) -> tuple[l
             took: dict[str, list[float]] = {"open": [], "real": []}
             for number in range(sizes.calls):
                 for name, judge in judges.items():
-                    dispatcher = Dispatcher(tools=[Tool(spec, look)], journal=journal, clock=clock, judge=judge)
+                    dispatcher = Dispatcher(
+                        tools=[Tool(spec, look)], journal=journal, clock=clock, judge=judge
+                    )
                     task = task_id_from(f"{name} {run} {number // 10}")
                     began = time.perf_counter()
                     flow = open_flow(task) if name == "open" else await _flow(real, task, number % 10)
@@ -365,10 +375,14 @@ async def _on_a_device(directory: Path, bundle: Bundle, sizes: Sizes) -> tuple[l
 
 async def _flow(judge: Judge, task: str, calls: int) -> TaskFlow:
     """What the agent does before each call: read what the task has seen."""
-    from edge.judge import Seen
-
     past = [
-        Seen(tool="get_order", arguments={"order": "A-1017"}, result='{"total": 49.9, "status": "paid"}', ok=True, at=NOW)
+        Seen(
+            tool="get_order",
+            arguments={"order": "A-1017"},
+            result='{"total": 49.9, "status": "paid"}',
+            ok=True,
+            at=NOW,
+        )
     ] * calls
     return await judge.flow_of(
         task=task, asker=Asker(), request="Refund order A-1017", labels=(), tokens=0, started=NOW, past=past
@@ -386,7 +400,11 @@ def histories(count: int, rng: random.Random) -> Iterator[tuple[int, Any]]:
             {"kind": "result", "content": {"total": 49.9, "status": "paid"}},
             {"kind": "call", "tool": "search", "arguments": {"query": f"w{rng.randrange(50)}"}},
             {"kind": "result", "content": " ".join(f"w{rng.randrange(1_000)}" for _ in range(50))},
-            {"kind": "call", "tool": "refund", "arguments": {"order": order, "amount": rng.randrange(1, 4_000) / 100}},
+            {
+                "kind": "call",
+                "tool": "refund",
+                "arguments": {"order": order, "amount": rng.randrange(1, 4_000) / 100},
+            },
             {"kind": "call", "tool": "send", "arguments": {"to": "anna@example.org", "body": "Done."}},
         ]
         for line in lines:

@@ -47,14 +47,20 @@ VALVE = """
       page: {side_effect: none, sink: false, parameters: {to: {type: string}}}
     %s
 """
-ASKS = PERMIT_ALL + """
+ASKS = (
+    PERMIT_ALL
+    + """
     @id("ask") @reason("The chief agrees first.") @approval("chief")
     forbid (principal, action == Action::"valve", resource) unless { context.approved_by.contains("chief") };
 """
-DENIES = PERMIT_ALL + """
+)
+DENIES = (
+    PERMIT_ALL
+    + """
     @id("never") @reason("The valve stays shut.") @hint("Say so.")
     forbid (principal, action == Action::"valve", resource) when { context.args.to == "open" };
 """
+)
 OPEN, CLOSED = act("valve", to="open"), act("valve", to="closed")
 
 
@@ -143,7 +149,9 @@ async def test_a_refused_call_is_told_to_the_model_and_never_executed(tmp_path: 
         assert "Say so." in shown
         (decided,) = await at.decisions()
         assert (decided.decision, decided.rules) == ("deny", ("never",))
-        assert not [each for each in await records(at.device.journal) if isinstance(each, ToolIntent | ToolResult)]
+        assert not [
+            each for each in await records(at.device.journal) if isinstance(each, ToolIntent | ToolResult)
+        ]
 
 
 async def test_without_a_bundle_nothing_is_turned(tmp_path: Path) -> None:
@@ -170,8 +178,11 @@ async def test_a_rate_holds_over_tasks_and_restarts(tmp_path: Path) -> None:
 
 
 async def test_what_a_result_brought_counts_at_the_next_call(tmp_path: Path) -> None:
-    rules = PERMIT_ALL + """@id("clean-hands") forbid (principal, action == Action::"valve", resource)
+    rules = (
+        PERMIT_ALL
+        + """@id("clean-hands") forbid (principal, action == Action::"valve", resource)
         when { context.labels.contains("untrusted") };"""
+    )
     script = (act("page", to="start"), OPEN, ANSWER, "No.")
     async with agent(tmp_path, *script, rules=rules) as at:
         await at.ends()
@@ -189,7 +200,12 @@ async def test_what_needs_a_yes_waits_for_it_and_is_done_once(tmp_path: Path) ->
         task = await at.waits()
         assert at.valve.calls == []
         (waiting,) = await at.device.store.pending()
-        assert (waiting.action, waiting.roles, waiting.is_local, waiting.rule) == ("valve", ("chief",), True, "ask")
+        assert (waiting.action, waiting.roles, waiting.is_local, waiting.rule) == (
+            "valve",
+            ("chief",),
+            True,
+            "ask",
+        )
         async with asyncio.timeout(20), at.runner.watch(task) as progress:
             await at.device.agree()
             at.runner.changed()
@@ -315,7 +331,9 @@ async def test_killed_at_any_append_an_approved_call_is_done_at_most_once(
         home, turned = tmp_path / f"{step}", Probe("valve", is_idempotent=is_idempotent)
         cut = asyncio.Event()
 
-        async def die(number: int, drafts: Sequence[Draft], step: int = step, cut: asyncio.Event = cut) -> None:
+        async def die(
+            number: int, drafts: Sequence[Draft], step: int = step, cut: asyncio.Event = cut
+        ) -> None:
             if number == step:
                 cut.set()
                 await asyncio.Event().wait()
@@ -340,7 +358,9 @@ async def test_killed_at_any_append_an_approved_call_is_done_at_most_once(
         ) as at:
             nodes = await at.device.journal.open_nodes()
             if nodes:
-                ends.append(await until(at.device.journal, lambda at=at, task=nodes[0].task: settled(at, task)))
+                ends.append(
+                    await until(at.device.journal, lambda at=at, task=nodes[0].task: settled(at, task))
+                )
             assert len(turned.calls) <= 1, step
         assert set(verified(left).values()) == {None}, step
     assert (NodeState.SUCCEEDED, None) in ends
@@ -404,7 +424,9 @@ async def test_a_stop_pauses_work_and_it_goes_on_when_it_is_released(tmp_path: P
                 at.device.pressed = is_stopped
                 await at.device.rules.refresh()
 
-    async with agent(tmp_path, Reply(json.dumps(OPEN), gate=gate), OPEN, ANSWER, "Done.", rules=PERMIT_ALL) as at:
+    async with agent(
+        tmp_path, Reply(json.dumps(OPEN), gate=gate), OPEN, ANSWER, "Done.", rules=PERMIT_ALL
+    ) as at:
         task = await at.runner.submit("turn")
         async with asyncio.timeout(20):
             while not at.model.seen:
@@ -433,9 +455,7 @@ async def test_a_stop_that_comes_between_two_steps_costs_the_task_nothing(tmp_pa
 
         return speak
 
-    async with agent(
-        tmp_path, pressed(json.dumps(OPEN)), ANSWER, pressed("Done."), rules=PERMIT_ALL
-    ) as at:
+    async with agent(tmp_path, pressed(json.dumps(OPEN)), ANSWER, pressed("Done."), rules=PERMIT_ALL) as at:
         held.append(at)
         task = await at.runner.submit("turn")
         for _ in range(2):
@@ -469,10 +489,13 @@ async def test_a_stop_holds_over_restarts(tmp_path: Path) -> None:
 
 # --- answers ---
 
-SECRETIVE = PERMIT_ALL + """
+SECRETIVE = (
+    PERMIT_ALL
+    + """
     @id("no-names") @reason("Names stay here.") forbid (principal, action == Action::"message.person", resource)
     when { context.args.text like "*secret*" };
 """
+)
 
 
 async def test_an_answer_that_the_rules_forbid_is_not_given_and_not_shown_before(tmp_path: Path) -> None:
@@ -506,4 +529,3 @@ async def test_an_agent_that_may_not_answer_says_why(tmp_path: Path) -> None:
         ended = await at.ends()
         assert (ended.state, ended.reason) == (NodeState.FAILED, "policy")
         assert "hello" not in ended.text
-

@@ -34,12 +34,15 @@ TASK = task_id_from("task")
 @asynccontextmanager
 async def overseen(home: Path) -> AsyncIterator[tuple[PolicyDevice, Oversight]]:
     async with policy_device(home) as device:
-        yield device, Oversight(
-            settings=EdgeSettings(home=home, models_dir=home),
-            rules=device.rules,
-            store=device.store,
-            journal=device.journal,
-            clock=device.clock,
+        yield (
+            device,
+            Oversight(
+                settings=EdgeSettings(home=home, models_dir=home),
+                rules=device.rules,
+                store=device.store,
+                journal=device.journal,
+                clock=device.clock,
+            ),
         )
 
 
@@ -89,7 +92,12 @@ async def test_what_waits_is_shown_with_what_is_to_be_agreed_to(tmp_path: Path) 
         nonce = await ask(device, "one", n=5)
         (shown,) = await oversight.approvals()
         assert (shown["nonce"], shown["tool"], shown["arguments"]) == (nonce, "one", {"n": 5})
-        assert (shown["roles"], shown["missing"], shown["local"], shown["over"]) == (["chief"], ["chief"], True, False)
+        assert (shown["roles"], shown["missing"], shown["local"], shown["over"]) == (
+            ["chief"],
+            ["chief"],
+            True,
+            False,
+        )
         assert shown["expires_at"] == (device.clock.now() + timedelta(minutes=10)).isoformat()
 
 
@@ -148,7 +156,9 @@ async def test_a_stop_file_that_cannot_be_removed_keeps_the_device_stopped(tmp_p
         assert oversight.policy()["stopped_by"] == ["local"]
 
 
-@pytest.mark.parametrize(("content", "pressed"), [(b"1\n", True), (b"0\n", False), (b"", False), (None, True)])
+@pytest.mark.parametrize(
+    ("content", "pressed"), [(b"1\n", True), (b"0\n", False), (b"", False), (None, True)]
+)
 def test_a_line_of_the_board_is_pressed_when_it_is_high_or_torn(
     tmp_path: Path, content: bytes | None, pressed: bool
 ) -> None:

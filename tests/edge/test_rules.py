@@ -13,6 +13,7 @@ from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.core.turn import ToolSpec
 from edge.ports import StoredPolicy
 from edge.rules import HEARD_EVERY, NO_BUNDLE
+from shared.blobs import Blob
 from shared.errors import UnavailableError
 from shared.policy.bundle import BundleError
 from shared.policy.contracts import Package, SideEffect
@@ -20,16 +21,18 @@ from shared.policy.decisions import Allow, Decision, Deny
 from shared.records import HaltReported, PolicyPublished
 from tests.support.agent import FaultyJournal
 from tests.support.clock import ManualClock
-from tests.support.device import bytes_from
+from tests.support.device import bytes_from, signer_from
 from tests.support.policy import package_of
 from tests.support.policy_device import ONE, TWO, PolicyDevice, policy_device, sealed_bundle
-from tests.support.store import records, query
-from shared.blobs import Blob
-from tests.support.device import signer_from
+from tests.support.store import query, records
 
 LOOK = ToolSpec(name="look", description="Look.", choices=({},), is_idempotent=True, side_effect="none")
 OPEN = ToolSpec(
-    name="open", description="Open.", choices=({"to": "half"}, {"to": "all"}), is_idempotent=False, side_effect="external"
+    name="open",
+    description="Open.",
+    choices=({"to": "half"}, {"to": "all"}),
+    is_idempotent=False,
+    side_effect="external",
 )
 TOOLS = """
     tools:
@@ -85,7 +88,10 @@ BAD: Mapping[str, tuple[str, bytes]] = {
     "twice by one key": ("bundle_below_threshold", sealed_bundle(package(3), signers=[ONE, ONE])),
     "older": ("bundle_older", sealed_bundle(package(1), signers=[ONE, TWO])),
     "the same version with other content": ("bundle_older", sealed_bundle(package(2), DENY_OPEN, [ONE, TWO])),
-    "for others": ("bundle_for_others", sealed_bundle(package(3, audience={"devices": ["till-1"]}), signers=[ONE, TWO])),
+    "for others": (
+        "bundle_for_others",
+        sealed_bundle(package(3, audience={"devices": ["till-1"]}), signers=[ONE, TWO]),
+    ),
     "ended": ("bundle_expired", sealed_bundle(package(3, expires=ManualClock().now()), signers=[ONE, TWO])),
     "cut off": ("bundle_broken", sealed_bundle(package(3), signers=[ONE, TWO])[:-1]),
     "nothing": ("bundle_broken", b""),
@@ -96,7 +102,10 @@ BAD: Mapping[str, tuple[str, bytes]] = {
     "idempotent where the tool is not": (
         "contract_contradicts",
         sealed_bundle(
-            package_of("tools: {open: {side_effect: external, idempotent: true, parameters: {to: {type: string}}}}", version=3),
+            package_of(
+                "tools: {open: {side_effect: external, idempotent: true, parameters: {to: {type: string}}}}",
+                version=3,
+            ),
             signers=[ONE, TWO],
         ),
     ),
@@ -107,7 +116,8 @@ BAD: Mapping[str, tuple[str, bytes]] = {
     "with an argument that the tool never gives": (
         "contract_contradicts",
         sealed_bundle(
-            package_of("tools: {look: {side_effect: none, parameters: {x: {type: string}}}}", version=3), signers=[ONE, TWO]
+            package_of("tools: {look: {side_effect: none, parameters: {x: {type: string}}}}", version=3),
+            signers=[ONE, TWO],
         ),
     ),
     "labels that lead nowhere": (
@@ -118,7 +128,9 @@ BAD: Mapping[str, tuple[str, bytes]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-async def test_a_bad_bundle_is_refused_with_its_reason_and_displaces_nothing(tmp_path: Path, name: str) -> None:
+async def test_a_bad_bundle_is_refused_with_its_reason_and_displaces_nothing(
+    tmp_path: Path, name: str
+) -> None:
     code, bad = BAD[name]
     good = sealed_bundle(package(2), signers=[ONE, TWO])
     async with policy_device(tmp_path, LOOK, OPEN, threshold=2) as device:
@@ -209,7 +221,8 @@ async def test_a_contract_may_say_more_of_a_tool_than_its_code(tmp_path: Path) -
     effects: tuple[SideEffect, ...] = ("external", "irreversible")
     for version, effect in enumerate(effects, start=1):
         more = package_of(
-            f"tools: {{open: {{side_effect: {effect}, parameters: {{to: {{type: string}}}}}}}}", version=version
+            f"tools: {{open: {{side_effect: {effect}, parameters: {{to: {{type: string}}}}}}}}",
+            version=version,
         )
         async with policy_device(tmp_path, LOOK, OPEN) as device:
             await device.rules.install(sealed_bundle(more))

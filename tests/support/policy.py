@@ -1,8 +1,8 @@
-'''Packages and rules for tests, from YAML and Cedar as an author writes them, without the hub's compiler.
+"""Packages and rules for tests, from YAML and Cedar as an author writes them, without the hub's compiler.
 
-    monitor = monitor_of_text(package_of("tools: {read: {side_effect: none}}"), PERMIT_ALL)
-    assert isinstance(monitor.decide(situation("read")), Allow)
-'''
+monitor = monitor_of_text(package_of("tools: {read: {side_effect: none}}"), PERMIT_ALL)
+assert isinstance(monitor.decide(situation("read")), Allow)
+"""
 
 import json
 from collections.abc import Mapping
@@ -72,6 +72,4 @@ def approval(
 ) -> Approval:
     """A yes of somebody in `role` to these very arguments."""
     call = normalise(tool, package.contracts()[tool], arguments)
-    return Approval(
-        digest=call.digest, task=task, role=role, by="somebody", nonce=nonce, expires=expires
-    )
+    return Approval(digest=call.digest, task=task, role=role, by="somebody", nonce=nonce, expires=expires)

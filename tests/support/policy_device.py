@@ -82,7 +82,9 @@ class PolicyDevice:
 
     async def answers(self) -> list[int | str]:
         """What the hub was told of its bundles: the version that was taken up, or why not."""
-        told = [each for each in await records(self.journal) if isinstance(each, PolicyActivated | PolicyRefused)]
+        told = [
+            each for each in await records(self.journal) if isinstance(each, PolicyActivated | PolicyRefused)
+        ]
         return [each.version if isinstance(each, PolicyActivated) else each.reason for each in told]
 
     async def decide(self, tool: str, **arguments: object) -> Decision:

@@ -14,7 +14,9 @@ HEAD = "name: shop\nversion: 1\n"
 PERMIT_ALL = '@id("all") permit (principal, action, resource);\n'
 
 
-def sources_of(package: str = "", rules: str = PERMIT_ALL, tests: str = "", *, file: str = "rules.cedar") -> Sources:
+def sources_of(
+    package: str = "", rules: str = PERMIT_ALL, tests: str = "", *, file: str = "rules.cedar"
+) -> Sources:
     """`package` stands under `HEAD`."""
     return Sources(
         package=parse_yaml(PACKAGE, HEAD + package),

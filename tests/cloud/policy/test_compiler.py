@@ -140,8 +140,12 @@ def test_a_wrong_word_in_a_rule_is_told_with_its_line(
 
 
 def test_all_errors_are_told_together_in_the_order_of_the_files() -> None:
-    rules = rule('context.labels.contains("nope")') + '@id("y") @nope("") permit (principal, action, resource);'
-    found = problems_of("tools:\n  sinks: {side_effect: none}\n  refund: {side_effect: none, approvals: [nope]}\n", rules)
+    rules = (
+        rule('context.labels.contains("nope")') + '@id("y") @nope("") permit (principal, action, resource);'
+    )
+    found = problems_of(
+        "tools:\n  sinks: {side_effect: none}\n  refund: {side_effect: none, approvals: [nope]}\n", rules
+    )
     assert [(each.file, each.line) for each in found] == [
         ("package.yaml", 4), ("package.yaml", 5), ("rules.cedar", 4), ("rules.cedar", 6),
     ]  # fmt: skip

@@ -45,7 +45,9 @@ tools:
     rates: [{max: 1, per: 1h, by: entity}]
   send: {side_effect: external, parameters: {to: {type: string}}, sink: {recipient: to}, result: {labels: []}}
 """
-RULES = PERMIT_ALL + """
+RULES = (
+    PERMIT_ALL
+    + """
 @id("looked-up") forbid (principal, action == Action::"refund", resource) unless { context.lookups has get_order };
 @id("large") @approval("chief") forbid (principal, action == Action::"refund", resource)
 when { context.args.amount.greaterThan(decimal("100.0")) } unless { context.approved_by.contains("chief") };
@@ -53,6 +55,7 @@ when { context.args.amount.greaterThan(decimal("100.0")) } unless { context.appr
 @id("offline") forbid (principal, action == Action::"send", resource) when { context.device.offline_s > 60 };
 @id("found") forbid (principal, action == Action::"look", resource) when { context.findings.contains("imitation") };
 """
+)
 MADE = compiled(PACKAGE, RULES)
 
 
@@ -151,7 +154,12 @@ def test_an_approval_is_for_one_call_and_the_call_is_asked_again() -> None:
     ids=str,
 )  # fmt: skip
 def test_an_approval_for_anything_else_changes_nothing(changes: dict[str, Any]) -> None:
-    yes = {"kind": "approval", "tool": "refund", "arguments": {"order": "A-1", "amount": 200}, "role": "chief"}
+    yes = {
+        "kind": "approval",
+        "tool": "refund",
+        "arguments": {"order": "A-1", "amount": 200},
+        "role": "chief",
+    }
     assert said(*LOOKED_UP, yes, LARGE)[-1][0] == "allow"
     assert said(*LOOKED_UP, {**yes, **changes}, LARGE)[-1][0] == "needs_approval"
 
@@ -181,7 +189,10 @@ def test_rates_count_over_tasks_and_with_the_time_of_the_lines() -> None:
 def test_a_device_that_is_offline_stopped_or_warned_is_judged_so() -> None:
     send = call("send", to="anna@example.org")
     assert said(ASK, {"kind": "offline", "seconds": 61}, send)[0] == ("deny", "offline")
-    assert said(ASK, {"kind": "stop"}, send, {"kind": "resume"}, send) == [("deny", "stopped"), ("allow", "all")]
+    assert said(ASK, {"kind": "stop"}, send, {"kind": "resume"}, send) == [
+        ("deny", "stopped"),
+        ("allow", "all"),
+    ]
     assert said(ASK, {"kind": "finding", "detector": "imitation"}, call("look"))[0] == ("deny", "found")
 
 
@@ -206,7 +217,15 @@ def test_a_chat_log_is_judged_as_our_own_form() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", ['{"order": "A-1", "amount": NaN}', '{"order": "A-1", "order": "A-2"}', "[]", "{", "", '{"o": "\\ud800"}']
+    "arguments",
+    [
+        '{"order": "A-1", "amount": NaN}',
+        '{"order": "A-1", "order": "A-2"}',
+        "[]",
+        "{",
+        "",
+        '{"o": "\\ud800"}',
+    ],
 )
 def test_arguments_in_a_chat_log_that_are_no_arguments_are_refused(arguments: str) -> None:
     line = {"role": "assistant", "tool_calls": [{"function": {"name": "refund", "arguments": arguments}}]}

@@ -20,7 +20,9 @@ tools:
     parameters:
       amount: {type: number, min: 1, max: 10}
 """
-GUARD = '@id("guard") forbid (principal, action == Action::"pay", resource) unless { context.time.hour > 6 };\n'
+GUARD = (
+    '@id("guard") forbid (principal, action == Action::"pay", resource) unless { context.time.hour > 6 };\n'
+)
 QUIET = PERMIT_ALL + GUARD
 
 
@@ -30,7 +32,10 @@ def codes(rules: str, package: str = TOOLS) -> list[tuple[str, int]]:
 
 def about(condition: str, *, action: str = "look", effect: str = "forbid", keyword: str = "when") -> str:
     """QUIET and, in line 3, a rule with this condition."""
-    return QUIET + f'@id("x") {effect} (principal, action == Action::"{action}", resource) {keyword} {{ {condition} }};\n'
+    return (
+        QUIET
+        + f'@id("x") {effect} (principal, action == Action::"{action}", resource) {keyword} {{ {condition} }};\n'
+    )
 
 
 def test_a_package_in_order_has_no_warnings() -> None:

@@ -11,7 +11,9 @@ from cloud.policy.sources import TESTS, parse_yaml
 from shared.policy.monitor import monitor_of
 from tests.cloud.policy.packages import compiled
 
-MADE = compiled("roles: {chief: {}}\ntools: {look: {side_effect: none}, burn: {side_effect: local, approvals: [chief]}}\n")
+MADE = compiled(
+    "roles: {chief: {}}\ntools: {look: {side_effect: none}, burn: {side_effect: local, approvals: [chief]}}\n"
+)
 
 
 def results(text: str) -> list[TestResult]:
@@ -81,7 +83,11 @@ def test_no_file_is_no_tests() -> None:
         ("- {name: 5, history: []}\n", 1, "a name and a history"),
         ("- name: x\n  history:\n    - {kind: call, tool: a}\n    - {kind: cal}\n", 4, "Line 4: kind"),
         ("- name: x\n  history:\n    - {kind: call}\n", 3, "tool: field required"),
-        ("- name: x\n  history:\n    - {kind: call, tool: a, expect: {decision: maybe}}\n", 3, "expect.decision"),
+        (
+            "- name: x\n  history:\n    - {kind: call, tool: a, expect: {decision: maybe}}\n",
+            3,
+            "expect.decision",
+        ),
         ("- name: x\n  history:\n    - {kind: call, tool: a, expct: {}}\n", 3, "expct"),
         ("- name: x\n  history:\n    - hello\n", 3, "no JSON object"),
     ],

@@ -13,7 +13,10 @@ from shared.policy.bundle import unpack
 from tests.cloud.policy.packages import PERMIT_ALL, folder
 
 TOOLS = "tools:\n  look: {side_effect: none, sink: false}\n  burn: {side_effect: irreversible, sink: false}\n"
-GUARDED = PERMIT_ALL + '@id("guard") @reason("Not now.") forbid (principal, action == Action::"burn", resource) when { context.time.hour > 6 };\n'
+GUARDED = (
+    PERMIT_ALL
+    + '@id("guard") @reason("Not now.") forbid (principal, action == Action::"burn", resource) when { context.time.hour > 6 };\n'
+)
 TESTS = "- name: looks\n  history: [{kind: call, tool: look, expect: {decision: allow}}]\n"
 
 
@@ -52,16 +55,24 @@ def test_check_tells_programs_everything(package: Path, capsys: pytest.CaptureFi
     assert said["tests"] == [{"name": "looks", "line": 1, "calls": 1, "failures": []}]
 
 
-def test_an_error_is_told_with_its_place_and_ends_with_1(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_is_told_with_its_place_and_ends_with_1(
+    package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (package / "rules.cedar").write_text(GUARDED.replace('"burn"', '"brun"'))
     assert policy("check", package) == 1
     assert "rules.cedar:2: error: The rule guard is about brun" in capsys.readouterr().out
     assert policy("check", package, "--json") == 1
     said = json.loads(capsys.readouterr().out)
-    assert (said["package"], said["ok"], said["problems"][0]["suggestion"]) == (None, False, "Did you mean burn?")
+    assert (said["package"], said["ok"], said["problems"][0]["suggestion"]) == (
+        None,
+        False,
+        "Did you mean burn?",
+    )
 
 
-def test_a_test_that_fails_and_one_that_is_none_end_with_1(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_test_that_fails_and_one_that_is_none_end_with_1(
+    package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (package / "tests.yaml").write_text(TESTS.replace("decision: allow", "decision: deny"))
     assert policy("check", package) == 1
     out = capsys.readouterr().out
@@ -87,9 +98,11 @@ def test_yaml_that_is_none_is_told_with_its_line(package: Path, capsys: pytest.C
     assert 'package.yaml:2: error: "name" is said twice' in capsys.readouterr().err
 
 
-def test_a_terminal_is_not_told_what_to_do_by_a_file(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_terminal_is_not_told_what_to_do_by_a_file(
+    package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (package / "rules.cedar").write_text('@id("x\x1b[2J") permit (principal, action, resource);')
-    (package / "package.yaml").write_text("name: shop\nversion: 1\ntools: {\"\\e[2J\": {side_effect: none}}\n")
+    (package / "package.yaml").write_text('name: shop\nversion: 1\ntools: {"\\e[2J": {side_effect: none}}\n')
     policy("check", package)
     captured = capsys.readouterr()
     assert "\x1b" not in captured.out + captured.err
@@ -98,7 +111,9 @@ def test_a_terminal_is_not_told_what_to_do_by_a_file(package: Path, capsys: pyte
 # --- compile ---
 
 
-def test_a_bundle_is_written_unsigned(package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bundle_is_written_unsigned(
+    package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "out.bundle"
     assert policy("compile", package, "--out", file, "--json") == 0
     said = json.loads(capsys.readouterr().out)
@@ -118,14 +133,18 @@ def test_a_bundle_has_the_name_of_its_package(
     assert "unsigned" in capsys.readouterr().out
 
 
-def test_what_does_not_compile_writes_nothing(package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_does_not_compile_writes_nothing(
+    package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (package / "rules.cedar").write_text("permit (")
     assert policy("compile", package, "--out", tmp_path / "out") == 1
     assert "rules.cedar:1: error: Cedar does not read this rule" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_a_place_that_cannot_be_written_is_a_sentence(package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_place_that_cannot_be_written_is_a_sentence(
+    package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert policy("compile", package, "--out", tmp_path / "no" / "out") == 78
     assert "cannot be written" in capsys.readouterr().err
 
@@ -170,7 +189,9 @@ def test_what_is_not_as_expected_ends_with_1(package: Path, capsys: pytest.Captu
     assert json.loads(capsys.readouterr().out)["as_expected"] is False
 
 
-def test_a_line_that_is_none_is_a_sentence_with_its_number(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_that_is_none_is_a_sentence_with_its_number(
+    package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = history(package, {"kind": "call", "tool": "look"}, {"kind": "nothing"})
     assert policy("try", package, "--history", file) == 77
     assert "Line 2: kind" in capsys.readouterr().err
@@ -188,7 +209,9 @@ def test_a_history_tells_a_terminal_nothing_to_do(
     assert not set(out) & set("\x1b\ud800\u202e\x9b")
 
 
-def test_the_device_of_a_trial_has_a_name_a_site_and_labels(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_device_of_a_trial_has_a_name_a_site_and_labels(
+    package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (package / "rules.cedar").write_text(
         '@id("x") permit (principal == Agent::"default.till-1", action, resource)'
         ' when { principal in Site::"berlin" && context.device.labels.containsAll(["a", "b"]) };'

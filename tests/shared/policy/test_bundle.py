@@ -140,7 +140,10 @@ def test_a_key_that_comes_with_the_bundle_makes_nobody_trusted() -> None:
         own = {"content": zstandard.compress(BUNDLE.raw), "signatures": [sign(BUNDLE, STRANGER)]}
         assert code(encode({**own, where: STRANGER.public})) == "bundle_broken"
     fields: Any = cbor2.loads(BUNDLE.raw)
-    assert code(sealed_content(cbor2.dumps({**fields, "keys": [STRANGER.public]}, canonical=True))) == "bundle_broken"
+    assert (
+        code(sealed_content(cbor2.dumps({**fields, "keys": [STRANGER.public]}, canonical=True)))
+        == "bundle_broken"
+    )
 
 
 def test_a_revoked_key_signs_nothing() -> None:
@@ -174,7 +177,10 @@ def test_an_older_version_is_refused_and_the_same_may_come_again() -> None:
     assert code(SEALED, newest=2) == "bundle_older"
     assert code(SEALED, newest=1, newest_hash=bytes(32)) == "bundle_older"
     assert verify(SEALED, replace(DEMANDS, newest=1, newest_hash=BUNDLE.hash)).version == 1
-    assert verify(signed(package_of(version=2)), replace(DEMANDS, newest=1, newest_hash=BUNDLE.hash)).version == 2
+    assert (
+        verify(signed(package_of(version=2)), replace(DEMANDS, newest=1, newest_hash=BUNDLE.hash)).version
+        == 2
+    )
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,9 @@ def test_what_counts_as_bounded(fields: dict[str, Any], is_bounded: bool) -> Non
 # --- tools ---
 
 
-@pytest.mark.parametrize("name", ["rеfund", "re fund", "", ".x", "x" * 65, "refund\n", "ｒefund", "re\u200bfund"])
+@pytest.mark.parametrize(
+    "name", ["rеfund", "re fund", "", ".x", "x" * 65, "refund\n", "ｒefund", "re\u200bfund"]
+)
 def test_a_tool_is_not_named_with_letters_that_look_like_others(name: str) -> None:
     refused(Package, {"name": "p", "version": 1, "tools": {name: tool()}})
 

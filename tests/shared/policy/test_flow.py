@@ -236,7 +236,9 @@ def test_an_origin_never_says_less_than_all_the_texts_that_hold_the_value(
 # --- lookups ---
 
 
-def lookups(content: object, *, tool: str = "get_order", ok: bool = True, **arguments: Any) -> tuple[Lookup, ...]:
+def lookups(
+    content: object, *, tool: str = "get_order", ok: bool = True, **arguments: Any
+) -> tuple[Lookup, ...]:
     seen = flow()
     seen.returned(tool, arguments, content, ok=ok, at=NOW)
     return seen.lookups

@@ -94,7 +94,12 @@ def test_only_what_its_definition_says_lifts_a_label(label: str, classes: set[st
 
 @pytest.mark.parametrize(
     "fields",
-    [{"kind": "secrecy"}, {"kind": "integrity", "lifted_by": ["nonsense"]}, {"kind": "integrity", "x": 1}, {}],
+    [
+        {"kind": "secrecy"},
+        {"kind": "integrity", "lifted_by": ["nonsense"]},
+        {"kind": "integrity", "x": 1},
+        {},
+    ],
 )
 def test_a_definition_says_only_what_is_known(fields: dict[str, object]) -> None:
     with pytest.raises(ValidationError):

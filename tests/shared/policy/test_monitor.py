@@ -71,9 +71,7 @@ PACKAGE = package_of("""
 REFUND = {"order": "A-1", "amount": 200}
 
 
-def decided(
-    rules: str, tool: str, arguments: Mapping[str, object] | None = None, **fields: Any
-) -> Decision:
+def decided(rules: str, tool: str, arguments: Mapping[str, object] | None = None, **fields: Any) -> Decision:
     return monitor_of_text(PACKAGE, rules).decide(situation(tool, arguments, **fields))
 
 
@@ -127,7 +125,9 @@ def test_a_budget_that_is_spent_is_a_no_but_for_the_answer(left: Left, rule: str
 
 def test_escalations_have_a_budget_of_their_own() -> None:
     spent = Left(escalations=0)
-    assert denied(decided(PERMIT_ALL, "model.escalate", {"text": "x"}, left=spent)).rule == "budget.escalations"
+    assert (
+        denied(decided(PERMIT_ALL, "model.escalate", {"text": "x"}, left=spent)).rule == "budget.escalations"
+    )
     assert isinstance(decided(PERMIT_ALL, "look", {"what": "x"}, left=spent), Allow)
 
 
@@ -161,7 +161,10 @@ def test_what_a_sink_is_cleared_for_leaves() -> None:
 
 def test_a_label_that_redaction_lifts_leaves_without_what_bore_it() -> None:
     arguments = {"to": "ward", "body": "call +49 170 1234567, or anna@example.org"}
-    rules = PERMIT_ALL + '@id("no-patients") forbid (principal, action, resource) when { context.labels.contains("patient") };'
+    rules = (
+        PERMIT_ALL
+        + '@id("no-patients") forbid (principal, action, resource) when { context.labels.contains("patient") };'
+    )
     decision = decided(rules, "send", arguments, labels=frozenset({"patient"}))
     assert isinstance(decision, Transform)
     assert decision.redactions == ("email", "phone")
@@ -201,7 +204,10 @@ def test_an_obligation_takes_personal_data_out_of_every_sink_or_of_named_tools()
 
 
 def test_what_a_rule_says_of_a_recipient_it_says_of_the_text_that_chose_it() -> None:
-    rules = PERMIT_ALL + '@id("to") forbid (principal, action, resource) when { context.recipient_labels.contains("untrusted") };'
+    rules = (
+        PERMIT_ALL
+        + '@id("to") forbid (principal, action, resource) when { context.recipient_labels.contains("untrusted") };'
+    )
     origins = {"to": frozenset({UNTRUSTED}), "body": frozenset[str]()}
     assert denied(decided(rules, "send", MAIL, origins=origins)).rule == "to"
     assert isinstance(decided(rules, "send", MAIL, origins={**origins, "to": frozenset()}), Allow)
@@ -211,13 +217,18 @@ def test_what_a_rule_says_of_a_recipient_it_says_of_the_text_that_chose_it() -> 
 
 # --- facts ---
 
-LOOKED_UP = PERMIT_ALL + """
+LOOKED_UP = (
+    PERMIT_ALL
+    + """
     @id("total") @hint("Look the order up.") forbid (principal, action == Action::"refund", resource)
     unless { context.lookups has get_order && context.args.amount.lessThanOrEqual(context.lookups.get_order.total) };
 """
+)
 
 
-def looked_up(entity: str = "A-1", *, kind: str = "order", tool: str = "get_order", total: object = 200) -> Lookup:
+def looked_up(
+    entity: str = "A-1", *, kind: str = "order", tool: str = "get_order", total: object = 200
+) -> Lookup:
     return Lookup(tool=tool, kind=kind, entity=entity, fields={"total": total}, at=NOW)
 
 
@@ -242,12 +253,15 @@ def test_a_fact_about_one_thing_authorises_no_other(lookup: Lookup, is_allowed: 
 
 # --- approvals ---
 
-LARGE = PERMIT_ALL + """
+LARGE = (
+    PERMIT_ALL
+    + """
     @id("large") @reason("Above 100 the chief agrees.") @approval("chief")
     forbid (principal, action == Action::"refund", resource)
     when { context.args.amount.greaterThan(decimal("100.0")) }
     unless { context.approved_by.contains("chief") };
 """
+)
 
 
 def test_what_a_persons_yes_would_lift_is_asked_of_them() -> None:
@@ -281,7 +295,10 @@ def test_a_yes_counts_for_nothing_else(name: str) -> None:
 
 
 def test_a_no_that_nothing_lifts_is_told_before_one_that_a_person_could_lift() -> None:
-    rules = LARGE + '@id("never") @reason("Never on Mondays.") forbid (principal, action == Action::"refund", resource);'
+    rules = (
+        LARGE
+        + '@id("never") @reason("Never on Mondays.") forbid (principal, action == Action::"refund", resource);'
+    )
     refusal = denied(decided(rules, "refund", REFUND))
     assert (refusal.rule, refusal.sentence) == ("never", "Never on Mondays.")
 
@@ -294,10 +311,13 @@ def test_nobody_is_asked_for_a_yes_that_would_change_nothing() -> None:
 
 
 def test_two_rules_that_ask_two_people_ask_both() -> None:
-    rules = LARGE + """
+    rules = (
+        LARGE
+        + """
         @id("owner") @approval("owner") forbid (principal, action == Action::"refund", resource)
         unless { context.approved_by.contains("owner") };
     """
+    )
     decision = decided(rules, "refund", REFUND)
     assert isinstance(decision, NeedsApproval)
     assert (decision.roles, decision.within_s, decision.is_local) == (("chief", "owner"), 600, False)
@@ -328,12 +348,15 @@ def test_a_contract_asks_its_people_whatever_the_rules_permit() -> None:
 
 
 def test_what_redaction_would_lift_is_redacted_and_then_asked() -> None:
-    rules = PERMIT_ALL + """
+    rules = (
+        PERMIT_ALL
+        + """
         @id("clean") @redact("email") forbid (principal, action == Action::"send", resource)
         unless { context.redacted.contains("email") };
         @id("ask") @approval("chief") forbid (principal, action == Action::"send", resource)
         unless { context.approved_by.contains("chief") };
     """
+    )
     arguments = {"to": "ward", "body": "anna@example.org"}
     asked = decided(rules, "send", arguments)
     assert isinstance(asked, NeedsApproval)
@@ -356,15 +379,23 @@ def test_a_rule_that_fails_while_it_is_evaluated_is_a_no() -> None:
         tools:
           add: {side_effect: none, sink: false, parameters: {a: {type: integer}, b: {type: integer}}}
     """)
-    rules = PERMIT_ALL + '@id("sum") forbid (principal, action == Action::"add", resource) when { context.args.a + context.args.b > 10 };'
+    rules = (
+        PERMIT_ALL
+        + '@id("sum") forbid (principal, action == Action::"add", resource) when { context.args.a + context.args.b > 10 };'
+    )
     monitor = monitor_of_text(package, rules)
     assert isinstance(monitor.decide(situation("add", {"a": 1, "b": 2})), Allow)
     assert denied(monitor.decide(situation("add", {"a": 5, "b": 6}))).rule == "sum"
     overflow = monitor.decide(situation("add", {"a": 2**63 - 1, "b": 1}))
-    assert (denied(overflow).rule, "could not be evaluated" in denied(overflow).sentence) == ("internal", True)
+    assert (denied(overflow).rule, "could not be evaluated" in denied(overflow).sentence) == (
+        "internal",
+        True,
+    )
 
 
-@pytest.mark.parametrize("error", [RuntimeError("a secret"), RecursionError(), MemoryError(), AssertionError()])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("a secret"), RecursionError(), MemoryError(), AssertionError()]
+)
 def test_an_exception_inside_is_a_no_that_tells_no_detail(error: Exception) -> None:
     def fail(value: object, classes: Collection[str]) -> object:
         raise error
@@ -388,14 +419,20 @@ def test_an_exception_inside_is_a_no_that_tells_no_detail(error: Exception) -> N
     ids=str,
 )  # fmt: skip
 def test_a_situation_that_is_none_is_a_no(fields: dict[str, Any]) -> None:
-    everything = PERMIT_ALL + '@id("all-of-it") forbid (principal, action, resource) when { context == context && false };'
+    everything = (
+        PERMIT_ALL
+        + '@id("all-of-it") forbid (principal, action, resource) when { context == context && false };'
+    )
     asked = replace(situation("refund", REFUND), **fields)
     assert denied(monitor_of_text(PACKAGE, everything).decide(asked)).rule == "internal"
 
 
 def test_many_labels_hide_none() -> None:
     """A peer may send labels of its own, as many as it likes; `untrusted` sorts behind them."""
-    rules = PERMIT_ALL + '@id("no") forbid (principal, action, resource) when { context.labels.contains("untrusted") };'
+    rules = (
+        PERMIT_ALL
+        + '@id("no") forbid (principal, action, resource) when { context.labels.contains("untrusted") };'
+    )
     foreign = frozenset(f"a{number}" for number in range(500))
     assert denied(decided(rules, "look", {"what": "x"}, labels=foreign)).rule == "no"
 

@@ -248,7 +248,9 @@ def attribute(*path: str) -> dict[str, Any]:
 @given(st.data())
 @settings(max_examples=60)
 @pytest.mark.slow
-def test_every_context_is_as_the_schema_promises_and_every_argument_is_its_own_value(data: st.DataObject) -> None:
+def test_every_context_is_as_the_schema_promises_and_every_argument_is_its_own_value(
+    data: st.DataObject,
+) -> None:
     parameters = data.draw(st.dictionaries(NAMES, types(), min_size=1, max_size=4))
     package = package_of(tools={"tool": {"side_effect": "none", "parameters": parameters}})
     contract = package.tools["tool"]
@@ -342,7 +344,7 @@ def cases(draw: st.DrawFn) -> Case:
         conditions = draw(st.lists(st.one_of(*places), max_size=3))
         effect = draw(st.sampled_from(["permit", "permit", "forbid"]))
         note = draw(st.sampled_from(["", '@approval("chief")', '@redact("email")']))
-        parts = [f'{draw(st.sampled_from(["when", "unless"]))} {{ {each} }}' for each in conditions]
+        parts = [f"{draw(st.sampled_from(['when', 'unless']))} {{ {each} }}" for each in conditions]
         written.append(f'@id("r{number}") {note} {effect} (principal, {scope}, resource) {" ".join(parts)};')
     tool = draw(st.sampled_from(sorted(SHOP.tools)))
     arguments: dict[str, Any] = {
@@ -421,10 +423,18 @@ def written(words: list[str]) -> str:
 @settings(max_examples=150)
 @pytest.mark.slow
 def test_what_cedar_decides_is_what_a_small_reference_says(data: st.DataObject) -> None:
-    n, other, d, bound = data.draw(INTEGERS), data.draw(INTEGERS), data.draw(SMALL_NUMBERS), data.draw(SMALL_NUMBERS)
+    n, other, d, bound = (
+        data.draw(INTEGERS),
+        data.draw(INTEGERS),
+        data.draw(SMALL_NUMBERS),
+        data.draw(SMALL_NUMBERS),
+    )
     words, wanted = data.draw(WORDS), data.draw(WORDS)
     text = data.draw(st.none() | st.sampled_from(["", "a", "b"]))
-    sign, method = data.draw(st.sampled_from(sorted(INTEGER_SIGNS))), data.draw(st.sampled_from(sorted(DECIMAL_METHODS)))
+    sign, method = (
+        data.draw(st.sampled_from(sorted(INTEGER_SIGNS))),
+        data.draw(st.sampled_from(sorted(DECIMAL_METHODS))),
+    )
     calculation = data.draw(st.sampled_from(sorted(ARITHMETIC)))
     made = ARITHMETIC[calculation](n, other)
     family: dict[str, bool | None] = {
@@ -444,7 +454,9 @@ def test_what_cedar_decides_is_what_a_small_reference_says(data: st.DataObject) 
     condition = data.draw(st.sampled_from(sorted(family)))
     expected = family[condition]
     arguments = {"n": n, "d": float(d), "words": words, **({} if text is None else {"text": text})}
-    rules = rules_of(f'@id("x") permit (principal, action == Action::"tool", resource) when {{ {condition} }};')
+    rules = rules_of(
+        f'@id("x") permit (principal, action == Action::"tool", resource) when {{ {condition} }};'
+    )
     verdict = asked(TYPES, rules, situation("tool", arguments))
     assert verdict.is_broken is (expected is None), condition
     assert verdict.is_allowed is bool(expected), condition
