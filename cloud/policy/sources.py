@@ -115,7 +115,7 @@ def _check_depth(file: str, text: str, loader: Any) -> None:  # one of PyYAML's
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > DEPTH_MAX + 1:
-            raise _too_large(file, event.start_mark.line + 1)
+            raise _too_large(file, 0 if event.start_mark is None else event.start_mark.line + 1)
 
 
 def _too_large(file: str, line: int) -> PackageError:

@@ -17,7 +17,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,16 +96,16 @@ PACKAGE: Final = package_of("""
         sink: {recipient: to, for: [customer]}
         parameters: {to: {type: string, max_length: 254}, body: {type: string, max_length: 4000}}
 """)
-SCOPES: Final = (
-    'action == Action::"refund"', 'action == Action::"get_order"', 'action == Action::"send"', 'action == Action::"search"'
-)  # fmt: skip
+SCOPES: Final = tuple(f'action == Action::"{name}"' for name in ("refund", "get_order", "send", "search"))
 CONDITIONS: Final = {
     'action == Action::"refund"': (
         'context.args.amount.greaterThan(decimal("{n}.5"))', 'context.origins.order.contains("untrusted")',
         "context.counts.hour > {n}", 'context.lookups has get_order && context.lookups.get_order.status == "s{n}"',
     ),
     'action == Action::"get_order"': ('context.args.order like "X{n}*"', "context.counts.task > {n}"),
-    'action == Action::"send"': ('context.args.to == "a{n}@example.org"', 'context.recipient_labels.contains("untrusted")'),
+    'action == Action::"send"': (
+        'context.args.to == "a{n}@example.org"', 'context.recipient_labels.contains("untrusted")',
+    ),
     'action == Action::"search"': ('context.args.query like "*w{n}*"', "context.device.offline_s > {n}"),
 }  # fmt: skip
 
@@ -216,9 +216,9 @@ def show(found: Measured) -> int:
         )  # fmt: skip
     console = Console()
     console.print(table)
-    for each in found.outcome.figures:
-        runs = " ".join(f"{value:,.{each.digits}f}" for value in each.runs)
-        console.print(f"{each.says}: {each.value:,.{each.digits}f} ({runs})", highlight=False)
+    for one in found.outcome.figures:
+        runs = " ".join(f"{value:,.{one.digits}f}" for value in one.runs)
+        console.print(f"{one.says}: {one.value:,.{one.digits}f} ({runs})", highlight=False)
     for note in found.outcome.notes:
         console.print(note, highlight=False)
     # Not through rich, which would break the line at the terminal's width.
@@ -324,7 +324,7 @@ async def _on_a_device(directory: Path, bundle: Bundle, sizes: Sizes) -> tuple[l
         journal = await asyncio.to_thread(SqliteJournal, database, principal=DEVICE.principal)
         store, clock = SqlitePolicies(database), SystemClock()
 
-        async def look(arguments: Any, key: str) -> object:
+        async def look(arguments: Mapping[str, object], key: str) -> dict[str, object]:
             return {"total": 49.9, "status": "paid"}
 
         spec = ToolSpec(

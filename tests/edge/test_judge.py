@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from tests.support.model import Reply, ScriptedModel
 from tests.support.policy import PERMIT_ALL, package_of
 from tests.support.policy_device import PolicyDevice, policy_device, sealed_bundle
 from tests.support.store import power_cut, records, verified
+from tests.support.waiting import eventually
 
 VALVE = """
     roles: {chief: {local: true, within: 10m}}
@@ -224,7 +226,7 @@ async def test_who_watches_is_told_that_people_are_asked(tmp_path: Path) -> None
     async with agent(tmp_path, OPEN, ANSWER, "Open.", rules=ASKS) as at:
         task = await at.runner.submit("turn")
         async with asyncio.timeout(20), at.runner.watch(task) as progress:
-            assert AwaitsApproval(1, "valve") in [await anext(progress)]
+            assert await anext(progress) == AwaitsApproval(1, "valve")
 
 
 async def test_a_yes_is_for_one_call_and_the_next_asks_again(tmp_path: Path) -> None:
@@ -358,9 +360,7 @@ async def test_killed_at_any_append_an_approved_call_is_done_at_most_once(
         ) as at:
             nodes = await at.device.journal.open_nodes()
             if nodes:
-                ends.append(
-                    await until(at.device.journal, lambda at=at, task=nodes[0].task: settled(at, task))
-                )
+                ends.append(await until(at.device.journal, partial(settled, at, nodes[0].task)))
             assert len(turned.calls) <= 1, step
         assert set(verified(left).values()) == {None}, step
     assert (NodeState.SUCCEEDED, None) in ends
@@ -428,13 +428,9 @@ async def test_a_stop_pauses_work_and_it_goes_on_when_it_is_released(tmp_path: P
         tmp_path, Reply(json.dumps(OPEN), gate=gate), OPEN, ANSWER, "Done.", rules=PERMIT_ALL
     ) as at:
         task = await at.runner.submit("turn")
-        async with asyncio.timeout(20):
-            while not at.model.seen:
-                await asyncio.sleep(0)
+        await eventually(lambda: at.model.seen)
         await turn(at, is_stopped=True)
-        async with asyncio.timeout(20):
-            while not at.model.cancelled:
-                await asyncio.sleep(0)
+        await eventually(lambda: at.model.cancelled)
         node = await at.device.journal.node(task, 0)
         assert node is not None
         assert node.state is NodeState.RUNNING
@@ -444,6 +440,7 @@ async def test_a_stop_pauses_work_and_it_goes_on_when_it_is_released(tmp_path: P
         assert len(at.valve.calls) == 1
 
 
+@pytest.mark.slow
 async def test_a_stop_that_comes_between_two_steps_costs_the_task_nothing(tmp_path: Path) -> None:
     """The button is only seen when the rules are asked: before the tool, and again before the answer goes out."""
     held: list[At] = []
@@ -459,9 +456,7 @@ async def test_a_stop_that_comes_between_two_steps_costs_the_task_nothing(tmp_pa
         held.append(at)
         task = await at.runner.submit("turn")
         for _ in range(2):
-            async with asyncio.timeout(20):
-                while not at.device.rules.is_stopped:
-                    await asyncio.sleep(0)
+            await eventually(lambda: at.device.rules.is_stopped)
             for _ in range(100):
                 await asyncio.sleep(0)
             node = await at.device.journal.node(task, 0)

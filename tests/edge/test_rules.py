@@ -22,7 +22,7 @@ from shared.records import HaltReported, PolicyPublished
 from tests.support.agent import FaultyJournal
 from tests.support.clock import ManualClock
 from tests.support.device import bytes_from, signer_from
-from tests.support.policy import package_of
+from tests.support.policy import PERMIT_ALL, package_of
 from tests.support.policy_device import ONE, TWO, PolicyDevice, policy_device, sealed_bundle
 from tests.support.store import query, records
 
@@ -40,7 +40,7 @@ TOOLS = """
       open: {side_effect: external, sink: false, parameters: {to: {type: string, enum: [half, all]}}}
     lease: 1h
 """
-DENY_OPEN = '@id("all") permit (principal, action, resource); @id("no") forbid (principal, action == Action::"open", resource);'
+DENY_OPEN = PERMIT_ALL + '@id("no") forbid (principal, action == Action::"open", resource);'
 
 
 def package(version: int = 1, **fields: Any) -> Package:

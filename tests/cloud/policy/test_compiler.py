@@ -55,7 +55,7 @@ def test_comments_and_places_are_no_part_of_a_bundle() -> None:
         ("labels:\n  a: {kind: integrity, lifted_by: [emial]}\n", 4, "pattern", ""),
         ("tools:\n  reads: {side_effect: none}\n", 4, "No tool may be called reads", ""),
         ("tools:\n  memory.read: {side_effect: none}\n", 4, "No tool may be called memory.read", ""),
-        ("labels: {internal: {kind: confidentiality}}\ntools:\n  look: {side_effect: none, result: {labels: [intern]}}\n",
+        ("labels: {internal: {kind: confidentiality}}\ntools:\n  a: {side_effect: none, result: {labels: [intern]}}\n",
          5, "the label intern, which is not defined", "internal"),
         ("labels: {internal: {kind: confidentiality}}\ntools:\n  look: {side_effect: none, sink: {for: [internol]}}\n",
          5, "the label internol", "internal"),
@@ -69,7 +69,7 @@ def test_comments_and_places_are_no_part_of_a_bundle() -> None:
         ("threats:\n  imitatoin: label\n", 4, "There is no detector imitatoin", "imitation"),
         ("expires: yesterday\n", 3, "expires", ""),
         ("names: [5]\n", 3, "names.0", ""),
-        ("tools:\n  look:\n    side_effect: none\n    parameters:\n      n:\n        type: integer\n        min: .nan\n",
+        ("tools:\n  a:\n    side_effect: none\n    parameters:\n      n:\n        type: integer\n        min: .nan\n",
          9, "finite", ""),
     ],
     ids=range(21),
@@ -152,8 +152,9 @@ def test_all_errors_are_told_together_in_the_order_of_the_files() -> None:
 
 
 def test_a_word_that_cedar_takes_for_any_text_is_fine_where_no_label_is_meant() -> None:
-    assert compiled(TOOLS, rule('context.device.labels.contains("anything") || context.entity == "x"'.replace(
-        'context.entity == "x"', 'context has entity && context.entity == "x"')))  # fmt: skip
+    compiled(
+        TOOLS, rule('context.device.labels.contains("anything") && context.asked_by.roles.contains("boss")')
+    )
 
 
 def test_a_package_that_is_too_large_for_a_bundle_is_a_bound() -> None:

@@ -51,7 +51,8 @@ RULES = (
 @id("looked-up") forbid (principal, action == Action::"refund", resource) unless { context.lookups has get_order };
 @id("large") @approval("chief") forbid (principal, action == Action::"refund", resource)
 when { context.args.amount.greaterThan(decimal("100.0")) } unless { context.approved_by.contains("chief") };
-@id("stranger") forbid (principal, action == Action::"send", resource) when { context.recipient_labels.contains("untrusted") };
+@id("stranger") forbid (principal, action == Action::"send", resource)
+when { context.recipient_labels.contains("untrusted") };
 @id("offline") forbid (principal, action == Action::"send", resource) when { context.device.offline_s > 60 };
 @id("found") forbid (principal, action == Action::"look", resource) when { context.findings.contains("imitation") };
 """
@@ -125,7 +126,8 @@ def test_who_says_something_decides_how_far_it_is_trusted(more: dict[str, Any], 
 
 def test_what_the_model_says_is_no_source_of_values() -> None:
     lines = (message("hello"), call("look"), result("eve@evil.example"),
-             message("write to eve@evil.example", **{"from": "assistant"}), call("send", to="eve@evil.example"))  # fmt: skip
+             message("write to eve@evil.example", **{"from": "assistant"}),
+             call("send", to="eve@evil.example"))  # fmt: skip
     assert said(*lines)[-1] == ("deny", "stranger")
 
 
@@ -289,6 +291,7 @@ JSONS = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(JSONS, st.sampled_from([{}, {"role": "assistant"}, {"role": "tool"}, {"kind": "call"}]))
 def test_any_value_is_events_or_refused(value: Any, more: dict[str, Any]) -> None:
     line = {**value, **more} if isinstance(value, dict) else value

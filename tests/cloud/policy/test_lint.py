@@ -167,8 +167,8 @@ def test_an_argument_of_a_tool_that_does_something_has_bounds(parameter: str, wa
     assert codes(QUIET, package) == ([(UNBOUNDED, 15)] if warns else [])
     reads = package.replace("side_effect: irreversible", "side_effect: none")
     assert codes(QUIET, reads) == []
-    assert ((UNBOUNDED, 15) in codes(QUIET, reads.replace("sink: false\n    parameters:\n      amount",
-                                                          "sink: true\n    parameters:\n      amount"))) is warns  # fmt: skip
+    head, _, tail = reads.rpartition("sink: false")
+    assert ((UNBOUNDED, 15) in codes(QUIET, f"{head}sink: true{tail}")) is warns
 
 
 def test_an_agent_that_may_answer_nobody_is_told() -> None:

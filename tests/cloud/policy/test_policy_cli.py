@@ -15,7 +15,8 @@ from tests.cloud.policy.packages import PERMIT_ALL, folder
 TOOLS = "tools:\n  look: {side_effect: none, sink: false}\n  burn: {side_effect: irreversible, sink: false}\n"
 GUARDED = (
     PERMIT_ALL
-    + '@id("guard") @reason("Not now.") forbid (principal, action == Action::"burn", resource) when { context.time.hour > 6 };\n'
+    + '@id("guard") @reason("Not now.") forbid (principal, action == Action::"burn", resource)'
+    + " when { context.time.hour > 6 };\n"
 )
 TESTS = "- name: looks\n  history: [{kind: call, tool: look, expect: {decision: allow}}]\n"
 

@@ -86,7 +86,7 @@ def test_a_huge_nesting_is_refused_and_ends_no_process(text: str) -> None:
 
 
 def test_the_bound_of_nesting_holds_at_the_limit_and_one_beyond() -> None:
-    assert parse_yaml("f", "[" * DEPTH_MAX + "]" * DEPTH_MAX)
+    parse_yaml("f", "[" * DEPTH_MAX + "]" * DEPTH_MAX)
     refusal("[" * (DEPTH_MAX + 2) + "]" * (DEPTH_MAX + 2))
 
 
@@ -118,7 +118,7 @@ def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
 def test_a_file_at_the_bound_is_read_and_one_beyond_is_not(tmp_path: Path) -> None:
     home = folder(tmp_path)
     (home / "rules.cedar").write_text(" " * FILE_MAX_BYTES)
-    assert read_folder(home)
+    read_folder(home)
     (home / "rules.cedar").write_text(" " * (FILE_MAX_BYTES + 1))
     with pytest.raises(ConfigError, match="larger than"):
         read_folder(home)

@@ -1,5 +1,6 @@
 """Arguments: what cannot be said exactly is refused with a sentence; equal values are equal bytes."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from decimal import Decimal
@@ -65,7 +66,7 @@ def refusal(value: object, **parameter: Any) -> str:
     ],
 )
 def test_what_is_no_plain_object_is_refused_with_a_sentence(text: str | bytes, sentence: str) -> None:
-    with pytest.raises(ArgumentError, match=".") as caught:
+    with pytest.raises(ArgumentError, match=r"The arguments .+\.") as caught:
         parse_arguments(text)
     assert sentence in str(caught.value)
 
@@ -80,10 +81,8 @@ def test_the_bound_of_a_text_holds_at_the_limit_and_one_beyond() -> None:
 
 @given(st.text(max_size=200) | st.binary(max_size=200))
 def test_any_text_is_an_object_or_refused(text: str | bytes) -> None:
-    try:
+    with contextlib.suppress(ArgumentError):
         assert isinstance(parse_arguments(text), dict)
-    except ArgumentError as error:
-        assert str(error)
 
 
 # --- names ---

@@ -1,5 +1,6 @@
-"""Bundles: only what enough trusted keys signed, for this device, not older than what ran; everything else is refused."""
+"""Bundles: only what enough trusted keys signed, for this device, not older than what ran; else refused."""
 
+import contextlib
 import hashlib
 import random
 import struct
@@ -201,14 +202,14 @@ def test_an_older_version_is_refused_and_the_same_may_come_again() -> None:
 def test_a_bundle_for_other_devices_is_refused(audience: dict[str, Any], is_for_us: bool) -> None:
     sealed = signed(package_of(audience=audience))
     if is_for_us:
-        assert verify(sealed, DEMANDS)
+        verify(sealed, DEMANDS)
     else:
         assert code(sealed) == "bundle_for_others"
 
 
 def test_a_bundle_ends_at_its_moment() -> None:
     sealed = signed(package_of(expires=NOW))
-    assert verify(sealed, replace(DEMANDS, now=NOW - timedelta(microseconds=1)))
+    verify(sealed, replace(DEMANDS, now=NOW - timedelta(microseconds=1)))
     assert code(sealed) == "bundle_expired"
 
 
@@ -226,10 +227,8 @@ def test_a_bundle_in_which_a_bit_turned_is_refused_or_the_same() -> None:
     for place in rng.sample(range(len(SEALED)), min(200, len(SEALED))):
         changed = bytearray(SEALED)
         changed[place] ^= 1 << rng.randrange(8)
-        try:
+        with contextlib.suppress(BundleError):
             assert verify(bytes(changed), DEMANDS).raw == BUNDLE.raw, place
-        except BundleError:
-            pass
 
 
 @given(st.binary(max_size=200))
@@ -265,7 +264,7 @@ NO_CONTENT = {
     "a wrong version": with_content(package={"name": "p", "version": 0}),
     "a version as text": with_content(package={"name": "p", "version": "1"}),
     "a rule that is no text": with_content(rules={"all": {"effect": "permit"}}),
-    "not canonical": cbor2.dumps(dict(reversed(cbor2.loads(BUNDLE.raw).items()))),  # type: ignore[attr-defined]
+    "not canonical": cbor2.dumps(dict(reversed(cbor2.loads(BUNDLE.raw).items()))),
     "a list": cbor2.dumps([1]),
     "nothing": b"",
     "tagged": cbor2.dumps(cbor2.CBORTag(24, b"x")),
@@ -294,7 +293,7 @@ def test_rules_that_cedar_does_not_read_are_refused(rule: str) -> None:
 
 def test_bounds_hold_when_a_bundle_is_made() -> None:
     rule = rules_of('@id("x") permit (principal, action, resource);')["x"]
-    assert make(package_of(), {f"r{number}": rule for number in range(RULES_MAX)})
+    make(package_of(), {f"r{number}": rule for number in range(RULES_MAX)})
     with pytest.raises(CapacityError):
         make(package_of(), {f"r{number}": rule for number in range(RULES_MAX + 1)})
     noise = random.Random(1).randbytes(SEALED_MAX_BYTES)
@@ -306,5 +305,5 @@ def test_bounds_hold_when_a_bundle_is_made() -> None:
 
 def test_more_signatures_than_the_bound_are_refused() -> None:
     signature = sign(BUNDLE, ONE)
-    assert verify(pack(BUNDLE, [signature] * SIGNATURES_MAX), DEMANDS)
+    verify(pack(BUNDLE, [signature] * SIGNATURES_MAX), DEMANDS)
     assert code(pack(BUNDLE, [signature] * (SIGNATURES_MAX + 1))) == "bundle_broken"

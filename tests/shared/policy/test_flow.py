@@ -1,4 +1,4 @@
-"""What a task has seen: labels of everything, origins of each value, facts about one thing, counts that no clock wins."""
+"""What a task has seen: labels of everything, origins of each value, facts about one thing, counts."""
 
 import json
 from datetime import datetime, timedelta
@@ -122,7 +122,8 @@ def test_a_finding_may_label_the_task() -> None:
     seen.found("imitation", [UNTRUSTED])
     seen.found("loops")
     told = seen.situation("page", {"url": "x"}, now=NOW)
-    assert (told.labels, told.findings) == ({UNTRUSTED}, {"imitation", "loops"})
+    assert told.labels == {UNTRUSTED}
+    assert told.findings == {"imitation", "loops"}
 
 
 # --- origins ---
@@ -259,7 +260,8 @@ def test_a_result_in_json_text_tells_the_same() -> None:
     "content",
     [
         {}, {"total": 5}, {"total": "x", "status": "paid"}, {"total": None, "status": "paid"},
-        {"total": float("nan"), "status": "paid"}, {"total": True, "status": "paid"}, {"total": 0.1 + 0.2, "status": ""},
+        {"total": float("nan"), "status": "paid"}, {"total": True, "status": "paid"},
+        {"total": 0.1 + 0.2, "status": ""},
         {"total": 5, "status": 3}, {"total": 5, "status": "\ud800"}, [], "no JSON", None, "[" * 100_000,
     ],
     ids=range(13),
@@ -278,8 +280,15 @@ def test_an_optional_field_of_a_wrong_type_is_left_out() -> None:
 
 
 def test_each_item_of_a_list_tells_about_its_own_thing() -> None:
-    content = {"found": {"orders": [{"id": "A-1", "total": 1}, {"id": 7, "total": 2}, {"total": 3}, {"id": True, "total": 4},
-               {"id": "B-2"}, "x"]}}  # fmt: skip
+    items = [
+        {"id": "A-1", "total": 1},
+        {"id": 7, "total": 2},
+        {"total": 3},
+        {"id": True, "total": 4},
+        {"id": "B-2"},
+        "x",
+    ]
+    content = {"found": {"orders": items}}
     found = lookups(content, tool="orders_of", who="anna")
     assert {(each.entity, each.fields["total"]) for each in found} == {("A-1", 1), ("7", 2)}
 

@@ -1,4 +1,4 @@
-"""Our use of Cedar: what it is asked, with which schema, entities and context, against other ways of asking the same."""
+"""Our use of Cedar: what it is asked, with which schema, entities and context, against other ways to ask."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -58,7 +58,7 @@ def test_a_scope_names_its_actions(action: str, named: set[str] | None) -> None:
         ("true", {}),
         ('context.labels.contains("x")', {"labels": None}),
         ("context.args.amount > 5", {"args": {"amount"}}),
-        ("context.args has amount && context.args.amount > 5 && context.args.to like \"a*\"", {"args": {"amount", "to"}}),
+        ('context.args has amount && context.args.amount > 5 && context.args.to like "a*"', {"args": {"amount", "to"}}),
         ("context.args.place.street == \"x\"", {"args": {"place"}}),
         ("context has args.place.street", {"args": None}),
         ('context["args"]["amount"] > 5', {"args": {"amount"}}),
@@ -347,11 +347,12 @@ def cases(draw: st.DrawFn) -> Case:
         parts = [f"{draw(st.sampled_from(['when', 'unless']))} {{ {each} }}" for each in conditions]
         written.append(f'@id("r{number}") {note} {effect} (principal, {scope}, resource) {" ".join(parts)};')
     tool = draw(st.sampled_from(sorted(SHOP.tools)))
-    arguments: dict[str, Any] = {
+    choices: dict[str, dict[str, Any]] = {
         "get_order": {"order": "A-1"},
         "refund": {"order": draw(st.sampled_from(["A-1", "B-2"])), "amount": draw(st.sampled_from([5, 5.5]))},
         "send": {"to": draw(st.sampled_from(["anna", "anna@example.org"]))},
-    }[tool]
+    }
+    arguments = choices[tool]
     if tool == "send" and draw(st.booleans()):
         arguments["note"] = "x"
     if tool == "refund" and draw(st.booleans()):
