@@ -27,7 +27,7 @@ from edge.core.turn import (
     next_step,
 )
 from edge.dispatch import Dispatcher
-from edge.judge import Judge, Seen
+from edge.judge import Judge, Seen, StoppedError, is_stop
 from edge.ports import (
     JOURNAL_BOUND,
     Draft,
@@ -291,6 +291,8 @@ class AgentRunner:
 
     async def _on_error(self, node: NodeView, error: BaseException) -> None:
         """A node that cannot go on: later, if what failed may come back; else it has failed."""
+        if isinstance(error, StoppedError):
+            return  # it stays open, and goes on when the device does
         if isinstance(error, CapacityError) and error.bound not in PASSING_BOUNDS:
             await self._end(node, End(NodeState.FAILED, str(error), error.bound))
         elif isinstance(error, UnavailableError | CapacityError):
@@ -458,6 +460,8 @@ class AgentRunner:
         if end.state is not NodeState.SUCCEEDED:
             return end
         decision = await self._judge.may("message.person", {"text": end.text}, flow)
+        if is_stop(decision):
+            raise StoppedError("This device has been stopped.")
         match decision:
             case Allow():
                 return end

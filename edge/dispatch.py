@@ -16,7 +16,7 @@ from typing import Final, assert_never
 
 from edge.blobs import make_blob
 from edge.core.turn import ToolSpec
-from edge.judge import Judge, Place
+from edge.judge import Judge, Place, StoppedError
 from edge.ports import Draft, Journal
 from edge.tools import AnyTool, Tool, ToolWithSecrets
 from edge.vault import NoSecrets, SecretSource
@@ -79,8 +79,8 @@ class Dispatcher:
         """Call `tool` as effect `call` of a node, if the rules let it through; returns the sequence of its outcome.
 
         `flow` is what the task has seen so far. A tool that fails and a call that is refused have an outcome too. None:
-        people have to agree first, and are asked. Raises `RefusedError` for a tool that is not there, and what the
-        journal raises: if the intent cannot be stored, the tool is not called.
+        people have to agree first, and are asked. Raises `RefusedError` for a tool that is not there, `StoppedError` if
+        the device is stopped, and what the journal raises: if the intent cannot be stored, the tool is not called.
         """
         held = self._tools.get(tool)
         if held is None:
@@ -91,9 +91,12 @@ class Dispatcher:
         judgement = await self._judge.judge(tool, scrubbed, place, flow)
         frozen = judgement.call
         if frozen is None:
-            refused = () if judgement.is_waiting else self._watch.denied(task, tool)
+            is_refused = not judgement.is_waiting and not judgement.is_stopped
+            refused = self._watch.denied(task, tool) if is_refused else ()
             found = await self._found(refused, flow, task=task, node=node, causes=causes)
             seq, *_ = await self._journal.append(judgement.draft, *found, durable=True)
+            if judgement.is_stopped:
+                raise StoppedError("This device has been stopped.")
             return None if judgement.is_waiting else seq
         argument = judgement.argument
         assert argument is not None

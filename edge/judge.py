@@ -15,6 +15,7 @@ from edge.blobs import make_blob
 from edge.ports import Draft, PendingApproval, PolicyStore
 from shared.blobs import Blob
 from shared.clock import Clock, to_ms
+from shared.errors import CoveyError
 from shared.policy.arguments import Call
 from shared.policy.context import entity_of
 from shared.policy.contracts import Package
@@ -31,6 +32,7 @@ from shared.policy.decisions import (
 )
 from shared.policy.flow import DAY, Ledger, TaskFlow
 from shared.policy.labels import UNTRUSTED
+from shared.policy.monitor import STOPPED
 from shared.policy.redactor import PackageRedactor
 from shared.records import MAX_LABELS, ForeignCause, PolicyDecided
 
@@ -46,6 +48,12 @@ REFUSED: Final = Deny(
 LATE: Final = Deny(
     rule="approval_late", sentence="Nobody agreed in time, which is a no.", hint="Say so in the answer."
 )
+
+
+class StoppedError(CoveyError):
+    """The device was stopped; what was begun stays as it is until it goes on."""
+
+    code = STOPPED.rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +83,10 @@ class Judgement:
     @property
     def is_waiting(self) -> bool:
         return isinstance(self.decision, NeedsApproval)
+
+    @property
+    def is_stopped(self) -> bool:
+        return is_stop(self.decision)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,6 +301,10 @@ class Judge:
                     "rules": decision.rules[:RULES_SHOWN],
                     "redactions": decision.redactions,
                 }
+            case Deny() if is_stop(decision):
+                changes = {
+                    "rules": (decision.rule,)
+                }  # no outcome: the call is tried again when the device goes on
             case Deny():
                 told = make_blob(denial_text(decision).encode())
                 changes = {"rules": (decision.rule,), "told": told.ref()}
@@ -315,6 +331,11 @@ class Judge:
             labels=labels,
             argument=argument,
         )
+
+
+def is_stop(decision: Decision) -> bool:
+    """Whether it was refused only because the device is stopped."""
+    return isinstance(decision, Deny) and decision.rule == STOPPED.rule
 
 
 def denial_text(decision: Deny) -> str:

@@ -93,6 +93,7 @@ class Rules:
         self._trusted = trusted
         self._threshold = threshold
         self._active: _Active | None = None
+        self._newest: tuple[int, bytes] = (0, b"")
         self._why: str = NO_BUNDLE
         self._stopped_by: frozenset[str] = frozenset()
         self._told_stops: frozenset[str] | None = None
@@ -264,7 +265,6 @@ class Rules:
         if sealed is None:
             raise BundleError("The bundle did not come with the order.", code="content_missing")
         facts, now = self._facts(), self._clock.now()
-        active = self._active
         tenant, _, _ = facts.principal.partition(".")
         bundle = verify(
             sealed,
@@ -276,8 +276,8 @@ class Rules:
                 trusted=self._trusted(),
                 now=now,
                 threshold=self._threshold,
-                newest=0 if active is None else active.bundle.version,
-                newest_hash=b"" if active is None else active.bundle.hash,
+                newest=self._newest[0],
+                newest_hash=self._newest[1],
             ),
         )
         self._check_contracts(bundle.package)
@@ -286,13 +286,16 @@ class Rules:
             StoredPolicy(version=bundle.version, hash=bundle.hash, sealed=sealed, heard=now)
         )
         self._active = _Active(bundle, monitor, now)
+        self._newest = (bundle.version, bundle.hash)
         logger.info("rules %s version %d hold now", bundle.package.name, bundle.version)
         return bundle
 
     def _load(self, stored: StoredPolicy | None) -> None:
         """What held when the device stopped. It was verified when it came; its signers may be gone since."""
-        if stored is None:
-            return
+        if stored is None or self._newest == (stored.version, stored.hash):
+            return  # nothing, or what was found to be unreadable before
+        # Also if it cannot be read: an older version is refused all the same.
+        self._newest = (stored.version, stored.hash)
         try:
             bundle, _ = unpack(stored.sealed)
             if bundle.hash != stored.hash:

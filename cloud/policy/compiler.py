@@ -213,13 +213,17 @@ def _rules(sources: Sources) -> tuple[list[SourceRule], list[Problem]]:
     for file, text in sources.cedar:
         for line, statement in statements(text):
             try:
-                policies = json.loads(cedarpy.policies_to_json_str(statement))["staticPolicies"]
-            except (ValueError, KeyError) as error:
+                read = json.loads(cedarpy.policies_to_json_str(statement))
+            except ValueError as error:
                 problems.append(
                     Problem(file=file, line=line, message=f"Cedar does not read this rule: {error}.")
                 )
                 continue
-            for policy in policies.values():
+            if read["templates"]:
+                problems.append(
+                    Problem(file=file, line=line, message="A rule has no slots (?principal, ?resource) here.")
+                )
+            for policy in read["staticPolicies"].values():
                 rule = read_rule(policy.get("annotations", {}).get(ID) or "", policy)
                 found.append(
                     SourceRule(file=file, line=line, text=statement.strip(), policy=policy, rule=rule)

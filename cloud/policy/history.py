@@ -199,7 +199,12 @@ def _of_chat(message: Mapping[str, Any], number: int) -> Iterator[dict[str, Any]
         raise HistoryError(number, f"there is no role {str(role)[:40]!r}.")
     if text:
         yield {"kind": "message", "from": "system" if role == "developer" else role, "text": text}
-    for call in message.get("tool_calls") or ():
+    calls = message.get("tool_calls") or ()
+    if not isinstance(calls, list | tuple):
+        raise HistoryError(number, "tool_calls is no list.")
+    if isinstance(message.get("function_call"), dict):
+        calls = (*calls, message["function_call"])  # as before tool_calls
+    for call in calls:
         if not isinstance(call, dict):
             raise HistoryError(number, "a tool call is no JSON object.")
         function = call.get("function")

@@ -84,10 +84,10 @@ def _read(path: Path) -> str:
 def parse_yaml(file: str, text: str) -> Yaml:
     """Raises `PackageError` with the place of what is no YAML, says a key twice, or is too large."""
     reader = _Reader(file)
+    loader = yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader
     try:
-        root = yaml.compose(
-            text, Loader=yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader
-        )
+        _check_depth(file, text, loader)
+        root = yaml.compose(text, Loader=loader)
         value = None if root is None else reader.value(root, (), 0)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -106,6 +106,23 @@ def parse_yaml(file: str, text: str) -> Yaml:
     return Yaml(file=file, value=value, lines=reader.lines)
 
 
+def _check_depth(file: str, text: str, loader: Any) -> None:  # one of PyYAML's
+    """Composing is recursive in C: what is nested too deep would end the process."""
+    depth = 0
+    for event in yaml.parse(text, Loader=loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > DEPTH_MAX + 1:
+            raise _too_large(file, 0 if event.start_mark is None else event.start_mark.line + 1)
+
+
+def _too_large(file: str, line: int) -> PackageError:
+    message = f"The file has more than {NODES_MAX} values, or is nested deeper than {DEPTH_MAX}."
+    return PackageError([Problem(file=file, line=line, message=message)])
+
+
 class _Reader:
     def __init__(self, file: str) -> None:
         self.file = file
@@ -117,9 +134,7 @@ class _Reader:
         self._nodes += 1
         self.lines[where] = node.start_mark.line + 1
         if self._nodes > NODES_MAX or depth > DEPTH_MAX:
-            raise self._error(
-                node, f"The file has more than {NODES_MAX} values, or is nested deeper than {DEPTH_MAX}."
-            )
+            raise _too_large(self.file, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, where, depth)
         if isinstance(node, yaml.SequenceNode):

@@ -228,7 +228,9 @@ async def _chat(api: Api, request: Request) -> Response:
             raise RefusedError(
                 f"The agent answers in words: ask the model {api.model.name!r} for JSON.", code="unsupported"
             )
-        answer = _agent_answer(api, await api.runner.submit(_check_goal(api, _as_goal(body)), who=body.user or ""))
+        answer = _agent_answer(
+            api, await api.runner.submit(_check_goal(api, _as_goal(body)), who=body.user or "")
+        )
     elif body.model == api.model.name:
         answer = _model_answer(api, body)
     else:

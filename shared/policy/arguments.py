@@ -182,9 +182,9 @@ def _string(place: str, parameter: Parameter, value: object) -> str:
         raise ArgumentError(f"{place} has to be text.")
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise ArgumentError(f"{place} contains half a character (a lone surrogate).")
+    # Before its length is judged: composing makes most texts shorter, and some longer.
+    value = unicodedata.normalize("NFC", value)
     limit = STRING_MAX_CHARS if parameter.max_length is None else parameter.max_length
-    if len(value) <= limit:
-        value = unicodedata.normalize("NFC", value)  # of some characters it makes three
     if len(value) > limit:
         raise ArgumentError(f"{place} has {len(value)} characters; at most {limit} are allowed.")
     if parameter.type == "identifier" and not _is_identifier(value):

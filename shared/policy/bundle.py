@@ -10,6 +10,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import cbor2
@@ -69,7 +70,7 @@ class Sealed(BaseModel):
     MAX_BYTES: ClassVar[int] = SEALED_MAX_BYTES
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Bundle:
     """Content that was read, with the bytes that it was read from."""
 
@@ -84,9 +85,9 @@ class Bundle:
     def version(self) -> int:
         return self.content.package.version
 
-    @property
+    @cached_property
     def hash(self) -> bytes:
-        """SHA-256 of the content: its name."""
+        """SHA-256 of the content: its name. Every decision is written down with it."""
         return hashlib.sha256(self.raw).digest()
 
     def rule_sets(self, *, principal: str, site: str) -> Mapping[str, RuleSet]:
@@ -135,15 +136,27 @@ def unpack(data: bytes) -> tuple[Bundle, tuple[bytes, ...]]:
         raise BundleError(f"The bundle is larger than {SEALED_MAX_BYTES} bytes.", code="bundle_broken")
     try:
         sealed = Sealed.model_validate(decode(data))
-        raw = zstandard.ZstdDecompressor().decompress(sealed.content, max_output_size=CONTENT_MAX_BYTES)
+        raw = _decompressed(sealed.content)
     except (ProtocolError, ValidationError, zstandard.ZstdError) as error:
         raise BundleError("The bundle is no bundle, or was cut off.", code="bundle_broken") from error
     return Bundle(_parse(raw), raw), sealed.signatures
 
 
+def _decompressed(content: bytes) -> bytes:
+    # The library believes the size that a frame declares, whatever it is told of the most that it may make.
+    if zstandard.frame_content_size(content) > CONTENT_MAX_BYTES:
+        raise ProtocolError(f"The bundle's content is larger than {CONTENT_MAX_BYTES} bytes.")
+    return zstandard.ZstdDecompressor().decompress(
+        content, max_output_size=CONTENT_MAX_BYTES, allow_extra_data=False
+    )
+
+
 def _parse(raw: bytes) -> Content:
     try:
-        return Content.model_validate(decode(raw))
+        value = decode(raw)
+        if cbor2.dumps(value, canonical=True) != raw:
+            raise ProtocolError("The bundle's content is not canonical CBOR.")
+        return Content.model_validate(value)
     except (ProtocolError, ValidationError) as error:
         raise BundleError("The bundle's content is not as it has to be.", code="bundle_broken") from error
 

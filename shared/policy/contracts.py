@@ -51,7 +51,9 @@ Seconds = Annotated[int, BeforeValidator(_duration), Field(ge=1, le=DURATION_MAX
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
 
 
 class Parameter(_Part):

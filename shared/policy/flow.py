@@ -12,8 +12,9 @@ import json
 import re
 import unicodedata
 from bisect import bisect_right, insort
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -32,19 +33,59 @@ LOOKUPS_MAX: Final = 1_024
 LOOKUPS_PER_RESULT_MAX: Final = 128
 SOURCES_MAX_CHARS: Final = 262_144
 """Of text in which values are looked for; older text is forgotten, and its values then have no known origin."""
+RESULT_MAX_VALUES: Final = 100_000
+"""Of a result in which values are looked for."""
 VALUE_MIN_CHARS: Final = 3
 """A shorter word stands in any text, and proves nothing about where it was taken from."""
 VALUE_MAX_CHARS: Final = 256
 """A longer value is content rather than a choice: its origin is everything."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """`words` are in lower case, `exact` as they were; both without compatibility forms."""
+_BETWEEN: Final = "\ud800"
+"""Between two texts: half a character, which no value may have."""
 
-    words: str
-    exact: str
-    labels: frozenset[str]
+
+@dataclass(slots=True)
+class _Texts:
+    """All texts that bear the same labels, oldest first, as one: looking through it costs one search.
+
+    What was forgotten stands before `start`.
+    """
+
+    text: str = ""
+    start: int = 0
+
+    def add(self, words: str) -> None:
+        self.text += _BETWEEN + words
+
+    def forget(self, length: int) -> None:
+        """Let go of the oldest text, which has so many characters."""
+        self.start += len(_BETWEEN) + length
+        if self.start > len(self.text) // 2:
+            self.text, self.start = self.text[self.start :], 0
+
+    def take_last(self, length: int) -> str:
+        """The newest text, which has so many characters, and is here no longer."""
+        cut = len(self.text) - length
+        taken, self.text = self.text[cut:], self.text[: cut - len(_BETWEEN)]
+        return taken
+
+    def followed_by(self, newer: "_Texts | None") -> "_Texts":
+        """These, then newer ones."""
+        return _Texts(self.text[self.start :] + ("" if newer is None else newer.text[newer.start :]))
+
+    def holds(self, written: str) -> bool:
+        """Whether a word stands in one of the texts."""
+        at = self.text.find(written, self.start)
+        if at < 0 or _BETWEEN in written:
+            return False
+        # A search by the expression alone would try it at every character.
+        stands = re.compile(rf"(?<![\w@.+-]){re.escape(written)}(?![\w@+-]|\.\w)")
+        while at >= 0:
+            if stands.match(self.text, at) is not None:
+                return True
+            at = self.text.find(written, at + 1)
+        return False
 
 
 class Ledger:
@@ -112,9 +153,13 @@ class TaskFlow:
         self.device = device
         self._ledger = Ledger() if ledger is None else ledger
         self._labels: frozenset[str] = frozenset()
-        self._sources: list[_Source] = []
+        self._texts: dict[frozenset[str], _Texts] = {}
+        self._exact: dict[frozenset[str], _Texts] = {}
+        self._kept: deque[tuple[int, int, frozenset[str]]] = deque()
+        """Of each text its length in lower case and as it was, and its labels; oldest first."""
         self._source_chars = 0
         self._lookups: dict[tuple[str, str, str], Lookup] = {}
+        self._known: dict[tuple[str, str], dict[str, Lookup]] = {}
         self._approvals: dict[str, Approval] = {}
         self._used_nonces: set[str] = set()
         self._findings: set[str] = set()
@@ -135,6 +180,11 @@ class TaskFlow:
         """The join of everything seen so far."""
         return self._labels
 
+    @property
+    def lookups(self) -> tuple[Lookup, ...]:
+        """All that was told about anything, the latest last."""
+        return tuple(self._lookups.values())
+
     def seen(self, text: str, labels: Iterable[str], *, at: datetime) -> None:
         """A text came into the task: a request, a message, something remembered, a summary by another task."""
         self._started = self._started or at
@@ -148,7 +198,10 @@ class TaskFlow:
         What the parent tells it is text made of everything the parent saw: `seen` with the labels it has now.
         """
         self._labels |= parent.labels
-        self._sources = [*parent._sources, *self._sources]
+        for mine, theirs in ((self._texts, parent._texts), (self._exact, parent._exact)):
+            for labels, texts in theirs.items():
+                mine[labels] = texts.followed_by(mine.get(labels))
+        self._kept.extendleft(reversed(parent._kept))
         self._source_chars += parent._source_chars
         self._forget_sources()
 
@@ -178,8 +231,9 @@ class TaskFlow:
             for lookup in _lookups(tool, contract, arguments, content, at):
                 self._lookups.pop((lookup.tool, lookup.kind, lookup.entity), None)
                 self._lookups[(lookup.tool, lookup.kind, lookup.entity)] = lookup
+                self._known.setdefault((lookup.kind, lookup.entity), {})[lookup.tool] = lookup
             while len(self._lookups) > LOOKUPS_MAX:
-                del self._lookups[next(iter(self._lookups))]
+                self._forget_lookup(next(iter(self._lookups)))
         self._keep(_text_of(content), chosen)
         return chosen
 
@@ -199,9 +253,11 @@ class TaskFlow:
         self._findings.add(finding)
         joined = self._lattice.join(labels)
         self._labels |= joined
-        if self._sources:
-            last = self._sources[-1]
-            self._sources[-1] = replace(last, labels=last.labels | joined)
+        if self._kept:
+            lowered, exact, of = self._kept.pop()
+            self._kept.append((lowered, exact, of | joined))
+            for texts, length in ((self._texts, lowered), (self._exact, exact)):
+                texts.setdefault(of | joined, _Texts()).add(texts[of].take_last(length))
 
     def spent(self, tokens: int, *, before_today: int = 0) -> None:
         """The model generated `tokens` in this task, and `before_today` in others in the last 24 hours."""
@@ -233,7 +289,7 @@ class TaskFlow:
             asker=self._asker,
             labels=self._labels | self._lattice.join(labels),
             origins=self.origins(values),
-            lookups=tuple(self._lookups.values()),
+            lookups=self._lookups_about(contract, values),
             approvals=tuple(self._approvals.values()),
             counts=Counts(
                 task=count(tool, by="task", of=self._task, since=datetime.min.replace(tzinfo=now.tzinfo)),
@@ -256,6 +312,22 @@ class TaskFlow:
             left=self._left(now),
             findings=frozenset(self._findings),
         )
+
+    def _lookups_about(
+        self, contract: ToolContract | None, arguments: Mapping[str, object]
+    ) -> tuple[Lookup, ...]:
+        name = None if contract is None else entity_of(contract, arguments)
+        if name is None or contract is None or contract.entity is None:
+            return ()
+        return tuple(self._known.get((contract.entity.kind, name), {}).values())
+
+    def _forget_lookup(self, key: tuple[str, str, str]) -> None:
+        tool, kind, entity = key
+        del self._lookups[key]
+        about = self._known[(kind, entity)]
+        del about[tool]
+        if not about:
+            del self._known[(kind, entity)]
 
     def _entity(self, tool: str, arguments: Mapping[str, object]) -> str | None:
         contract = self._contracts.get(tool)
@@ -280,14 +352,19 @@ class TaskFlow:
 
     def _keep(self, text: str, labels: frozenset[str]) -> None:
         exact = _compatible(text[:SOURCES_MAX_CHARS])
-        source = _Source(exact.lower(), exact, labels)
-        self._sources.append(source)
-        self._source_chars += len(source.words)
+        lowered = exact.lower()
+        self._exact.setdefault(labels, _Texts()).add(exact)
+        self._texts.setdefault(labels, _Texts()).add(lowered)
+        self._kept.append((len(lowered), len(exact), labels))
+        self._source_chars += len(lowered)
         self._forget_sources()
 
     def _forget_sources(self) -> None:
-        while self._source_chars > SOURCES_MAX_CHARS and len(self._sources) > 1:
-            self._source_chars -= len(self._sources.pop(0).words)
+        while self._source_chars > SOURCES_MAX_CHARS and len(self._kept) > 1:
+            length, exact_length, of = self._kept.popleft()
+            self._texts[of].forget(length)
+            self._exact[of].forget(exact_length)
+            self._source_chars -= length
 
     def _origin(self, value: object) -> frozenset[str]:
         if isinstance(value, list | tuple):
@@ -299,19 +376,16 @@ class TaskFlow:
         written = _written(value)
         if written is None:
             return self._labels
-        lowered = written.lower()
-        stands = _standing(lowered)
-        # Looking for the bare text first is many times quicker, and mostly finds nothing.
-        near = (source for source in self._sources if lowered in source.words)
-        found = [source for source in near if stands.search(source.words)]
-        # What a trusted text says needs no untrusted one that repeats it, if that one says it letter for letter:
-        # else the untrusted one may have chosen the spelling.
-        exactly = _standing(written)
+        # What a trusted text says needs no untrusted one that repeats it, if it says it letter for letter: else the
+        # untrusted one may have chosen the spelling.
         trusted = [
-            source for source in found if UNTRUSTED not in source.labels and exactly.search(source.exact)
+            labels
+            for labels, texts in self._exact.items()
+            if UNTRUSTED not in labels and texts.holds(written)
         ]
-        chosen = [source.labels for source in trusted or found]
-        return frozenset().union(*chosen) if chosen else self._labels
+        lowered = written.lower()
+        found = trusted or [labels for labels, texts in self._texts.items() if texts.holds(lowered)]
+        return frozenset().union(*found) if found else self._labels
 
 
 def _rest(limit: int | None, used: int) -> int:
@@ -332,10 +406,6 @@ def _as_called(
 
 def _compatible(text: str) -> str:
     return unicodedata.normalize("NFKC", text)
-
-
-def _standing(written: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<![\w@.+-]){re.escape(written)}(?![\w@+-]|\.\w)")
 
 
 def _written(value: object) -> str | None:
@@ -364,7 +434,11 @@ def _text_of(content: object) -> str:
         return _text_of(read) if isinstance(read, dict | list) else content
     lines: list[str] = []
     todo: list[object] = [content]
+    seen = 0
     while todo:
+        seen += 1
+        if seen > RESULT_MAX_VALUES:
+            return ""  # a tool's own code made it, and may have put it into itself: it is no source of anything
         part = todo.pop()
         if isinstance(part, Mapping):
             todo += [item for pair in reversed(list(part.items())) for item in reversed(pair)]

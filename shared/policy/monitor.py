@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from shared.policy.arguments import ArgumentError, Call, normalise, shown
-from shared.policy.bundle import Bundle
+from shared.policy.arguments import ArgumentError, Call, canonical_json, normalise, shown
+from shared.policy.bundle import Bundle, BundleError
 from shared.policy.context import cedar_context, entity_of
 from shared.policy.contracts import ACTIONS, Package, SideEffect, ToolContract
 from shared.policy.decisions import (
@@ -83,11 +83,9 @@ class Baseline:
 
 
 def _as_it_is(situation: Situation) -> Call:
-    from shared.policy.arguments import canonical_json
-
     try:
         return Call(situation.tool, canonical_json(dict(situation.arguments)))
-    except (ValueError, RecursionError):
+    except (TypeError, ValueError, RecursionError):
         raise ArgumentError("The arguments are no plain JSON.") from None
 
 
@@ -326,12 +324,12 @@ class RuleMonitor:
 
 
 def monitor_of(bundle: Bundle, device: DeviceFacts) -> RuleMonitor:
-    """The monitor of a bundle on a device. Raises `BundleError` if its rules cannot be read."""
-    return RuleMonitor(
-        bundle.package,
-        bundle.rule_sets(principal=device.principal, site=device.site),
-        PackageRedactor(bundle.package.names),
-    )
+    """The monitor of a bundle on a device. Raises `BundleError` if its rules or labels cannot be read."""
+    rules = bundle.rule_sets(principal=device.principal, site=device.site)
+    try:
+        return RuleMonitor(bundle.package, rules, PackageRedactor(bundle.package.names))
+    except KeyError as error:
+        raise BundleError(f"A label implies {error}, which is not defined.", code="bundle_broken") from error
 
 
 def rate_keys(contract: ToolContract) -> Sequence[tuple[str, int]]:

@@ -15,7 +15,7 @@ from typing import Final
 from rich.console import Console
 
 from shared.errors import CoveyError
-from tests.bench import agent, sync, trust
+from tests.bench import agent, policy, sync, trust
 from tests.bench.fleet import bench as fleet
 from tests.bench.fleet import report as fleet_report
 from tests.bench.report import Outcome, show
@@ -34,7 +34,7 @@ class Bench:
     records: int
     records_are: str
     runs: int
-    run: Callable[[Path, ExitStack, int, int], Outcome]
+    run: Callable[[Path, ExitStack, int, int], Outcome | policy.Measured]
 
 
 BENCHES: Final = {
@@ -58,6 +58,13 @@ BENCHES: Final = {
         records_are="devices' records in the export that is verified",
         runs=trust.RUNS,
         run=trust.run,
+    ),
+    "policy": Bench(
+        tells="what asking the rules costs: a decision, a tool call, taking up a bundle, simulating a history",
+        records=policy.DECISIONS,
+        records_are="decisions in each run, by rules and depth",
+        runs=policy.RUNS,
+        run=policy.run,
     ),
 }
 
@@ -91,6 +98,8 @@ def _run(given: argparse.Namespace, directory: Path, open_: ExitStack) -> Callab
         return lambda: fleet_report.show(runs)
     bench = BENCHES[given.name]
     outcome = bench.run(directory, open_, given.records or bench.records, given.runs or bench.runs)
+    if isinstance(outcome, policy.Measured):
+        return lambda: policy.show(outcome)
     return lambda: show(given.name, outcome)
 
 

@@ -143,6 +143,7 @@ class Stage:
         """Kill the hub and put it back to its backup."""
         if self.backup is None:
             return False
+        self.resume()  # of a database that stands still nobody could read what is lost
         for process in self.site.processes.values():
             if process.is_running:
                 process.kill()

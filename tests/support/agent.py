@@ -69,6 +69,7 @@ def make_runner(
     room: Room | None = None,
     name: str = "",
     judge: Judge | None = None,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> AgentRunner:
     """A runner that is not running yet. `journal` may be a faulty one around `work`."""
     numbers = count(1)
@@ -81,7 +82,7 @@ def make_runner(
             tools=[probe.tool() for probe in probes], journal=journal, clock=clock, judge=judge
         ),
         judge=judge,
-        is_stopped=lambda: False,
+        is_stopped=is_stopped,
         journal=journal,
         work=work,
         room=room or OpenRoom(),

@@ -185,7 +185,10 @@ def apply_decided(db: sqlite3.Connection, record: PolicyDecided, *, seq: int) ->
                     "INSERT INTO effect (task, node, call, kind, name, idempotent, argument_hash, intent_seq,"
                     " result_hash, result_seq, result_ms, ok, labels)"
                     " VALUES (?, ?, ?, 'tool', ?, 1, ?, NULL, ?, ?, ?, 0, ?)"
-                    " ON CONFLICT DO NOTHING",
+                    # Of a call that was interrupted and may not be tried again, the refusal is the outcome.
+                    " ON CONFLICT DO UPDATE SET result_hash = excluded.result_hash, result_seq = excluded.result_seq,"
+                    " result_ms = excluded.result_ms, ok = excluded.ok, labels = excluded.labels"
+                    " WHERE result_hash IS NULL",
                     (
                         *place,
                         record.action,
