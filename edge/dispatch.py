@@ -12,7 +12,7 @@ import logging
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import perf_counter
-from typing import Final, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from edge.blobs import make_blob
 from edge.core.turn import ToolSpec
@@ -25,8 +25,10 @@ from shared.blobs import BLOB_MAX_BYTES
 from shared.clock import Clock, to_ms
 from shared.errors import CapacityError, CoveyError, ProtocolError, RefusedError, UnavailableError
 from shared.policy.flow import TaskFlow
-from shared.policy.threats import Finding
 from shared.records import ForeignCause, ToolIntent, ToolResult
+
+if TYPE_CHECKING:
+    from shared.policy.threats import Finding
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +142,7 @@ class Dispatcher:
 
     async def _found(
         self,
-        findings: tuple[Finding, ...],
+        findings: "tuple[Finding, ...]",
         flow: TaskFlow,
         *,
         task: str,

@@ -6,14 +6,16 @@ its evidence beside it, and stays with its task over restarts (`edge.judge`).
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edge.blobs import make_blob
 from edge.ports import Draft
 from shared.clock import Clock, to_ms
 from shared.policy.contracts import Package
-from shared.policy.threats import Finding, Loops, RepeatedDenials, encoded_payload, hidden_text, imitation
 from shared.records import ForeignCause, ThreatFound
+
+if TYPE_CHECKING:  # loaded with the first call of a tool: an idle device does without
+    from shared.policy.threats import Finding, Loops, RepeatedDenials
 
 TEXT_MAX_CHARS: Final = 65_536
 """Of what is looked at; the rest of a longer text is not shown to a model either."""
@@ -26,11 +28,13 @@ class Watch:
 
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
-        self._denials = RepeatedDenials()
+        self._denials: RepeatedDenials | None = None
         self._loops: dict[str, Loops] = {}
 
-    def result(self, content: object) -> tuple[Finding, ...]:
+    def result(self, content: object) -> "tuple[Finding, ...]":
         """About what a tool returned."""
+        from shared.policy.threats import hidden_text, imitation
+
         found: list[Finding] = []
         for text in _texts(content):
             found += hidden_text(text[:TEXT_MAX_CHARS])
@@ -39,22 +43,28 @@ class Watch:
 
     def call(
         self, task: str, tool: str, arguments: Mapping[str, object], *, leaves: bool
-    ) -> tuple[Finding, ...]:
+    ) -> "tuple[Finding, ...]":
         """About a call that was let through. `leaves`: what it says goes out of the device."""
+        from shared.policy.threats import Loops, encoded_payload
+
         found = list(encoded_payload(dict(arguments))) if leaves else []
         if task not in self._loops:
             self._loops = {task: Loops()}  # one task at a time is worked on
         looped = self._loops[task].on_call(tool, arguments)
         return _worst([*found, *(() if looped is None else (looped,))])
 
-    def denied(self, task: str, tool: str) -> tuple[Finding, ...]:
+    def denied(self, task: str, tool: str) -> "tuple[Finding, ...]":
         """About a call that was refused."""
+        from shared.policy.threats import RepeatedDenials
+
+        if self._denials is None:
+            self._denials = RepeatedDenials()
         found = self._denials.on_decision(task, tool, is_denied=True)
         return () if found is None else _worst([found])
 
     def drafts(
         self,
-        findings: tuple[Finding, ...],
+        findings: "tuple[Finding, ...]",
         package: Package,
         *,
         task: str,
@@ -81,7 +91,7 @@ class Watch:
         return made
 
 
-def _worst(found: list[Finding]) -> tuple[Finding, ...]:
+def _worst(found: "list[Finding]") -> "tuple[Finding, ...]":
     """Of each detector the gravest finding that is worth a record."""
     ranks = {"low": 0, "medium": 1, "high": 2}
     kept: dict[str, Finding] = {}

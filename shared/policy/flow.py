@@ -438,7 +438,9 @@ def _text_of(content: object) -> str:
     while todo:
         seen += 1
         if seen > RESULT_MAX_VALUES:
-            return ""  # a tool's own code made it, and may have put it into itself: it is no source of anything
+            return (
+                ""  # a tool's own code made it, and may have put it into itself: it is no source of anything
+            )
         part = todo.pop()
         if isinstance(part, Mapping):
             todo += [item for pair in reversed(list(part.items())) for item in reversed(pair)]

@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.policy.personal import CLASSES
+from shared.policy.classes import CLASSES
 from shared.records import MAX_LABELS, Code
 
 UNTRUSTED: Final = "untrusted"

@@ -1,8 +1,10 @@
 """Personal data taken out of what a monitor lets through: one recogniser for each set of classes, made when needed."""
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
-from shared.policy.personal import Recogniser
+if TYPE_CHECKING:  # a device without rules that redact does without its tables
+    from shared.policy.personal import Recogniser
 
 
 class PackageRedactor:
@@ -14,6 +16,8 @@ class PackageRedactor:
 
     def __call__(self, value: object, classes: Collection[str]) -> object:
         """`value` with each finding of `classes` replaced by its class. Raises `CapacityError` for huge values."""
+        from shared.policy.personal import Recogniser
+
         key = frozenset(classes)
         if key not in self._made:
             self._made[key] = Recogniser(key, self._names)

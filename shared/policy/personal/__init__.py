@@ -6,7 +6,8 @@ assert text == "[name 1] <[email 1]>"
 assert redaction.restore(text) == "Anna Schmidt <anna@example.com>"
 """
 
-from shared.policy.personal.recogniser import CLASSES, Recogniser
+from shared.policy.classes import CLASSES
+from shared.policy.personal.recogniser import Recogniser
 from shared.policy.personal.redaction import Found, FoundAt, Redaction
 
 __all__ = ["CLASSES", "Found", "FoundAt", "Recogniser", "Redaction"]

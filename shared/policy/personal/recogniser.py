@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final
 
+from shared.policy.classes import CLASSES
 from shared.policy.folding import BLANK, fold
 from shared.policy.personal.cards import find_cards
 from shared.policy.personal.digits import Digits
@@ -18,7 +19,6 @@ from shared.policy.personal.national_ids import find_national_ids
 from shared.policy.personal.phones import find_phones
 from shared.policy.personal.redaction import Found, FoundAt, Redaction, redact_text, redact_value
 
-CLASSES: Final = ("card", "iban", "national_id", "email", "phone", "name")
 """From the hardest to meet by chance to the easiest."""
 ROUNDS_MAX: Final = 3
 """What was found hides its neighbours: `1 4111 1111 1111 1111 5500 ...`. The text is searched again without it."""
