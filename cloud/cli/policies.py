@@ -31,6 +31,7 @@ from cloud.governance.schemas import (
     DutiesView,
     ExplanationView,
     FindingView,
+    HaltView,
     PublishPolicy,
     ReleaseView,
     SetDuty,
@@ -432,8 +433,30 @@ def resume_devices(
     _stop(context, device, fleet, site, is_stopped=False, as_json=as_json)
 
 
+def list_stops(context: typer.Context, as_json: AsJson = False) -> None:
+    """Devices that stand still or shall: by whose word, and whether they have heard it."""
+    with HubClient(connection(context)) as hub:
+        views = hub.get_list(HaltView, "/v1/stops")
+    if as_json:
+        show.as_json(views)
+        return
+    cells = [
+        (
+            view.principal,
+            "yes" if view.ordered else "no",
+            "yes" if view.held_by_hub else "no",
+            "yes" if view.held_locally else "no",
+            view.ordered_by,
+            "" if view.ordered_at is None else show.moment(view.ordered_at),
+        )
+        for view in views
+    ]
+    show.table(show.rows(("device", "ordered", "has heard", "held on site", "by", "at"), cells))
+
+
 def add_to(devices: typer.Typer) -> None:
     """Put the stops among the commands of devices."""
+    devices.command("stops")(list_stops)
     devices.command("stop")(stop_devices)
     devices.command("resume")(resume_devices)
 
@@ -455,10 +478,9 @@ def _stop(
     if as_json:
         show.as_json(view)
     else:
-        what = "are told to stand still" if is_stopped else "are told to go on"
-        _say(
-            f"{view.devices} device{'s' * (view.devices != 1)} {what}; `covey-hub device list` shows who has heard."
-        )
+        who = "1 device is" if view.devices == 1 else f"{view.devices} devices are"
+        what = "told to stand still" if is_stopped else "told to go on"
+        _say(f"{who} {what}; `covey-hub device stops` shows who has heard.")
 
 
 def _seconds(text: str) -> int:
