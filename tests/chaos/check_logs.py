@@ -274,7 +274,7 @@ def _check_downward(device: DeviceHistory, held: HubDevice, history: History) ->
             where,
             _between(() if log is None else log.entries, 0, copy.head.seq),
             copy.entries,
-            gaps=() if log is None else _vouched(copy, log),
+            gaps=() if log is None else _vouched(copy, log, history),
             excused=partial(_is_one_lost, history.restores, lane),
         )
     for lane, log in ours.items():
@@ -287,10 +287,15 @@ def _check_downward(device: DeviceHistory, held: HubDevice, history: History) ->
             yield Violation("not_drained", where, what)
 
 
-def _vouched(copy: Log, log: Log) -> tuple[Gap, ...]:
-    """What the device trimmed before its witness came: the chain after it says that the hub's records were there."""
+def _vouched(copy: Log, log: Log, history: History) -> tuple[Gap, ...]:
+    """What the device trimmed before its witness came: the chain after it says that the hub's records were there, or
+    the hub that wrote them was put back to a time before them."""
     hashes = {entry.seq: entry.hash for entry in log.entries}
-    return tuple(gap for gap in copy.gaps if hashes.get(gap.last_seq) == gap.after_hash)
+    return tuple(
+        gap for gap in copy.gaps
+        if hashes.get(gap.last_seq) == gap.after_hash
+        or _is_lost(history.restores, copy.lane, (gap.first_seq, gap.last_seq))
+    )  # fmt: skip
 
 
 # --- two logs side by side

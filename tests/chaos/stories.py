@@ -148,6 +148,8 @@ class Stories:
         before = self.nodes.get(place)
         if before is None or record.attempt > before.attempt:
             return False
+        if record.is_repeated:
+            return True  # for the hub, which missed it: it moves nothing here
         if before.attempt == record.attempt and step(before.state, record.state) is Step.APPLIED:
             result = None if record.result is None else record.result.hash
             self.nodes[place] = NodeFacts(record.attempt, record.state, result)
