@@ -549,10 +549,17 @@ class Sync:
         """An operator resolved a fork: the hub takes nothing more under the old epoch, what it lacks under a new one.
 
         What both have is what the hub acknowledged; or `known`: found equal when the histories parted, or all that it
-        holds, if that is ours and only its acknowledgement was lost. Whichever is furthest.
+        holds, if that is ours and only its acknowledgement was lost. Whichever is furthest. If what was found is
+        another history, the hub was put back since it acknowledged, and another card wrote on in our place: then it
+        gets all that we hold, and takes of that what it lacks.
         """
         name = lane.id.lane
         common = Head(lane.acked, await self._outbox.hash_at(name, lane.acked) or b"")
+        parted = known[0]
+        if parted is not None and parted.epoch == lane.id.epoch:
+            own = await self._outbox.hash_at(name, parted.upto)
+            if own is not None and own != parted.hash:
+                common = Head(lane.tail - 1, await self._outbox.hash_at(name, lane.tail - 1) or b"")
         for cursor in known:
             if cursor is None or cursor.epoch != lane.id.epoch or (common.hash and cursor.upto <= common.seq):
                 continue

@@ -13,7 +13,7 @@ from cloud.ingest.applied import Applied, EndedNode
 from cloud.ingest.projections import project
 from cloud.ingest.turn import FORK_REASON, RESTORED_REASON, Turn
 from cloud.journal import repository
-from cloud.journal.tables import LaneRow
+from cloud.journal.tables import CloseReason, LaneRow
 from shared.blobs import Blob
 from shared.ids import Lane, LaneId
 from shared.log import Head, start
@@ -71,8 +71,12 @@ def take(turn: Turn, device: Device, via: DeviceSession, *, lane: Lane, batch: B
             if grown.forked_at_seq is not None:
                 _acknowledge_fork(turn, via, grown, grown.forked_at_seq)
                 return
-            taken = _append(turn, device, grown, new, batch.blobs) if new.records else 0
-            repository.insert_seal(turn.session, row=grown, seq=last.seq, kid=key.kid, seal=batch.seal)
+            if any(each.close_reason == CloseReason.BRANCHED for each in epochs):
+                new = histories.beyond_origin(turn, grown, new)
+            taken = 0
+            if new.records or new.missing is not None:
+                taken = _append(turn, device, grown, new, batch.blobs) if new.records else 0
+                repository.insert_seal(turn.session, row=grown, seq=last.seq, kid=key.kid, seal=batch.seal)
             _note_writer(turn, grown, batch, taken=taken)
             orders.on_history_sound(turn, device, lane)
             _acknowledge(turn, via, lane_id, repository.head_of(grown), latest=batch.latest)

@@ -5,6 +5,7 @@ Everything here happens in the turn's transaction, on the word of a signed batch
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from cloud.devices.tables import Device
@@ -15,7 +16,7 @@ from cloud.journal.tables import CloseReason, LaneRow
 from shared.ids import Lane, LaneId
 from shared.log import Head
 from shared.messages import Batch
-from shared.replication import Missing
+from shared.replication import Extend, Missing
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,32 @@ def grow(
     if missing is not None:
         _skip(turn, row, missing, batch, branch_of=origin)
     return row
+
+
+def beyond_origin(turn: Turn, row: LaneRow, new: Extend) -> Extend:
+    """What of a branch's records this hub does not hold under the log that it goes on from.
+
+    A device that does not know how far the two are the same (this hub was put back, and another card wrote on in its
+    place) begins its branch at what it has. What is the same is not taken a second time: the gap before the branch
+    reaches so far (rule P21).
+    """
+    gap = repository.branch_gap(turn.session, row)
+    if gap is None or gap.branch_of is None or gap.last_seq != row.head_seq or not new.records:
+        return new
+    held = repository.hashes_after(turn.session, gap.branch_of, row.head_seq, len(new.hashes))
+    same = 0
+    for ours, theirs in zip(held, new.hashes, strict=False):
+        if ours != theirs:
+            break
+        same += 1
+    if same == 0:
+        return new
+    row.head_seq, row.head_hash = row.head_seq + same, new.hashes[same - 1]
+    gap.last_seq, gap.after_hash = row.head_seq, row.head_hash
+    turn.session.add(gap)
+    turn.session.flush()
+    # A gap that is all that came was told already; a seal over what stands in another log would vouch for nothing here.
+    return replace(new, records=new.records[same:], hashes=new.hashes[same:], missing=None)
 
 
 def _origin(turn: Turn, epochs: Sequence[LaneRow], batch: Batch) -> LaneRow | None:

@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, func, select
 
 from cloud.db import insert_rows, table_of
-from cloud.journal.tables import BlobRow, DeadLetter, LaneGap, LaneRow, SealRow
+from cloud.journal.tables import BlobRow, DeadLetter, LaneGap, LaneRow, RecordRow, SealRow
 from shared.blobs import Blob
 from shared.ids import Lane, LaneId
 from shared.log import Entry, Head, start
@@ -128,6 +128,27 @@ def insert_gap(
         )
     )
     session.flush()
+
+
+def branch_gap(session: Session, row: LaneRow) -> LaneGap | None:
+    """What stands before the beginning of a log that goes on from another one."""
+    query = select(LaneGap).where(LaneGap.lane_id == key_of(row), col(LaneGap.branch_of).is_not(None))
+    return session.exec(query).first()
+
+
+def hashes_after(session: Session, key: int, after: int, limit: int) -> list[bytes]:
+    """The chain's hashes right behind `after` in the log of that key, up to the first that is missing."""
+    query = (
+        select(RecordRow.seq, RecordRow.hash)
+        .where(RecordRow.lane_id == key, RecordRow.seq > after, RecordRow.seq <= after + limit)
+        .order_by(col(RecordRow.seq))
+    )
+    found: list[bytes] = []
+    for seq, hash_ in session.exec(query):
+        if seq != after + 1 + len(found):
+            break
+        found.append(bytes(hash_))
+    return found
 
 
 def gaps_of(session: Session, keys: Sequence[int]) -> Sequence[LaneGap]:

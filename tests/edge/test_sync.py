@@ -823,6 +823,22 @@ async def test_a_resolved_log_goes_on_under_a_new_epoch_behind_all_that_both_hav
         assert batch.records == tuple(entry.record for entry in entries[after:])
 
 
+async def test_what_was_acknowledged_is_not_common_if_the_hub_holds_another_history_there(path: Path) -> None:
+    """P21: the hub was put back since, and another card wrote on in this one's place."""
+    async with syncing(path, records=6) as world:
+        lane = await world.journal.lane(Lane.JOURNAL)
+        assert lane is not None
+        entries = await world.journal.tail(Lane.JOURNAL, after=0, limit=10)
+        await world.journal.acknowledged(Lane.JOURNAL, 5)
+        other = Cursor(lane="journal", epoch=lane.id.epoch, upto=4, hash=b"another history".ljust(32))
+
+        world.say(Channel.HELLO_ACK, world.hub.hello_ack(await world.hello(), closed=(other,)))
+
+        batch = world.hub.look_at_batch(await world.heard(Channel.UP_JOURNAL))
+        assert batch.epoch != lane.id.epoch
+        assert batch.records == tuple(entry.record for entry in entries)
+
+
 # --- orders --------------------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ from sqlmodel import col, select
 
 from cloud.db import Database
 from cloud.devices.tables import DeviceStatus
+from cloud.journal.repository import read_entries
 from cloud.journal.service import append_order, verify
 from cloud.journal.tables import CloseReason, LaneGap, LaneRow
 from cloud.recovery import service as recovery
@@ -262,6 +263,31 @@ async def test_a_resolved_device_is_told_where_to_go_on_and_loses_nothing(
     assert (lane.head_seq, lane.head_hash, lane.closed_at) == (8, new.head.hash, None)
     (gap,) = gaps_of(database)
     assert (gap.first_seq, gap.last_seq, gap.reason, gap.branch_of) == (1, 6, "branch", closed.id)
+    assert is_sound(database)
+
+
+@pytest.mark.parametrize("begins_at", [3, 5])
+async def test_a_branch_that_begins_too_early_is_taken_from_where_it_is_new(
+    database: Database, clock: ManualClock, begins_at: int
+) -> None:
+    """P21: a device that cannot know how far the histories are the same sends all that it holds; nothing is twice."""
+    async with IngestHub(database, clock) as hub:
+        device = await a_restored_device(hub)
+        old = device.script.journal
+        resolve(database, clock)
+        new = device.script.journal = branch_of(old, "branch")
+        new.append(started(8))
+        await device.link()
+        assert await sends_from(device, new, begins_at, missing_from=1) == "ok"
+        assert (await device.append(started(9))).upto == 9
+    closed, lane = lanes_of(database)
+    assert (closed.close_reason, closed.head_seq) == (CloseReason.BRANCHED, 9)
+    assert (lane.head_seq, lane.head_hash) == (9, new.head.hash)
+    (gap,) = gaps_of(database)
+    assert (gap.first_seq, gap.last_seq, gap.reason, gap.branch_of) == (1, 6, "branch", closed.id)
+    with database.read() as session:
+        held = [entry.seq for entry in read_entries(session, lane, after=0, limit=20)]
+    assert held == [7, 8, 9]
     assert is_sound(database)
 
 
