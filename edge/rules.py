@@ -21,7 +21,7 @@ from shared.policy.arguments import ArgumentError, normalise
 from shared.policy.bundle import Bundle, BundleError, Requirements, unpack, verify
 from shared.policy.contracts import SIDE_EFFECTS, Package, ToolContract
 from shared.policy.decisions import Decision, DeviceFacts, Situation
-from shared.policy.monitor import Baseline, Monitor, RuleMonitor, monitor_of, stopped
+from shared.policy.monitor import STOPPED, Baseline, Monitor, RuleMonitor, monitor_of
 from shared.records import HaltReported, PolicyActivated, PolicyRefused
 
 logger = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ class Rules:
         """Judge one action. What the store says of a stop counts at this very moment."""
         await self._look_for_stops()
         if self._stopped_by:
-            return stopped(situation)
+            return STOPPED
         return self.monitor.decide(situation)
 
     async def stop(self, *, is_stopped: bool) -> None:

@@ -7,12 +7,12 @@ lift a rule's no (people's approval, redaction) is not guessed: the rules are as
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from shared.policy.arguments import ArgumentError, Call, canonical_json, normalise, shown
 from shared.policy.bundle import Bundle, BundleError
-from shared.policy.context import cedar_context, entity_of
+from shared.policy.context import cedar_context
 from shared.policy.contracts import ACTIONS, Package, SideEffect, ToolContract
 from shared.policy.decisions import (
     NO_RULE,
@@ -332,16 +332,6 @@ def monitor_of(bundle: Bundle, device: DeviceFacts) -> RuleMonitor:
         raise BundleError(f"A label implies {error}, which is not defined.", code="bundle_broken") from error
 
 
-def rate_keys(contract: ToolContract) -> Sequence[tuple[str, int]]:
-    """Of each rate: by what it counts, and its span in seconds. The caller counts (`Situation.rates`)."""
-    return tuple((rate.by, rate.per) for rate in contract.rates)
-
-
-def stopped(situation: Situation) -> Decision:
-    """What a stopped device answers to everything."""
-    return replace(STOPPED) if situation.tool else STOPPED
-
-
 def _roles_of(approvals: Sequence[Approval]) -> frozenset[str]:
     """The roles that are spoken for, each by another person: a matching as large as there is (Kuhn, 1955)."""
     wanted: dict[str, list[str]] = {}
@@ -440,6 +430,3 @@ def _broken(situation: Situation) -> Deny:
 
 def _and(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-__all__ = ["Baseline", "Monitor", "Redactor", "RuleMonitor", "entity_of", "rate_keys", "stopped"]
