@@ -22,7 +22,7 @@ from shared.policy.decisions import (
     code_of,
 )
 from shared.policy.labels import UNTRUSTED
-from shared.policy.monitor import Baseline, RuleMonitor, monitor_of, stopped
+from shared.policy.monitor import Baseline, RuleMonitor, monitor_of
 from tests.support.policy import (
     DEVICE,
     NOW,
@@ -518,11 +518,6 @@ def test_the_baseline_does_not_take_the_tools_word_for_an_action_of_the_agent() 
 )
 def test_the_baseline_refuses_what_is_no_json(arguments: dict[str, object]) -> None:
     assert denied(BASELINE.decide(situation("look", arguments))).rule == "arguments"
-
-
-def test_a_stopped_device_answers_everything_with_no() -> None:
-    for tool in ("look", "", "message.person"):
-        assert denied(stopped(situation(tool))).rule == "stopped"
 
 
 # --- what an answer's rules look at ---
