@@ -1,0 +1,153 @@
+"""How a release goes out: wave by wave, watched, and stopped by itself."""
+
+from datetime import timedelta
+
+import pytest
+
+from cloud.caller import HUB_ITSELF
+from cloud.db import Database
+from cloud.governance import repository, service
+from cloud.governance.tables import DevicePolicy, PolicyRelease, PolicyTally
+from shared.errors import ConflictError, RefusedError
+from shared.policy.bundle import make, pack
+from shared.policy.contracts import Audience, Package
+from tests.support.clock import ManualClock
+from tests.support.device import ScriptedDevice, signer_from, task_id_from
+from tests.support.ingest import device_row
+from tests.support.rules import ALL, SIGNER
+
+TENANT = "acme"
+FLEET = 10
+
+
+def bundle(version: int, **changes: object) -> bytes:
+    return pack(make(Package.model_validate({"name": "p", "version": version, **changes}), {"all": ALL}))
+
+
+@pytest.fixture
+def fleet(database: Database) -> list[str]:
+    names = [f"{TENANT}.dev-{number}" for number in range(FLEET)]
+    with database.write() as session:
+        for name in names:
+            session.add(device_row(ScriptedDevice(name, hub=SIGNER, key=signer_from(name))))
+    return names
+
+
+def publish(database: Database, clock: ManualClock, version: int, **changes: object) -> str:
+    release_id = task_id_from(f"release {version}")
+    options = {"sealed": bundle(version), "waves": [20, 100], "soak_s": 60, **changes}
+    with database.write() as session:
+        service.publish(
+            session,
+            HUB_ITSELF,
+            release_id=release_id,
+            tenant=TENANT,
+            signer=SIGNER,
+            now=clock.now(),
+            **options,  # type: ignore[arg-type]  # each is as the function wants it
+        )
+    return release_id
+
+
+def advance(database: Database, clock: ManualClock, release_id: str) -> set[str]:
+    with database.write() as session:
+        release = repository.lock_release(session, release_id)
+        assert release is not None
+        return service.advance(session, release, now=clock.now())
+
+
+def run_it(database: Database, names: set[str], version: int, *, decided: int = 0, denied: int = 0) -> None:
+    """The devices say that they go by it, and how often it said no."""
+    with database.write() as session:
+        for name in names:
+            session.get_one(DevicePolicy, name).version = version
+            session.merge(PolicyTally(principal=name, version=version, decided=decided, denied=denied))
+
+
+def state_of(database: Database, release_id: str) -> tuple[str, int, str]:
+    with database.read() as session:
+        release = session.get_one(PolicyRelease, release_id)
+        return release.state, release.wave, release.reason
+
+
+def test_a_wave_is_ordered_once_watched_and_followed_by_the_rest(
+    database: Database, clock: ManualClock, fleet: list[str]
+) -> None:
+    release = publish(database, clock, 1)
+    first = advance(database, clock, release)
+    assert len(first) == 2
+    assert advance(database, clock, release) == set()
+    run_it(database, first, 1)
+    clock.advance(seconds=59)
+    assert advance(database, clock, release) == set()
+    clock.advance(seconds=2)
+    rest = advance(database, clock, release)
+    assert first | rest == set(fleet)
+    run_it(database, rest, 1)
+    clock.advance(seconds=61)
+    assert advance(database, clock, release) == set()
+    assert state_of(database, release) == ("active", 1, "")
+
+
+def test_who_comes_later_gets_what_is_active(
+    database: Database, clock: ManualClock, fleet: list[str]
+) -> None:
+    release = publish(database, clock, 1, waves=[100], soak_s=0)
+    run_it(database, advance(database, clock, release), 1)
+    advance(database, clock, release)
+    late = f"{TENANT}.late"
+    with database.write() as session:
+        session.add(device_row(ScriptedDevice(late, hub=SIGNER, key=signer_from(late))))
+    assert advance(database, clock, release) == {late}
+    with database.write() as session:
+        service.store_lost(session, fleet[0], clock.now())
+    assert advance(database, clock, release) == {fleet[0]}
+
+
+@pytest.mark.parametrize(
+    ("denied", "is_stopped"), [(3, False), (30, True)], ids=["as before", "much more than before"]
+)
+def test_a_release_stops_when_denials_jump(
+    database: Database, clock: ManualClock, fleet: list[str], denied: int, is_stopped: bool
+) -> None:
+    before = publish(database, clock, 1, waves=[100], soak_s=0)
+    run_it(database, advance(database, clock, before), 1, decided=100, denied=5)
+    release = publish(database, clock, 2)
+    first = advance(database, clock, release)
+    run_it(database, first, 2, decided=50, denied=denied)
+    clock.advance(timedelta(hours=1))
+    rest = advance(database, clock, release)
+    state, _, reason = state_of(database, release)
+    if is_stopped:
+        assert (state, reason, rest) == ("stopped", "denials jumped from 5% to 60% of decisions", set())
+    else:
+        assert (state, len(rest)) == ("rolling", FLEET - len(first))
+
+
+def test_a_few_decisions_say_nothing(database: Database, clock: ManualClock, fleet: list[str]) -> None:
+    release = publish(database, clock, 1)
+    run_it(database, advance(database, clock, release), 1, decided=5, denied=5)
+    clock.advance(timedelta(hours=1))
+    advance(database, clock, release)
+    assert state_of(database, release)[0] == "rolling"
+
+
+def test_what_is_not_newer_or_for_others_is_not_published(
+    database: Database, clock: ManualClock, fleet: list[str]
+) -> None:
+    publish(database, clock, 2)
+    with pytest.raises(ConflictError, match="not newer than 2"):
+        publish(database, clock, 2, sealed=bundle(2))
+    with pytest.raises(RefusedError, match="another tenant"):
+        publish(database, clock, 3, sealed=bundle(3, audience=Audience(tenant="others")))
+    for waves in ([50], [100, 50], [50, 50, 100]):
+        with pytest.raises(RefusedError, match="Waves are rising"):
+            publish(database, clock, 4, waves=waves)
+
+
+def test_a_newer_release_takes_the_place_of_one_that_is_under_way(
+    database: Database, clock: ManualClock, fleet: list[str]
+) -> None:
+    first = publish(database, clock, 1)
+    publish(database, clock, 2)
+    assert state_of(database, first)[0] == "superseded"
