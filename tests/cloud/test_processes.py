@@ -3,9 +3,10 @@
 import json
 import queue
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,11 @@ def is_taken(database: Database, *, after: int) -> Callable[[], bool]:
     return look
 
 
+def who_leads(processes: Mapping[str, ChildProcess], generation: int) -> str | None:
+    told = f"generation {generation})"
+    return next((name for name, process in processes.items() if told in process.output()), None)
+
+
 def test_periodic_jobs_go_to_another_process_when_the_leader_is_killed(hub: SplitHub) -> None:
     """The sweep ends a task at its deadline, whoever leads."""
     with ExitStack() as stack:
@@ -138,14 +144,11 @@ def test_periodic_jobs_go_to_another_process_when_the_leader_is_killed(hub: Spli
         processes = {"api": api.process, "worker 1": workers[0], "worker 2": workers[1]}
         dead: set[str] = set()
         for _ in range(2):
-            held = wait_for(
-                api.process if "api" not in dead else workers[1], lambda: lease(database), "to lead"
-            )
-            leader = next(
-                name
-                for name, process in processes.items()
-                if name not in dead and f"generation {held.generation})" in process.output()
-            )
+            watched = api.process if "api" not in dead else workers[1]
+            held = wait_for(watched, lambda: lease(database), "to lead")
+            alive = {name: process for name, process in processes.items() if name not in dead}
+            # The lease is in the database a moment before its holder says so.
+            leader = wait_for(watched, partial(who_leads, alive, held.generation), "to say that it leads")
             if leader == "api":  # it is asked below
                 api.process.signal(signal.SIGSTOP)
             else:
