@@ -26,7 +26,7 @@ def device_stories(device: DeviceHistory) -> Stories:
 
 def hub_stories(held: HubDevice) -> Stories:
     """What the hub's copies say."""
-    stories = Stories()
+    stories = Stories(learns_from_replies=True)
     stories.tell_orders(held.orders)
     stories.tell_journals([log for log in held.logs if log.lane.lane is Lane.JOURNAL])
     return stories

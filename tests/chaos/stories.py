@@ -49,8 +49,12 @@ class CallStory:
 @dataclass(slots=True)
 class Stories:
     """Told by `tell`, orders first. `homeless`: records that speak of what this side does not know, by log; of these
-    `replies` say so, because the hub had asked (rule P19)."""
+    `replies` say so, because the hub had asked (rule P19).
 
+    `learns_from_replies`: as the hub does; to the device that gives them they say nothing new.
+    """
+
+    learns_from_replies: bool = False
     ends: Counter[Attempt] = field(default_factory=Counter)
     nodes: dict[Place, NodeFacts] = field(default_factory=dict)
     calls: dict[Call, CallStory] = field(default_factory=lambda: defaultdict(CallStory))
@@ -148,8 +152,8 @@ class Stories:
         before = self.nodes.get(place)
         if before is None or record.attempt > before.attempt:
             return False
-        if record.is_repeated:
-            return True  # for the hub, which missed it: it moves nothing here
+        if record.is_repeated and not self.learns_from_replies:
+            return True
         if before.attempt == record.attempt and step(before.state, record.state) is Step.APPLIED:
             result = None if record.result is None else record.result.hash
             self.nodes[place] = NodeFacts(record.attempt, record.state, result)

@@ -11,7 +11,7 @@ from shared.ids import Lane
 from shared.log import Entry, Head
 from shared.records import ForeignCause, NodeQueried, Record
 from shared.tasks.states import NodeState
-from tests.chaos.check_work import check_work, device_stories
+from tests.chaos.check_work import check_work, device_stories, hub_stories
 from tests.chaos.checker import check
 from tests.chaos.evidence import EffectFacts, History, Look, NodeFacts
 from tests.chaos.sample import (
@@ -416,6 +416,19 @@ def test_a_reply_to_a_question_that_nobody_saw_is_no_beginning() -> None:
     reply = moved(LOCAL, NodeState.SUCCEEDED).model_copy(update={"is_repeated": True, "causes": (cause,)})
     device, _ = only(on_device(sound((*JOURNAL, reply)), orders=(orders,)))
     assert list(check_work(device, device_stories(device))) == []
+
+
+def test_a_reply_tells_the_hub_how_a_node_stands_and_the_device_nothing() -> None:
+    """P19: a device that had forgotten a node may yet do it, when the offer comes again."""
+    replies = tuple(
+        moved(LATER, state).model_copy(update={"is_repeated": True})
+        for state in (NodeState.RUNNING, NodeState.SUCCEEDED)
+    )
+    offered = log(Lane.ORDERS, (*ORDERS, offer(LATER)))
+    device, held = only(on_device(sound((*JOURNAL, *replies)), orders=(offered,)))
+    assert device_stories(device).nodes[LATER, 0].state is NodeState.OFFERED
+    at_hub_too = replace(held, orders=(offered,))
+    assert hub_stories(at_hub_too).nodes[LATER, 0].state is NodeState.SUCCEEDED
 
 
 def test_a_flood_of_violations_is_cut_and_counted() -> None:
