@@ -90,12 +90,15 @@ class Dispatcher:
         scrubbed = self._secrets.scrubber.value(dict(arguments))
         assert isinstance(scrubbed, dict)
         place = Place(task=task, node=node, call=call, causes=causes)
+        # Before the rules are asked: what follows a finding follows for this very call.
+        suspicious = self._watch.call(task, tool, scrubbed, leaves=self._judge.leaves(tool))
+        found = await self._found(suspicious, flow, task=task, node=node, causes=causes)
         judgement = await self._judge.judge(tool, scrubbed, place, flow)
         frozen = judgement.call
         if frozen is None:
             is_refused = not judgement.is_waiting and not judgement.is_stopped
             refused = self._watch.denied(task, tool) if is_refused else ()
-            found = await self._found(refused, flow, task=task, node=node, causes=causes)
+            found += await self._found(refused, flow, task=task, node=node, causes=causes)
             seq, *_ = await self._journal.append(judgement.draft, *found, durable=True)
             if judgement.is_stopped:
                 raise StoppedError("This device has been stopped.")
@@ -103,7 +106,6 @@ class Dispatcher:
         argument = judgement.argument
         assert argument is not None
         executed = frozen.values()
-        suspicious = self._watch.call(task, tool, executed, leaves=self._judge.leaves(tool))
         _, intent, *_ = await self._journal.append(
             judgement.draft,
             Draft(
@@ -119,13 +121,13 @@ class Dispatcher:
                     arguments=argument.ref(),
                 ),
             ),
-            *await self._found(suspicious, flow, task=task, node=node, causes=causes),
+            *found,
             durable=True,
         )
         flow.called(frozen, at=self._clock.now())
         started = perf_counter()
         ok, content = await self._attempt(held, executed, key=f"{task}/{node}/{call}")
-        content = self._judge.taken_in(tool, content)
+        ok, content = self._judge.taken_in(tool, content, ok=ok)
         seen = await self._found(self._watch.result(content), flow, task=task, node=node, causes=(intent,))
         return await self.record_result(
             task=task,

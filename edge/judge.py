@@ -15,7 +15,7 @@ from edge.blobs import make_blob
 from edge.ports import Draft, PendingApproval, PolicyStore
 from shared.blobs import Blob
 from shared.clock import Clock, to_ms
-from shared.errors import CoveyError
+from shared.errors import CapacityError, CoveyError
 from shared.policy.arguments import Call
 from shared.policy.context import entity_of
 from shared.policy.contracts import Package
@@ -204,15 +204,23 @@ class Judge:
         contract = self._rules.package.contracts().get(tool)
         return contract is None or contract.sink is not None
 
-    def taken_in(self, tool: str, content: object) -> object:
-        """What of a result may come in: without the personal data that an obligation takes out."""
+    def taken_in(self, tool: str, content: object, *, ok: bool) -> tuple[bool, object]:
+        """What of a result may come in, and whether it did: without the personal data that an obligation takes out.
+
+        What is too large to be looked through does not come in: the call was made, and that is what is told.
+        """
         classes = frozenset(
             cls
             for obligation in self._rules.package.obligations
             if obligation.direction == "in" and (not obligation.tools or tool in obligation.tools)
             for cls in obligation.redact
         )
-        return PackageRedactor(self._rules.package.names)(content, classes) if classes else content
+        if not classes:
+            return ok, content
+        try:
+            return ok, PackageRedactor(self._rules.package.names)(content, classes)
+        except (CapacityError, TypeError, ValueError, RecursionError):
+            return False, {"error": f"What {tool} returned could not be looked through for personal data."}
 
     async def waits_until(self, task: str, node: int) -> datetime | None:
         """When a node's wait for people ends at the latest; None: it has ended, or nobody was asked."""
