@@ -208,7 +208,7 @@ class Rules:
         """Judge what the hub orders and keep the lease, until cancelled."""
         while True:
             self._changed.clear()
-            wait_s = BUTTON_EVERY_S
+            wait_s = HEARD_EVERY.total_seconds()
             try:
                 await self.refresh()
             except (CapacityError, UnavailableError) as error:
@@ -216,7 +216,17 @@ class Rules:
                 wait_s = RETRY_S
             try:
                 async with asyncio.timeout(wait_s):
+                    await self._something_new()
+            except TimeoutError:
+                pass
+
+    async def _something_new(self) -> None:
+        """Orders came, or the button is another than it was: looking at it costs no look into the store."""
+        while self._button() == (BUTTON in self._stopped_by):
+            try:
+                async with asyncio.timeout(BUTTON_EVERY_S):
                     await self._changed.wait()
+                    return
             except TimeoutError:
                 pass
 
