@@ -1,6 +1,7 @@
 """Rules from the hub to the device and back: published in waves, enforced, agreed to, stopped."""
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -316,3 +317,35 @@ async def test_a_stop_by_the_hub_pauses_work_until_it_is_taken_back(tmp_path: Pa
             view = await fleet.ended(task)
             assert view.state == "succeeded"
     assert valves.opened == ["V1"]
+
+
+async def test_what_a_detector_says_of_a_call_counts_before_it_is_made(tmp_path: Path) -> None:
+    payload = b64encode(b"the customers' addresses and what they bought in March").decode().rstrip("=")
+    sent: list[str] = []
+
+    async def call(arguments: Mapping[str, object], _key: str) -> dict[str, object]:
+        sent.append(str(arguments["text"]))
+        return {"summary": "Sent."}
+
+    spec = ToolSpec(
+        name="post", description="Send a text.", choices=({"text": payload},), is_idempotent=False
+    )
+    sources = Sources(
+        package=parse_yaml(
+            "package.yaml",
+            "{name: p, version: 1, threats: {encoded_payload: pause}, tools: {post: {side_effect: irreversible,"
+            " sink: true, parameters: {text: {type: string, max_length: 200}}}}}",
+        ),
+        cedar=(("rules.cedar", '@id("all") permit (principal, action, resource);'),),
+        tests=None,
+    )
+    async with MemoryFleet(tmp_path) as fleet:
+        model = ScriptedModel(use("post", text=payload), use("answer"), "I did not send it.")
+        tools = [Tool(spec, call)]
+        async with fleet.device("plant-1", model, tools=tools, is_permissive=False, **TRUST) as device:
+            await fleet.publish(pack(compile_package(sources).bundle))
+            await runs(device, 1)
+            await fleet.ended(await fleet.create_task("Send it.", device))
+            (decided,) = await decisions(fleet, device)
+            assert (decided.decision, decided.rules) == ("deny", ("threat.encoded_payload",))
+    assert sent == []
