@@ -10,6 +10,8 @@
   everything: what asking and writing the decision down add. In turns, so that the machine's moods meet both.
 * **Activation**: from the sealed bundle of 100 rules to a device that goes by it: verified, parsed, stored.
 * **Simulation**: decisions a second of `Replay` over generated histories.
+* **Hostile text**: CPU time of the recogniser of personal data and of each detector over 64 KiB made to be slow; the
+  slowest of all such texts. What grows faster than its text shows here first (tests count calls, not what patterns do).
 """
 
 import asyncio
@@ -17,7 +19,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,8 +49,11 @@ from shared.policy.contracts import Package
 from shared.policy.decisions import Allow, Asker, DeviceFacts
 from shared.policy.flow import TaskFlow
 from shared.policy.monitor import RuleMonitor, monitor_of
+from shared.policy.personal import CLASSES, Recogniser
 from shared.policy.schema import cedar_schema
+from shared.policy.threats import encoded_payload, hidden_text, imitation
 from tests.bench.report import Demand, Figure, Outcome, exit_code, figure
+from tests.shared.policy.growth import SLOW_SEEDS
 from tests.support.device import signer_from, task_id_from
 from tests.support.policy import NOW, TASK, package_of, rules_of
 from tests.support.rules import open_flow, open_judge
@@ -59,6 +64,7 @@ DECISIONS: Final = 1_000
 RUNS: Final = 5
 CALLS: Final = 200
 HISTORIES: Final = 400
+HOSTILE_CHARS: Final = 65_536
 P50_MS: Final = 0.2
 P99_MS: Final = 1.0
 JUDGED_RULES: Final = 100
@@ -120,6 +126,7 @@ class Sizes:
     depths: tuple[int, ...] = DEPTHS
     calls: int = CALLS
     histories: int = HISTORIES
+    hostile_seeds: tuple[str, ...] = SLOW_SEEDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,10 +176,12 @@ def measure(directory: Path, sizes: Sizes) -> Measured:
     costs, activations = asyncio.run(_on_a_device(directory, bundle, sizes))
     simulated = [_simulated(monitors[min(sizes.rules, key=lambda n: abs(n - JUDGED_RULES))], sizes, run)
                  for run in range(sizes.runs)]  # fmt: skip
+    hostile = [_hostile(sizes.hostile_seeds) for _ in range(sizes.runs)]
     figures = (
         figure("cost_per_call_ms", "what the rules add to a tool call, ms", costs),
         figure("activation_ms", f"activation of {JUDGED_RULES} rules, ms", activations),
         figure("simulated_per_s", "simulated decisions a second", simulated, digits=0),
+        figure("hostile_text_ms", f"slowest text of {HOSTILE_CHARS // 1_024} Ki characters, ms", hostile),
     )
     return Measured(
         decisions=tuple(sorted(decisions, key=lambda each: (each.rules, each.depth))),
@@ -394,6 +403,21 @@ async def _flow(judge: Judge, task: str, calls: int) -> TaskFlow:
         started=NOW,
         past=past,
     )
+
+
+def _hostile(seeds: tuple[str, ...]) -> float:
+    """CPU ms of the slowest look at a text made to be slow."""
+    readers: tuple[Callable[[str], object], ...] = (
+        Recogniser(CLASSES).find, hidden_text, imitation, encoded_payload,
+    )  # fmt: skip
+    took = []
+    for seed in seeds:
+        text = (seed * HOSTILE_CHARS)[:HOSTILE_CHARS]
+        for read in readers:
+            began = time.thread_time()
+            read(text)
+            took.append((time.thread_time() - began) * 1_000)
+    return max(took)
 
 
 def histories(count: int, rng: random.Random) -> Iterator[tuple[int, Any]]:

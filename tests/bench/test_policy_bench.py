@@ -14,10 +14,19 @@ from tests.support.policy import NOW
 
 @pytest.mark.slow
 def test_the_whole_bench_runs_and_tells_every_figure(tmp_path: Path) -> None:
-    sizes = policy.Sizes(decisions=5, runs=1, rules=(10, 100), depths=(10, 50), calls=3, histories=3)
+    sizes = policy.Sizes(
+        decisions=5, runs=1, rules=(10, 100), depths=(10, 50), calls=3, histories=3, hostile_seeds=("1 ",)
+    )
     found = policy.measure(tmp_path, sizes)
     told = json.loads(policy.json_line(found))
-    assert list(told) == ["bench", "decisions", "cost_per_call_ms", "activation_ms", "simulated_per_s"]
+    assert list(told) == [
+        "bench",
+        "decisions",
+        "cost_per_call_ms",
+        "activation_ms",
+        "simulated_per_s",
+        "hostile_text_ms",
+    ]
     assert [(each["rules"], each["depth"]) for each in told["decisions"]] == [
         (10, 10),
         (10, 50),
@@ -28,6 +37,7 @@ def test_the_whole_bench_runs_and_tells_every_figure(tmp_path: Path) -> None:
     assert all(0 < each["p50_ms"] <= each["p99_ms"] for each in told["decisions"])
     assert told["activation_ms"] > 0
     assert told["simulated_per_s"] > 0
+    assert told["hostile_text_ms"] > 0
 
 
 @pytest.mark.parametrize("count", [10, 100])

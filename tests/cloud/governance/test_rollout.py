@@ -1,5 +1,6 @@
 """How a release goes out: wave by wave, watched, and stopped by itself."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -33,9 +34,16 @@ def fleet(database: Database) -> list[str]:
     return names
 
 
-def publish(database: Database, clock: ManualClock, version: int, **changes: object) -> str:
+def publish(
+    database: Database,
+    clock: ManualClock,
+    version: int,
+    *,
+    sealed: bytes | None = None,
+    waves: Sequence[int] = (20, 100),
+    soak_s: int = 60,
+) -> str:
     release_id = task_id_from(f"release {version}")
-    options = {"sealed": bundle(version), "waves": [20, 100], "soak_s": 60, **changes}
     with database.write() as session:
         service.publish(
             session,
@@ -44,7 +52,9 @@ def publish(database: Database, clock: ManualClock, version: int, **changes: obj
             tenant=TENANT,
             signer=SIGNER,
             now=clock.now(),
-            **options,  # type: ignore[arg-type]  # each is as the function wants it
+            sealed=bundle(version) if sealed is None else sealed,
+            waves=waves,
+            soak_s=soak_s,
         )
     return release_id
 
