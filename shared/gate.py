@@ -26,6 +26,7 @@ from pydantic import ValidationError
 from shared.cbor import decode, encode
 from shared.envelope import PROTOCOL_VERSION, Header, is_signed_by, seal, unwrap
 from shared.errors import ProtocolError
+from shared.folded import unfold
 from shared.keys import Signer, TrustView
 from shared.messages import SESSION_BYTES, Payload
 
@@ -157,7 +158,11 @@ def admit(
             return Rejected(Reason.REPLAYED)
         session = Session(session.id, window)
     try:
-        payload = envelope.payload if header.encoding is None else _unfold(envelope.payload)
+        payload = (
+            envelope.payload
+            if header.encoding is None
+            else unfold(envelope.payload, max_bytes=PAYLOAD_MAX_BYTES)
+        )
         message = expected.message.model_validate(decode(payload))
     except (ProtocolError, ValidationError):
         return Rejected(Reason.BAD_PAYLOAD)
@@ -184,15 +189,3 @@ def close(message: Payload, *, issuer: str, audience: str, message_id: bytes, si
         encoding="zstd" if pays else None,
     )
     return seal(header, folded if pays else payload, signer)
-
-
-def _unfold(payload: bytes) -> bytes:
-    try:
-        size = zstandard.frame_content_size(payload)
-        if not 0 <= size <= PAYLOAD_MAX_BYTES:
-            raise ProtocolError("The compressed payload does not state a size within bounds.")
-        return zstandard.ZstdDecompressor().decompress(
-            payload, max_output_size=PAYLOAD_MAX_BYTES, allow_extra_data=False
-        )
-    except zstandard.ZstdError as error:
-        raise ProtocolError("The payload is not a zstd frame.") from error

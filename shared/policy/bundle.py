@@ -21,6 +21,7 @@ from shared.blobs import BLOB_MAX_BYTES
 from shared.cbor import decode, encode
 from shared.envelope import Header, is_signed_by, seal, unwrap
 from shared.errors import CapacityError, ProtocolError, RefusedError
+from shared.folded import unfold
 from shared.ids import EVERYONE, HUB
 from shared.keys import Signer, TrustedKey
 from shared.policy.arguments import canonical_json
@@ -136,19 +137,10 @@ def unpack(data: bytes) -> tuple[Bundle, tuple[bytes, ...]]:
         raise BundleError(f"The bundle is larger than {SEALED_MAX_BYTES} bytes.", code="bundle_broken")
     try:
         sealed = Sealed.model_validate(decode(data))
-        raw = _decompressed(sealed.content)
-    except (ProtocolError, ValidationError, zstandard.ZstdError) as error:
+        raw = unfold(sealed.content, max_bytes=CONTENT_MAX_BYTES)
+    except (ProtocolError, ValidationError) as error:
         raise BundleError("The bundle is no bundle, or was cut off.", code="bundle_broken") from error
     return Bundle(_parse(raw), raw), sealed.signatures
-
-
-def _decompressed(content: bytes) -> bytes:
-    # The library believes the size that a frame declares, whatever it is told of the most that it may make.
-    if zstandard.frame_content_size(content) > CONTENT_MAX_BYTES:
-        raise ProtocolError(f"The bundle's content is larger than {CONTENT_MAX_BYTES} bytes.")
-    return zstandard.ZstdDecompressor().decompress(
-        content, max_output_size=CONTENT_MAX_BYTES, allow_extra_data=False
-    )
 
 
 def _parse(raw: bytes) -> Content:

@@ -1,0 +1,1 @@
+"""What hub and devices say about collections."""
