@@ -29,6 +29,11 @@ IDLE_TRANSACTION_TIMEOUT_S: Final = 20
 virtual machine) would else keep its locks, and every other process of the hub waiting."""
 
 
+KEEP_ALIVE: Final = {
+    "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000,
+}  # fmt: skip
+"""libpq's: seconds, seconds, probes, milliseconds. After 25 s a server that does not answer on its TCP is gone."""
+
 NOT_STORABLE: Final = (
     "A value is outside of what the hub can hold: a number beyond 64 bits, a time outside of the years 1 to 9999, or"
     " text with a NUL in it."
@@ -174,7 +179,9 @@ def insert_rows(
 def _open(url: str, idle_transaction_timeout_s: float) -> Engine:
     if make_url(url).get_backend_name() == "sqlite":
         return _open_sqlite(url)
-    engine = create_engine(url, pool_pre_ping=True)
+    # What the URL says of these goes before. A server that vanished is noticed, instead of waited for.
+    alive = {key: value for key, value in KEEP_ALIVE.items() if key not in make_url(url).query}
+    engine = create_engine(url, pool_pre_ping=True, connect_args=alive)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:

@@ -49,6 +49,7 @@ from cloud.recovery.routes import recovery_routes
 from cloud.roles import Role
 from cloud.row_seal import RowSeal
 from cloud.settings import HubSettings
+from cloud.stuck_sessions import LOOK_INTERVAL_S, end_stuck_sessions
 from cloud.tasks import deeds as task_deeds
 from cloud.tasks.departure import leave_behind
 from cloud.tasks.feed import TaskFeed
@@ -159,6 +160,8 @@ def build_hub(ground: Ground, traces: Traces | None, *, has_own_broker: bool) ->
         ),
         Job(name="metrics", interval_s=settings.metrics_roll_up_interval_s, work=_rolling_up(ground)),
     ]
+    if not database.is_sqlite:
+        jobs.append(Job(name="sessions", interval_s=LOOK_INTERVAL_S, work=end_stuck_sessions))
     leader = _leader(ground, jobs)
     background = {"leader": leader.run, "twins": fanout.run, "revocations": around.keeper.run}
     if tracer is not None:

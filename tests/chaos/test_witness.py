@@ -117,3 +117,22 @@ def test_a_copy_of_a_store_has_the_same_history_so_far(tmp_path: Path, witness: 
     witness.copy("device", "copy")
     (original,), (copy,) = witness.logs("device", NAME), witness.logs("copy", NAME)
     assert list(copy.entries) == list(original.entries) == log
+
+
+def test_what_a_branch_left_behind_unseen_comes_from_the_hub_into_the_log_before(
+    tmp_path: Path, witness: Witness, hub: Hub
+) -> None:
+    path, log = tmp_path / "store.sqlite", entries(6)
+    store(path, log[:2])
+    witness.take("device", path, NAME)
+    # Two records later the device goes on from record 4 under another epoch, and drops what is common.
+    hub.held = log[:4]
+    store(path, log, tail=5)
+    other = bytes_from("another epoch")
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("UPDATE lane SET epoch = ?", (other,))
+        db.commit()
+    assert witness.take("device", path, NAME)[1] == []
+    before, after = witness.logs("device", NAME)
+    assert (list(before.entries), before.head, before.gaps) == (log[:4], Head(4, log[3].hash), ())
+    assert (list(after.entries), after.before, after.lane.epoch) == (log[4:], Head(4, log[3].hash), other)

@@ -164,7 +164,7 @@ class Witness:
             return
         before = taken.head
         if row.tail.seq > taken.head.seq:
-            self._fill(taken, row)
+            self._fill(taken, row.lane, row.tail)
         for entry in _entries(source, row.key, after=taken.head.seq):
             expected = extend(taken.head, entry.record)
             if (entry.seq, entry.hash) != (expected.seq, expected.hash):
@@ -191,13 +191,16 @@ class Witness:
             return _Taken(key, Head(seq, hash_))
         before, branch_of = start(row.lane), None
         earlier = self._db.execute(
-            "SELECT epoch FROM log WHERE store = ? AND lane = ? ORDER BY id DESC LIMIT 1",
+            "SELECT id, epoch, head_seq, head_hash FROM log WHERE store = ? AND lane = ? ORDER BY id DESC LIMIT 1",
             (name, row.lane.lane.value),
         ).fetchone()
         if earlier is not None and row.lane.lane is not Lane.ORDERS:
             # Until the hub has something of it nothing of it is trimmed, and it begins where its records do.
-            branch_of = earlier[0]
+            key, branch_of, seq, hash_ = earlier
             before = self._branched_at(row.lane) or row.tail
+            self._fill_before(
+                _Taken(key, Head(seq, hash_)), LaneId(row.lane.principal, row.lane.lane, branch_of), before
+            )
         made = self._db.execute(
             "INSERT INTO log (store, lane, epoch, branch_of, before_seq, before_hash, head_seq, head_hash)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -209,21 +212,31 @@ class Witness:
         assert made is not None
         return _Taken(made, before)
 
-    def _fill(self, taken: _Taken, row: _Row) -> None:
-        """Take from the hub what the device has trimmed already; if it is not there, note that it was not seen."""
-        entries = self._at_hub(row.lane, taken.head.seq, row.tail.seq)
+    def _fill(self, taken: _Taken, lane: LaneId, upto: Head) -> None:
+        """Take from the hub what the device has dropped already; if it is not there, note that it was not seen."""
+        entries = self._at_hub(lane, taken.head.seq, upto.seq)
         position = taken.head
         for entry in entries:
             position = extend(position, entry.record)
-        if position == row.tail:
+        if position == upto:
             for entry in entries:
                 self._store(taken, entry)
             return
         self._db.execute(
             "INSERT INTO hole VALUES (?, ?, ?, ?)",
-            (taken.id, taken.head.seq + 1, row.tail.seq, row.tail.hash),
+            (taken.id, taken.head.seq + 1, upto.seq, upto.hash),
         )
-        taken.head = row.tail
+        taken.head = upto
+
+    def _fill_before(self, earlier: _Taken, lane: LaneId, upto: Head) -> None:
+        """A log that was gone on from under another epoch between two looks: the device dropped what was common."""
+        if earlier.head.seq >= upto.seq:
+            return
+        self._fill(earlier, lane, upto)
+        self._db.execute(
+            "UPDATE log SET head_seq = ?, head_hash = ? WHERE id = ?",
+            (earlier.head.seq, earlier.head.hash, earlier.id),
+        )
 
     def _store(self, taken: _Taken, entry: Entry) -> None:
         self._db.execute(
