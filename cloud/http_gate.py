@@ -35,6 +35,8 @@ from shared.restore import RESTORE_PATH
 SIGN_IN_PATH: Final = "/v1/sign-in"
 OPEN_PATHS: Final = frozenset({HEALTH_PATH, CA_PATH, ENROL_PATH, RENEW_PATH, RESTORE_PATH, SIGN_IN_PATH})
 BODY_TIMEOUT_S: Final = 30.0
+DOCUMENT_TIMEOUT_S: Final = 600.0
+"""The same for a document, which may come over a slow line."""
 CREDENTIAL_MAX_CHARS: Final = 512
 GOOD_TOKENS_MAX: Final = 1_000
 """Hashes of tokens that were good lately."""
@@ -62,6 +64,8 @@ class HttpGate:
         *,
         admin_token: str,
         body_max_bytes: int,
+        document_max_bytes: int = 0,
+        takes_document: Callable[[str, str], bool] = lambda _method, _path: False,
         doors: Sequence[Door] = (),
         authenticate: Authenticate | None = None,
         rates: GateRates = GateRates(),  # noqa: B008 - frozen
@@ -69,11 +73,14 @@ class HttpGate:
         counts: Counter[str] | None = None,
         now_s: Callable[[], float] = monotonic,
     ) -> None:
-        """`authenticate`: asked about every token but the admin's, in a worker thread. `counts`: what was refused, for
-        the metrics. `now_s`: a clock that only goes on."""
+        """`takes_document`: of which method and path a body may have `document_max_bytes`. `authenticate`: asked about
+        every token but the admin's, in a worker thread. `counts`: what was refused, for the metrics. `now_s`: a clock
+        that only goes on."""
         self._app = app
         self._token_hash = _hash(admin_token)
         self._body_max_bytes = body_max_bytes
+        self._document_max_bytes = document_max_bytes
+        self._takes_document = takes_document
         self._doors = doors
         self._authenticate = authenticate
         self._addresses = ClientAddresses(trusted_proxies)
@@ -209,21 +216,23 @@ class HttpGate:
             return
         headers = Headers(scope=scope)
         length = headers.get("content-length", "0")
+        is_document = self._takes_document(scope["method"], scope["path"])
+        most = self._document_max_bytes if is_document else self._body_max_bytes
         body = b""
-        is_too_large = not length.isdecimal() or int(length) > self._body_max_bytes
+        is_too_large = not length.isdecimal() or int(length) > most
         if not is_too_large:
             try:
-                async with asyncio.timeout(BODY_TIMEOUT_S):
-                    body = await _read(receive, self._body_max_bytes)
+                async with asyncio.timeout(DOCUMENT_TIMEOUT_S if is_document else BODY_TIMEOUT_S):
+                    body = await _read(receive, most)
             except TimeoutError:
                 self._counts["body_timeout"] += 1
                 problem = Problem(code="body_timeout", message="The request's body did not arrive in time.")
                 await _refusal(408, problem)(scope, receive, send)
                 return
-            is_too_large = len(body) > self._body_max_bytes
+            is_too_large = len(body) > most
         if is_too_large:
             self._counts["body_too_large"] += 1
-            message = f"A request's body may have at most {self._body_max_bytes} bytes."
+            message = f"A request's body may have at most {most} bytes."
             await _refusal(413, Problem(code="body_too_large", message=message))(scope, receive, send)
             return
         await self._app(scope, _replay(body, receive), send)

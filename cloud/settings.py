@@ -379,6 +379,20 @@ class HubSettings(BaseModel):
     oidc_auto_create_tenant: TenantName | None = Field(
         default=None, description="Tenant of these; that of `tenant` without."
     )
+    knowledge_document_max_bytes: int = Field(
+        default=67_108_864, ge=1_024, le=1_073_741_824, description="Largest document that is taken."
+    )
+    knowledge_documents_max: int = Field(
+        default=20_000, ge=1, le=100_000, description="Documents of one collection."
+    )
+    knowledge_waiting_max_bytes: int = Field(
+        default=1_073_741_824,
+        ge=1_048_576,
+        description="Bytes of documents that may wait to be read, of all collections together.",
+    )
+    knowledge_revisions_keep: int = Field(
+        default=10, ge=1, le=1_000, description="Revisions of a collection that can be rolled back to."
+    )
     shutdown_timeout_s: int = Field(
         default=10, ge=1, le=600, description="How long open requests may finish when the hub stops."
     )

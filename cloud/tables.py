@@ -21,6 +21,15 @@ from cloud.governance.tables import (
     ThreatRow,
 )
 from cloud.journal.tables import BlobRow, DeadLetter, LaneGap, LaneRow, RecordRow, SealRow
+from cloud.knowledge.tables import (
+    KnowledgeCollection,
+    KnowledgeContent,
+    KnowledgeDelivery,
+    KnowledgeDocument,
+    KnowledgeRevision,
+    KnowledgeUpload,
+    KnowledgeVersion,
+)
 from cloud.leader import Lease
 from cloud.people.tables import (
     ApiToken,
@@ -59,6 +68,13 @@ TABLES = (
     Effect,
     EnrolmentToken,
     HubHearing,
+    KnowledgeCollection,
+    KnowledgeContent,
+    KnowledgeDelivery,
+    KnowledgeDocument,
+    KnowledgeRevision,
+    KnowledgeUpload,
+    KnowledgeVersion,
     LaneGap,
     LaneRow,
     LateResult,

@@ -1,0 +1,412 @@
+"""Reading documents and publishing revisions, in the background of a process that has the API.
+
+Bytes that wait are claimed, read by the extractor in its own child process, cut into chunks, embedded as far as the hub
+does not know them yet, and stored, one document at a time; what cannot be read is refused with its reason and holds up
+nothing. A revision that was asked for is made when no document of its collection waits. Several processes may do this
+beside one another: a claim runs out when whoever made it is gone.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+import cbor2
+from sqlmodel import Session, col, select
+
+from cloud.db import Database
+from cloud.knowledge import publishing, repository
+from cloud.knowledge.tables import (
+    DocumentState,
+    KnowledgeCollection,
+    KnowledgeContent,
+    KnowledgeDocument,
+    KnowledgeUpload,
+    KnowledgeVersion,
+)
+from shared.clock import Clock
+from shared.errors import CapacityError, CoveyError, ProtocolError, RefusedError, UnavailableError
+from shared.folded import fold
+from shared.knowledge.manifest import TITLE_MAX_CHARS
+
+logger = logging.getLogger(__name__)
+
+CLAIM_S: Final = 900.0
+"""The longest that reading and embedding one document takes before another process tries."""
+ATTEMPTS_MAX: Final = 3
+"""After so many processes that did not come back from it a document is given up."""
+POLL_S: Final = 5.0
+"""How often it is looked for what other processes took in."""
+RETRY_S: Final = 5.0
+EMBED_BATCH: Final = 128
+SENTENCE_MAX_CHARS: Final = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A chunk as it came out of a document. `page` counts from 1, 0 for none."""
+
+    id: bytes
+    headings: tuple[str, ...]
+    text: str
+    start: int
+    end: int
+    page: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadDocument:
+    """A document that was read and cut."""
+
+    title: str
+    media_type: str
+    text: str
+    pieces: tuple[Piece, ...]
+    warnings: tuple[str, ...]
+
+
+class Scribe(Protocol):
+    """Reads a document's bytes and cuts them. Blocks for as long as that takes.
+
+    Raises `RefusedError` or `CapacityError` for what cannot be read, with a code and a sentence for whoever gave it.
+    """
+
+    def read(self, name: str, content: bytes) -> ReadDocument: ...
+
+
+class Embeddings(Protocol):
+    """The embedding model. `fingerprint`: of its file; vectors of different ones cannot be compared."""
+
+    async def fingerprint(self) -> bytes: ...
+
+    async def embed(self, texts: Sequence[str]) -> list[bytes]:
+        """Vectors of signed bytes, one a text. Raises `ConfigError` if the model is not installed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Claim:
+    """A document to be read, with what it belongs to."""
+
+    upload: int
+    collection: int
+    tenant: str
+    name: str
+    sha256: bytes
+    content: bytes
+
+
+class Librarian:
+    """`on_published` is called after the commit of a revision, with the collection's tenant and name."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        clock: Clock,
+        scribe: Scribe,
+        embeddings: Embeddings,
+        revisions_keep: int,
+        on_published: Callable[[str, str], None],
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._scribe = scribe
+        self._embeddings = embeddings
+        self._revisions_keep = revisions_keep
+        self._on_published = on_published
+        self._woken = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def wake(self) -> None:
+        """Something was taken in or asked for. May be called from any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._woken.set)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        self._loop = asyncio.get_running_loop()
+        is_first = True
+        while True:
+            self._woken.clear()
+            try:
+                if is_first:
+                    await self._ask_for_present_model()
+                    is_first = False
+                await self.work()
+            except CoveyError as error:
+                logger.warning("documents wait: %s", error)
+                await asyncio.sleep(RETRY_S)
+            try:
+                async with asyncio.timeout(POLL_S):
+                    await self._woken.wait()
+            except TimeoutError:
+                continue
+
+    async def work(self) -> None:
+        """Everything that there is to do. Raises `UnavailableError` or `ConfigError` for what should be tried again."""
+        while (claim := await asyncio.to_thread(self._claim)) is not None:
+            await self._read(claim)
+        for key in await asyncio.to_thread(self._asked):
+            await self._embed_anew(key)
+            published = await asyncio.to_thread(self._publish, key, await self._embeddings.fingerprint())
+            if published is not None:
+                self._on_published(*published)
+
+    # --- documents
+
+    def _claim(self) -> _Claim | None:
+        now = self._clock.now()
+        with self._database.write() as session:
+            while (upload := repository.next_upload(session, now)) is not None:
+                row = repository.document(session, upload.collection_id, upload.name)
+                collection = session.get(KnowledgeCollection, upload.collection_id)
+                if row is None or collection is None:
+                    session.delete(upload)
+                    session.flush()
+                    continue
+                if upload.attempts >= ATTEMPTS_MAX:
+                    _refuse(row, "document_given_up", GIVEN_UP, now)
+                    session.delete(upload)
+                    session.flush()
+                    continue
+                upload.attempts += 1
+                upload.claimed_until = now + timedelta(seconds=CLAIM_S)
+                assert upload.id is not None
+                return _Claim(
+                    upload=upload.id,
+                    collection=upload.collection_id,
+                    tenant=collection.tenant,
+                    name=upload.name,
+                    sha256=row.sha256,
+                    content=upload.content,
+                )
+        return None
+
+    async def _read(self, claim: _Claim) -> None:
+        try:
+            read = await asyncio.to_thread(self._scribe.read, claim.name, claim.content)
+        except (RefusedError, CapacityError, ProtocolError) as error:
+            await asyncio.to_thread(self._refused, claim, error)
+            return
+        except UnavailableError:
+            await asyncio.to_thread(self._release, claim)
+            raise
+        vectors: dict[bytes, bytes] = {}
+        is_stored = False
+        while not is_stored:  # again, should contents that were held have been pruned meanwhile
+            try:
+                model = await self._embeddings.fingerprint()
+                vectors |= await self._embedded(claim.tenant, model, read.pieces)
+            except CoveyError:  # no fault of the document's
+                await asyncio.to_thread(self._release, claim)
+                raise
+            is_stored = await asyncio.to_thread(self._store, claim, read, model, vectors)
+
+    async def _embedded(self, tenant: str, model: bytes, pieces: Sequence[Piece]) -> dict[bytes, bytes]:
+        """Vectors of those that the hub does not hold yet."""
+        by_id = {piece.id: piece for piece in pieces}
+
+        def known() -> set[bytes]:
+            with self._database.read() as session:
+                return repository.known_contents(session, tenant, model, by_id)
+
+        held = await asyncio.to_thread(known)
+        missing = [piece for key, piece in by_id.items() if key not in held]
+        vectors: dict[bytes, bytes] = {}
+        for first in range(0, len(missing), EMBED_BATCH):
+            some = missing[first : first + EMBED_BATCH]
+            made = await self._embeddings.embed([embedded_text(piece.headings, piece.text) for piece in some])
+            vectors.update((piece.id, vector) for piece, vector in zip(some, made, strict=True))
+        return vectors
+
+    def _store(self, claim: _Claim, read: ReadDocument, model: bytes, vectors: dict[bytes, bytes]) -> bool:
+        """False if a vector is missing."""
+        now = self._clock.now()
+        with self._database.write() as session:
+            collection = repository.lock(session, claim.collection)
+            row = repository.document(session, claim.collection, claim.name)
+            if collection is None or row is None or row.sha256 != claim.sha256:
+                _drop(session, claim)
+                return True  # removed or replaced meanwhile
+            if not _add_contents(session, claim.tenant, model, read.pieces, vectors):
+                return False
+            _drop(session, claim)
+            version = KnowledgeVersion(
+                collection_id=claim.collection,
+                name=claim.name,
+                sha256=claim.sha256,
+                model=model,
+                title=read.title[:TITLE_MAX_CHARS],
+                media_type=read.media_type,
+                text=fold(read.text.encode()),
+                chunks=cbor2.dumps([[piece.id, piece.start, piece.end, piece.page] for piece in read.pieces]),
+                chunk_count=len(read.pieces),
+                warnings=list(read.warnings),
+                made_at=now,
+            )
+            session.add(version)
+            session.flush()
+            row.version, row.state, row.warnings = version.id, DocumentState.READY.value, list(read.warnings)
+            row.changed_at = now
+            return True
+
+    def _refused(self, claim: _Claim, error: CoveyError) -> None:
+        now = self._clock.now()
+        with self._database.write() as session:
+            row = repository.document(session, claim.collection, claim.name)
+            _drop(session, claim)
+            if row is not None and row.sha256 == claim.sha256:
+                _refuse(row, error.code, str(error), now)
+        logger.info("a document was refused: %s", error.code)
+
+    def _release(self, claim: _Claim) -> None:
+        """It was no fault of the document's."""
+        with self._database.write() as session:
+            upload = session.get(KnowledgeUpload, claim.upload)
+            if upload is not None:
+                upload.claimed_until, upload.attempts = None, max(0, upload.attempts - 1)
+
+    # --- revisions
+
+    def _asked(self) -> list[int]:
+        with self._database.read() as session:
+            found = session.exec(
+                select(KnowledgeCollection.id).where(
+                    col(KnowledgeCollection.answered) < col(KnowledgeCollection.asked)
+                )
+            ).all()
+            return [key for key in found if key is not None and not repository.waits(session, key)]
+
+    async def _ask_for_present_model(self) -> None:
+        """Collections whose newest revision is of another embedding model than the hub's are published anew."""
+
+        def heads() -> list[tuple[int, bytes]]:
+            with self._database.read() as session:
+                return [
+                    (row.id, publishing.manifest_of(revision).model)
+                    for row in session.exec(select(KnowledgeCollection)).all()
+                    if row.id is not None
+                    and (revision := repository.revision(session, row.id, row.head)) is not None
+                ]
+
+        def ask(keys: list[int]) -> None:
+            with self._database.write() as session:
+                for key in keys:
+                    collection = repository.lock(session, key)
+                    if collection is not None:
+                        collection.asked += 1
+
+        if found := await asyncio.to_thread(heads):
+            model = await self._embeddings.fingerprint()
+            if stale := [key for key, of in found if of != model]:
+                await asyncio.to_thread(ask, stale)
+
+    async def _embed_anew(self, key: int) -> None:
+        """Give documents that were embedded by another model vectors of the present one: a revision is of one model."""
+        model = await self._embeddings.fingerprint()
+
+        def stale() -> list[tuple[int, str, list[Piece]]]:
+            with self._database.read() as session:
+                collection = session.get(KnowledgeCollection, key)
+                tenant = "" if collection is None else collection.tenant
+                return [
+                    (version.id or 0, tenant, _pieces_of(session, tenant, version))
+                    for version in repository.served(session, key)
+                    if version.model != model
+                ]
+
+        for version, tenant, pieces in await asyncio.to_thread(stale):
+            vectors = await self._embedded(tenant, model, pieces)
+            await asyncio.to_thread(self._store_anew, version, tenant, model, pieces, vectors)
+
+    def _store_anew(
+        self, version: int, tenant: str, model: bytes, pieces: Sequence[Piece], vectors: dict[bytes, bytes]
+    ) -> None:
+        with self._database.write() as session:
+            old = session.get(KnowledgeVersion, version)
+            if old is None:
+                return
+            repository.lock(session, old.collection_id)
+            if not _add_contents(session, tenant, model, pieces, vectors):
+                return  # the next round does it
+            new = KnowledgeVersion(**old.model_dump(exclude={"id", "model"}), model=model)
+            session.add(new)
+            session.flush()
+            row = repository.document(session, old.collection_id, old.name)
+            if row is not None and row.version == old.id:
+                row.version = new.id
+
+    def _publish(self, key: int, model: bytes) -> tuple[str, str] | None:
+        with self._database.write() as session:
+            collection = repository.lock(session, key)
+            if collection is None or repository.waits(session, key):
+                return None
+            if any(version.model != model for version in repository.served(session, key)):
+                return None  # one was added meanwhile
+            collection.answered = collection.asked
+            made = publishing.publish(
+                session, collection, model=model, keep=self._revisions_keep, now=self._clock.now()
+            )
+            if made is None:
+                return None
+            logger.info("revision %d of %s has %d chunks", made.number, collection.name, made.chunks)
+            return collection.tenant, collection.name
+
+
+GIVEN_UP: Final = "Reading it ended the program that read it, again and again; it was given up."
+
+
+def embedded_text(headings: Sequence[str], text: str) -> str:
+    """What is embedded of a chunk: its text, below the headings that say what it is about."""
+    return "\n".join((*headings, text))
+
+
+def _add_contents(
+    session: Session, tenant: str, model: bytes, pieces: Sequence[Piece], vectors: dict[bytes, bytes]
+) -> bool:
+    """Those that are not here yet; False, and nothing, if one of them has no vector."""
+    by_id = {piece.id: piece for piece in pieces}
+    missing = by_id.keys() - repository.known_contents(session, tenant, model, by_id)
+    if not missing <= vectors.keys():
+        return False
+    for key in missing:
+        piece = by_id[key]
+        session.add(
+            KnowledgeContent(
+                tenant=tenant,
+                id=key,
+                model=model,
+                headings=list(piece.headings),
+                text=piece.text,
+                vector=vectors[key],
+            )
+        )
+    return True
+
+
+def _drop(session: Session, claim: _Claim) -> None:
+    upload = session.get(KnowledgeUpload, claim.upload)
+    if upload is not None:
+        session.delete(upload)
+
+
+def _refuse(row: KnowledgeDocument, code: str, sentence: str, now: datetime) -> None:
+    row.state, row.code, row.sentence = DocumentState.REFUSED.value, code, sentence[:SENTENCE_MAX_CHARS]
+    row.changed_at = now
+
+
+def _pieces_of(session: Session, tenant: str, version: KnowledgeVersion) -> list[Piece]:
+    chunks = cbor2.loads(version.chunks)
+    held = {
+        content.id: content
+        for content in repository.contents(session, tenant, version.model, {chunk[0] for chunk in chunks})
+    }
+    return [
+        Piece(
+            id=key, headings=held[key].headings, text=held[key].text, start=start, end=end, page=page
+        )
+        for key, start, end, page in chunks
+    ]  # fmt: skip
