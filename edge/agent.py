@@ -28,22 +28,11 @@ from edge.core.turn import (
 )
 from edge.dispatch import Dispatcher
 from edge.judge import Judge, Seen, StoppedError, is_stop
-from edge.ports import (
-    JOURNAL_BOUND,
-    Draft,
-    EffectView,
-    Finished,
-    Generation,
-    Journal,
-    LanguageModel,
-    NodeView,
-    Room,
-    TextDelta,
-    Work,
-)
+from edge.ports import JOURNAL_BOUND, Draft, EffectView, Journal, NodeView, Room, Work
 from shared.blobs import BLOB_MAX_BYTES, Blob, BlobRef
 from shared.clock import Clock, to_ms
 from shared.errors import CapacityError, CoveyError, UnavailableError
+from shared.inference.ports import Finished, Generation, LanguageModel, TextDelta
 from shared.policy.decisions import Allow, Asker, Deny, Transform
 from shared.policy.flow import TaskFlow
 from shared.records import (

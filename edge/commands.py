@@ -315,7 +315,7 @@ def _show(as_json: bool, data: dict[str, Any], text: str) -> None:
 
 def _add_model_commands() -> None:
     from edge.identity_commands import identity_app
-    from edge.models.cli import model_app
+    from shared.inference.commands import model_app
 
     app.add_typer(model_app, name="model")
     app.add_typer(identity_app, name="identity")

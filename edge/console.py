@@ -13,7 +13,6 @@ from typing import Any, Final, Protocol
 
 from edge.agent import AgentRunner, Asked, AwaitsApproval, Ended, Interrupted
 from edge.local_api import HTTP_TIMEOUT_S, api_token, daemon_address, raise_problem, request
-from edge.ports import TextDelta
 from edge.settings import EdgeSettings
 from edge.store_status import describe_store, summarize_lane
 from shared.errors import (
@@ -24,6 +23,7 @@ from shared.errors import (
     UnavailableError,
 )
 from shared.ids import Lane
+from shared.inference.ports import TextDelta
 from shared.tasks.states import NodeState
 
 INDEX_TIMEOUT_S: Final = 600.0

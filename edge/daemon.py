@@ -26,7 +26,7 @@ from edge.api.app import AGENT_MODEL, Api, build_app
 from edge.desired import Desired, summarize
 from edge.identity import Identity
 from edge.oversight import Oversight
-from edge.ports import Draft, Journal, LaneState, LanguageModel
+from edge.ports import Draft, Journal, LaneState
 from edge.recall import Recall
 from edge.renewal import Renewal
 from edge.retention import Retention
@@ -39,6 +39,7 @@ from edge.vault import Vault
 from shared.clock import Clock, to_ms
 from shared.errors import CapacityError, ConfigError, CoveyError, UnavailableError
 from shared.ids import Lane
+from shared.inference.ports import LanguageModel
 from shared.records import DeviceStarted, DeviceStopped
 
 if TYPE_CHECKING:  # only devices that export traces pay for it

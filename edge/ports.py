@@ -1,7 +1,8 @@
 """The few doors between the daemon's decisions and the outside.
 
-Each port has one real implementation in `edge/adapters` and one in-memory one in `tests/support`, and both obey the
-same contract test. Implementations raise only `shared.errors`.
+The doors to models are in `shared/inference/ports.py`, since the hub has them too. Each port has one real
+implementation in `edge/adapters` and one in-memory one in `tests/support`, and both obey the same
+contract test. Implementations raise only `shared.errors`.
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -22,75 +23,6 @@ from shared.twin import Document
 
 if TYPE_CHECKING:  # only devices that export traces pay for it
     from shared.spans import Span
-
-Role = Literal["system", "user", "assistant"]
-FinishReason = Literal["stop", "length"]
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of a conversation as the model sees it."""
-
-    role: Role
-    content: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generation:
-    """What to generate. `json_schema` constrains decoding: the text is then valid JSON for that schema."""
-
-    messages: Sequence[Message]
-    max_tokens: int
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int | None = None
-    stop: Sequence[str] = ()
-    json_schema: Mapping[str, object] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TextDelta:
-    """A piece of the answer, in order, never empty, always whole characters."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
-    """The last item of every stream that was not cancelled. Times in milliseconds from the call of `generate`."""
-
-    finish: FinishReason
-    prompt_tokens: int
-    cached_tokens: int
-    output_tokens: int
-    first_token_ms: float
-    total_ms: float
-
-
-class LanguageModel(Protocol):
-    """A local or remote instruct model.
-
-    `generate` streams; closing the iterator early (`aclose`) cancels the generation, also while the prompt is being
-    evaluated, and frees the model for the next caller. Callers wait for one another in order.
-
-    Raises (from the first `anext`): `CapacityError` (bound `context_tokens`) for a prompt that leaves no room for an
-    answer, `ConfigError` for a missing or broken model file, `UnavailableError` for a server that does not answer.
-    """
-
-    @property
-    def name(self) -> str:
-        """The catalogue name, as journalled with every call and listed in /v1/models."""
-        ...
-
-    @property
-    def context_tokens(self) -> int: ...
-
-    def generate(self, generation: Generation) -> AsyncGenerator[TextDelta | Finished, None]: ...
-
-    async def close(self) -> None:
-        """Unload. The model may be used again afterwards and loads itself anew."""
-        ...
-
 
 # --- the store -----------------------------------------------------------------------------------------------------
 
@@ -638,12 +570,6 @@ class Episodes(Protocol):
 
     async def episodes(self, *, limit: int) -> tuple[Episode, ...]:
         """The latest episodes, newest first."""
-        ...
-
-
-class TextEmbedder(Protocol):
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """Unit vectors, one a text, in order. Raises `ConfigError` if the embedding model is not installed."""
         ...
 
 

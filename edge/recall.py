@@ -12,8 +12,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from edge.ports import Episode, Episodes, TextEmbedder, VectorIndex
+from edge.ports import Episode, Episodes, VectorIndex
 from shared.errors import ConfigError, UnavailableError
+from shared.inference.ports import TextEmbedder
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,9 @@ from threading import Lock
 from typing import TextIO
 
 from edge.core.scrub import Scrubber, StreamScrubber
-from edge.ports import Draft, Finished, Generation, Journal, LanguageModel, Message, TextDelta
+from edge.ports import Draft, Journal
 from shared.blobs import Blob, BlobRef
+from shared.inference.ports import Finished, Generation, LanguageModel, Message, TextDelta
 
 CurrentScrubber = Callable[[], Scrubber]
 

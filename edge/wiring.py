@@ -37,11 +37,9 @@ from edge.identity import Identity, load_identity
 from edge.judge import Judge
 from edge.key_files import SEALING_KEY, KeyFiles
 from edge.logs import set_level
-from edge.models.installed import InstalledEmbedder, InstalledLlama
-from edge.models.native import share_processors
 from edge.observed import ObservedJournal
 from edge.oversight import Oversight
-from edge.ports import Ballast, Board, Journal, LanguageModel, Link, TextEmbedder, Traces, VectorIndex
+from edge.ports import Ballast, Board, Journal, Link, Traces, VectorIndex
 from edge.recall import Recall
 from edge.renewal import Renewal
 from edge.renewal_steps import Post
@@ -59,6 +57,9 @@ from edge.vault_key import VaultKey, open_vault_key
 from shared.clock import Clock
 from shared.errors import CapacityError, ConfigError, RefusedError
 from shared.ids import HUB, ID_RANDOM_BYTES, id_from_random
+from shared.inference.installed import InstalledEmbedder, InstalledLlama
+from shared.inference.native import share_processors
+from shared.inference.ports import LanguageModel, TextEmbedder
 from shared.keys import Purpose, TrustedKey
 from shared.policy.decisions import DeviceFacts
 from shared.renewal import RenewRequest
@@ -479,7 +480,7 @@ def build_model(settings: EdgeSettings) -> LanguageModel:
             idle_unload_s=settings.model_idle_unload_s,
             memory_max_mb=settings.model_memory_max_mb,
         )
-    from edge.adapters.model_openai import OpenAIModel  # here, because it brings an HTTP client along
+    from shared.inference.model_openai import OpenAIModel  # here, because it brings an HTTP client along
 
     key = None
     if settings.model_api_key_file is not None:

@@ -25,18 +25,7 @@ from edge.api.schemas import (
     VoteRequest,
 )
 from edge.oversight import Oversight
-from edge.ports import (
-    JOURNAL_BOUND,
-    Draft,
-    EffectView,
-    Finished,
-    Generation,
-    Journal,
-    LanguageModel,
-    Room,
-    TextDelta,
-    Work,
-)
+from edge.ports import JOURNAL_BOUND, Draft, EffectView, Journal, Room, Work
 from edge.recall import Recall, Recalled
 from edge.settings import EdgeSettings
 from shared.blobs import BlobRef
@@ -50,6 +39,7 @@ from shared.errors import (
     UnavailableError,
 )
 from shared.ids import Lane
+from shared.inference.ports import Finished, Generation, LanguageModel, TextDelta
 from shared.log import Entry
 from shared.records import MAX_SEQ, Poison, parse_record
 from shared.tasks.states import NodeState

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from edge.ports import Message
 from shared.errors import RefusedError
+from shared.inference.ports import Message
 from shared.policy.bundle import SEALED_MAX_BYTES
 
 

@@ -6,10 +6,10 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from edge.checks.subject import Subject
-from edge.models.install import find_installed
-from edge.models.installed import EMBEDDING_MODEL
 from shared.errors import ConfigError
 from shared.findings import Finding, fail, ok, warn
+from shared.inference.install import find_installed
+from shared.inference.installed import EMBEDDING_MODEL
 
 NAME: Final = "model"
 MEMORY: Final = "memory model"

@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from edge.ports import Generation, Message
 from shared.errors import CapacityError
+from shared.inference.ports import Generation, Message
 from shared.policy.contracts import SideEffect
 from shared.tasks.limits import Limits
 from shared.tasks.states import NodeState

@@ -29,10 +29,10 @@ from rich.progress import Progress
 from edge.adapters.store_sqlite.database import open_database
 from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.dispatch import Dispatcher
-from edge.models.install import find_installed
 from edge.settings import EdgeSettings, SensorSettings, default_models_dir
 from edge.tools import builtin_tools
 from edge.wiring import SystemClock
+from shared.inference.install import find_installed
 from tests.bench.report import Demand, Figure, Outcome, figure
 from tests.bench.stack import ROOT, DeviceProcess, HubProcess, resident_mb
 from tests.support.process import ProcessFailedError

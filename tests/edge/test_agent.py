@@ -11,11 +11,12 @@ import pytest
 
 from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.agent import RETRY_AFTER, AgentRunner, Asked, Ended, Interrupted
-from edge.ports import Draft, Finished, Generation, NodeView, TextDelta
+from edge.ports import Draft, NodeView
 from shared.blobs import Blob
 from shared.clock import to_ms
 from shared.errors import CapacityError, ConfigError, RefusedError, UnavailableError
 from shared.ids import Lane
+from shared.inference.ports import Finished, Generation, TextDelta
 from shared.records import ModelCalled, NodeMoved, TaskCancelled, TaskOffered, ToolIntent, ToolResult
 from shared.tasks.limits import Limits
 from shared.tasks.states import NodeState

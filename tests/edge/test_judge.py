@@ -13,7 +13,8 @@ import pytest
 
 from edge.agent import AgentRunner, AwaitsApproval, Ended
 from edge.core.turn import ToolSpec
-from edge.ports import Draft, Generation, TextDelta
+from edge.ports import Draft
+from shared.inference.ports import Generation, TextDelta
 from shared.policy.arguments import Call
 from shared.policy.contracts import Package
 from shared.records import PolicyDecided, ToolIntent, ToolResult

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from edge.models.catalogue import load_catalogue
 from edge.settings import load_settings, profiles
 from shared.errors import ConfigError
+from shared.inference.catalogue import load_catalogue
 
 
 def test_the_three_boards_have_profiles() -> None:

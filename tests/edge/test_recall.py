@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from edge.models.installed import InstalledEmbedder
 from edge.ports import Episode
 from edge.recall import FORGOTTEN_MIN, Recall, rank_by_keywords
 from shared.errors import ConfigError, UnavailableError
+from shared.inference.installed import InstalledEmbedder
 from tests.support.vector_index import MemoryVectorIndex, WordEmbedder
 
 AT = datetime(2026, 11, 22, tzinfo=UTC)

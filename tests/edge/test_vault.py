@@ -20,7 +20,7 @@ from edge.core.scrub import Scrubber
 from edge.core.turn import ToolSpec
 from edge.dispatch import Dispatcher
 from edge.key_files import SECRETS_KEY, KeyFiles
-from edge.ports import Draft, Finished, Generation, Message, StoredSecret, TextDelta
+from edge.ports import Draft, StoredSecret
 from edge.scrubbed import ScrubbedJournal, ScrubbedModel, scrubbed_output
 from edge.tools import ToolWithSecrets
 from edge.vault import SecretHandle, Vault
@@ -28,6 +28,7 @@ from edge.vault_key import open_vault_key
 from shared.blobs import Blob
 from shared.errors import ConfigError, RefusedError
 from shared.ids import Lane
+from shared.inference.ports import Finished, Generation, Message, TextDelta
 from shared.records import (
     Record,
     SecretForgotten,

@@ -18,10 +18,11 @@ from edge.agent import AgentRunner, Asked, Ended, Progress
 from edge.core.turn import ToolSpec
 from edge.dispatch import Dispatcher
 from edge.judge import Judge
-from edge.ports import Draft, Generation, Journal, LanguageModel, Room
+from edge.ports import Draft, Journal, Room
 from edge.tools import Tool
 from shared.blobs import Blob, BlobRef
 from shared.clock import Clock
+from shared.inference.ports import Generation, LanguageModel
 from shared.tasks.limits import Limits
 from tests.support.clock import ManualClock
 from tests.support.device import task_id_from

@@ -17,10 +17,11 @@ from edge.adapters.store_sqlite.database import open_database
 from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.daemon import Daemon
 from edge.identity import Identity
-from edge.ports import LanguageModel, Link, Traces
+from edge.ports import Link, Traces
 from edge.settings import EdgeSettings
 from edge.tools import Tool
 from edge.wiring import Ports, build_daemon
+from shared.inference.ports import LanguageModel
 from tests.support.board import ScriptedBoard
 from tests.support.clock import ManualClock
 from tests.support.retention import ScriptedBallast

@@ -27,13 +27,14 @@ from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.agent import AgentRunner
 from edge.blobs import make_blob
 from edge.core.turn import ToolSpec
-from edge.ports import Draft, Finished, Generation, TextDelta
+from edge.ports import Draft
 from edge.settings import fixed_locally, load_settings
 from edge.tools import Tool
 from edge.wiring import build_daemon, open_ports
 from shared.clock import Clock, to_ms
 from shared.errors import CapacityError, UnavailableError
 from shared.ids import Lane
+from shared.inference.ports import Finished, Generation, TextDelta
 from shared.records import ModelCalled
 from shared.tasks.states import NodeState
 from tests.support.clock import OffsetClock

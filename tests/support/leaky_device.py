@@ -21,13 +21,13 @@ from urllib.parse import quote
 from edge.core.scrub import Scrubber
 from edge.core.turn import ToolSpec
 from edge.logs import logging_to_stderr
-from edge.ports import Finished, Generation, TextDelta
 from edge.scrubbed import scrubbed_output
 from edge.settings import load_settings
 from edge.tools import ToolWithSecrets
 from edge.vault import SecretHandle
 from edge.wiring import build_daemon, open_ports
 from shared.errors import RefusedError
+from shared.inference.ports import Finished, Generation, TextDelta
 from tests.support.rules import permit
 
 VARIABLE: Final = "LEAK"

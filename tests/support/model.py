@@ -13,10 +13,10 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from edge.models.json_grammar import compile_schema
-from edge.models.text_stream import TextStream
-from edge.ports import Finished, FinishReason, Generation, Message, TextDelta
 from shared.errors import CapacityError, CoveyError, ProtocolError
+from shared.inference.json_grammar import compile_schema
+from shared.inference.ports import Finished, FinishReason, Generation, Message, TextDelta
+from shared.inference.text_stream import TextStream
 
 MIN_ANSWER_TOKENS = 16
 TOKENS_PER_TURN = 4

@@ -8,9 +8,9 @@ import pytest
 
 from edge.checks import model
 from edge.checks.subject import Subject
-from edge.models.install import MANIFEST
-from edge.models.installed import EMBEDDING_MODEL
 from shared.findings import Finding, State
+from shared.inference.install import MANIFEST
+from shared.inference.installed import EMBEDDING_MODEL
 
 
 def found_in(subject: Subject) -> dict[str, Finding]:

@@ -23,8 +23,8 @@ from edge.core.turn import (
     UseTool,
     next_step,
 )
-from edge.ports import Generation
 from shared.errors import CapacityError
+from shared.inference.ports import Generation
 from shared.tasks.limits import Limits
 from shared.tasks.states import NodeState
 

@@ -1,0 +1,121 @@
+"""`covey-edge model …`: parse, call, print. Errors go up to `edge/__main__.py`, which shows them as one sentence."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from shared.inference.catalogue import load_catalogue
+from shared.inference.install import InstalledModel, find_installed, install, list_models, remove
+from shared.inference.progress import ConsoleProgress
+
+model_app = typer.Typer(name="model", help="Install, list, measure and remove models.", no_args_is_help=True)
+
+PIPED_WIDTH: Final = 200
+
+Name = Annotated[str, typer.Argument(help="A name from `covey-edge model list`.", show_default=False)]
+ModelsDir = Annotated[
+    Path | None,
+    typer.Option("--models-dir", help="Where models live.", show_default="~/.covey/models", file_okay=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
+
+
+@model_app.command("install")
+def install_command(
+    name: Name,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="A file, a directory or an https address to take it from.", show_default=False
+        ),
+    ] = None,
+    models_dir: ModelsDir = None,
+) -> None:
+    """Fetch a model, check it, and prepare it for this CPU. Run it again to continue an interrupted installation."""
+    with ConsoleProgress() as progress:
+        model = install(name, models_dir=_directory(models_dir), source_override=source, progress=progress)
+    typer.echo(str(model.path))
+
+
+@model_app.command("list")
+def list_command(models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
+    """The models of the catalogue, and which of them are installed here."""
+    installed = {model.name: model for model in list_models(_directory(models_dir))}
+    rows = [
+        {
+            "name": entry.name,
+            "title": entry.title,
+            "kind": str(entry.kind),
+            "licence": entry.licence,
+            "context_tokens": entry.context_tokens,
+            "memory_mb": entry.memory_mb,
+            "download_mb": round(entry.delivered_bytes / 1e6),
+            "installed": _facts(installed[entry.name]) if entry.name in installed else None,
+        }
+        for entry in load_catalogue().models
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    columns = ("name", "kind", "context_tokens", "memory_mb", "download_mb", "licence", "installed")
+    _print_table(
+        ("model", "kind", "context", "memory MB", "download MB", "licence", "installed"),
+        [[("yes" if row[c] else "no") if c == "installed" else str(row[c]) for c in columns] for row in rows],
+    )
+
+
+@model_app.command("bench")
+def bench_command(
+    name: Name,
+    models_dir: ModelsDir = None,
+    as_json: AsJson = False,
+    threads: Annotated[int, typer.Option(help="Compute threads; 0 is one for each processor.", min=0)] = 0,
+) -> None:
+    """How fast an installed model loads, reads and writes on this machine, and its resident size."""
+    from shared.inference.bench import bench_model
+
+    result = bench_model(find_installed(_directory(models_dir), name), threads=threads).model_dump(
+        mode="json"
+    )
+    figures = {key: value for key, value in result.items() if value is not None}
+    if as_json:
+        typer.echo(json.dumps(figures))
+        return
+    _print_table(("figure", "value"), [[key, str(value)] for key, value in figures.items()])
+
+
+@model_app.command("remove")
+def remove_command(name: Name, models_dir: ModelsDir = None) -> None:
+    """Delete an installed model and what is left of an interrupted installation."""
+    remove(name, models_dir=_directory(models_dir))
+    typer.echo(f"{name} is removed.")
+
+
+def _directory(models_dir: Path | None) -> Path:
+    return models_dir if models_dir is not None else Path.home() / ".covey" / "models"
+
+
+def _facts(model: InstalledModel) -> dict[str, object]:
+    return {
+        "path": str(model.path),
+        "sha256": model.sha256,
+        "size_bytes": model.manifest.size_bytes,
+        "installed_at": model.manifest.installed_at.isoformat(),
+    }
+
+
+def _print_table(headings: tuple[str, ...], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH  # nothing is cut off for grep
+    console.print(table)
