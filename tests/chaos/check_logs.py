@@ -26,6 +26,7 @@ from tests.chaos.evidence import (
 from tests.chaos.violations import Violation
 
 SHED: Final = "shed"
+BRANCH: Final = "branch"
 
 Range = tuple[int, int]
 """First and last sequence."""
@@ -142,7 +143,8 @@ def _check_upward(device: DeviceHistory, held: HubDevice, history: History) -> I
             unseen=log.gaps,
             gaps=(*gaps, *(gap for gap in later if gap.first_seq <= (upto or 0))),
         )
-        yield from _check_gaps(device, log, copy, history)
+        others = [other for lane, other in copies.items() if lane.lane is log.lane.lane and other is not copy]
+        yield from _check_gaps(device, log, copy, others, history)
         yield from _check_drained(device, log, copy)
 
 
@@ -212,12 +214,17 @@ def _trimmed_upto(copy: Log) -> int:
     return copy.before.seq if copy.lane.lane is Lane.METRICS else 0
 
 
-def _check_gaps(device: DeviceHistory, log: Log, copy: Log | None, history: History) -> Iterator[Violation]:
+def _check_gaps(
+    device: DeviceHistory, log: Log, copy: Log | None, others: Sequence[Log], history: History
+) -> Iterator[Violation]:
+    """`others`: what else the hub holds of that lane, under other epochs."""
     where = f"{device.principal} {log.lane.lane}"
     for gap in () if copy is None else copy.gaps:
         first = max(gap.first_seq, log.before.seq + 1)
         if first > gap.last_seq:
             continue  # all of it is before this log's own beginning
+        if gap.reason == BRANCH and _is_common(Head(gap.last_seq, gap.after_hash), log, others):
+            continue  # the device began before that, and the hub had so much of it already
         sheds = _tombstones(log) if log.lane.lane is Lane.METRICS else ()
         lost = [_lost_ranges(restore, log.lane) for restore in history.restores]
         missing = _uncovered((first, gap.last_seq), (*lost, *sheds))
@@ -228,6 +235,11 @@ def _check_gaps(device: DeviceHistory, log: Log, copy: Log | None, history: Hist
     if log.lane.lane is not Lane.JOURNAL:
         for seq in sorted(dead):
             yield Violation("dead_letter", where, f"record {seq} could not be applied")
+
+
+def _is_common(position: Head, log: Log, others: Sequence[Log]) -> bool:
+    """Its hash covers all that is before: whoever holds that record has the same history up to there."""
+    return _holds(log, position) and any(_holds(other, position) for other in others)
 
 
 def _tombstones(log: Log) -> tuple[Range, ...]:

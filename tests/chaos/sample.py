@@ -254,6 +254,25 @@ def branched() -> History:
     return replace(history, devices=((device, held),), looks=history.looks[:1])
 
 
+def branched_early(common: int = 8) -> History:
+    """As `branched`, but the device began at record 6, as a hub said that was restored later: the hub, which holds
+    `common` records under the old epoch, takes what is new of it."""
+    history = branched()
+    device, held = only(history)
+    old, fork = device.written[0], position(device.written[0], 8)
+    new = log(Lane.JOURNAL, JOURNAL[6:], epoch="branch", before=position(old, 6))
+    new = replace(new, branch_of=old.lane.epoch)
+    copies = (
+        log(Lane.JOURNAL, (*JOURNAL[:common], started("1")), is_closed=True, parts_after=common),
+        replace(held.logs[1], gaps=(Gap(first_seq=1, last_seq=8, after_hash=fork.hash, reason="branch"),)),
+    )
+    device = replace(
+        device, written=(old, new), held={new.lane: new.head}, acked={new.lane: new.head.seq},
+        cloned=(log(Lane.JOURNAL, (*JOURNAL[:common], started("1"))),),
+    )  # fmt: skip
+    return replace(history, devices=((device, replace(held, logs=copies)),))
+
+
 def shed() -> History:
     """The device has also metrics; the second and third made room and left a tombstone."""
     history = sound()

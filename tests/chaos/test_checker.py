@@ -27,6 +27,7 @@ from tests.chaos.sample import (
     at_hub,
     blob,
     branched,
+    branched_early,
     entries_of,
     hub_of,
     intent,
@@ -180,6 +181,10 @@ BROKEN: Final[Mapping[str, tuple[Callable[[], History], str]]] = {
         "lost_content",
     ),
     # --- gaps, restored backups, clones
+    "a branch leaves out what the hub does not hold under the old epoch either": (
+        lambda: branched_early(common=7),
+        "unexplained_gap",
+    ),
     "a gap that nothing explains": (
         lambda: at_hub(sound(), logs=(without_records(WRITTEN, 4, 6, "lost"),)),
         "unexplained_gap",
@@ -345,6 +350,7 @@ SOUND: Final[Mapping[str, Callable[[], History]]] = {
     "the hub was restored and says what is missing": restored,
     "a clone was resolved": branched,
     "metrics were shed and left a tombstone": shed,
+    "a device began its branch before what the hub has": branched_early,
 }
 
 
