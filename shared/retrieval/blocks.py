@@ -4,9 +4,10 @@ Whoever reads a format (Markdown, PDF, DOCX) produces a `Document`; chunking rea
 when a `Document` is made:
 
 * `text[block.start:block.end]` is the block exactly, so the span of a citation can be checked against the text;
-* blocks are in order, not empty, and do not overlap; what lies between them (blank lines, the `##` before a heading) is
-  markup that nobody searches for;
-* the text can be encoded as UTF-8 and holds no NUL, since both databases and CBOR would refuse it later (`sound_text`).
+* blocks are in order, not empty, and do not overlap; what lies between them (blank lines, the `##` before a
+  heading) is markup that nobody searches for;
+* the text can be encoded as UTF-8 and holds no NUL, since both databases and CBOR would refuse it later
+  (`sound_text`).
 
     builder = DocumentBuilder(title="Pump manual")
     builder.add(BlockKind.HEADING, "Cleaning", level=1, page=3)

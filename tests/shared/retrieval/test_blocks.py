@@ -16,6 +16,7 @@ from shared.retrieval.blocks import (
 ANY_TEXT = st.text(alphabet=st.characters(exclude_categories=()))
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from(BlockKind), ANY_TEXT, st.integers(-2, 9))))
 def test_a_built_document_holds_each_block_at_its_span(blocks: list[tuple[BlockKind, str, int]]) -> None:
     builder = DocumentBuilder(title="t")
@@ -27,6 +28,7 @@ def test_a_built_document_holds_each_block_at_its_span(blocks: list[tuple[BlockK
     document.text.encode()
 
 
+@pytest.mark.slow
 @given(ANY_TEXT)
 def test_sound_text_is_as_long_and_can_be_encoded(text: str) -> None:
     sound = sound_text(text)
