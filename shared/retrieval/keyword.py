@@ -128,12 +128,9 @@ class KeywordQuery:
             scores += self._contribution(term, term.postings.of(ordinals))
         return scores
 
-    def coverage(self, ordinals: Ordinals) -> Floats:
-        """The part of the query's weight whose terms these items hold at all, from 0 to 1."""
-        covered = np.zeros(len(ordinals), np.float32)
-        for term in self._terms:
-            covered += term.weight * term.postings.of(ordinals).is_held
-        return covered
+    def coverage(self, ordinal: int) -> float:
+        """The part of the query's weight whose terms this item holds at all, from 0 to 1."""
+        return sum(float(term.weight) for term in self._terms if term.postings.holds(ordinal))
 
     def _contribution(self, term: _Term, postings: Postings) -> Floats:
         norms, ordinals = self._norms, postings.ordinals

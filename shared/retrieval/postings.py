@@ -73,10 +73,11 @@ class Postings:
     def bodies(self) -> NDArray[np.float32]:
         return (self.words & COUNT_MAX).astype(np.float32)
 
-    @property
-    def is_held(self) -> NDArray[np.bool_]:
-        held: NDArray[np.bool_] = (self.words & ((1 << _ORDINAL_SHIFT) - 1)).astype(np.bool_)
-        return held
+    def holds(self, ordinal: int) -> bool:
+        """Whether this item holds the term."""
+        # A bare int would make numpy convert all the words.
+        place = int(np.searchsorted(self.words, np.uint32(ordinal << _ORDINAL_SHIFT)))
+        return place < len(self.words) and int(self.words[place]) >> _ORDINAL_SHIFT == ordinal
 
     def of(self, ordinals: NDArray[np.int64]) -> "Postings":
         """Those of the given ordinals, as they are here; where one does not hold the term its counts are 0."""

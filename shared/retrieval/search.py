@@ -148,7 +148,7 @@ def _support(keywords: KeywordQuery, hits: Sequence[Hit], cosine: Scores | None)
     tenth = hits[LEAD_RANK - 1].score if len(hits) >= LEAD_RANK else 0.0
     known = () if cosine is None else cosine[~np.isnan(cosine)]
     return support(
-        coverage=float(keywords.coverage(np.array([hits[0].ordinal], np.int64))[0]),
+        coverage=keywords.coverage(hits[0].ordinal),
         lead=hits[0].score - tenth,
         best_cosine=float(np.max(known)) if len(known) else None,
     )

@@ -60,7 +60,7 @@ def test_a_score_is_the_share_of_the_query_that_is_covered() -> None:
 
 def test_coverage_is_the_weight_of_the_words_that_are_there() -> None:
     query = asked(holding("pump", "oil", "pump oil"), "pump oil")
-    assert query.coverage(np.array([0, 1, 2])).tolist() == [0.5, 0.5, 1.0]
+    assert [query.coverage(ordinal) for ordinal in range(3)] == [0.5, 0.5, 1.0]
 
 
 def test_nobody_is_found_by_words_that_nobody_has() -> None:
