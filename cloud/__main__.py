@@ -23,6 +23,7 @@ from cloud.cli import (
     keys,
     lifecycle,
     metrics,
+    models,
     people,
     policies,
     proposals,
@@ -78,6 +79,7 @@ app.add_typer(policies.app, name="policy")
 app.add_typer(policies.approvals, name="approval")
 app.add_typer(proposals.app, name="proposal")
 app.add_typer(audit.app, name="audit")
+app.add_typer(models.app, name="model")
 app.add_typer(keys.app, name="keys")
 app.command()(people.whoami)
 app.command("sign-in")(people.sign_in)

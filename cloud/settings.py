@@ -23,9 +23,11 @@ from cloud.rates import GateRates, Rate
 from shared.blobs import BLOB_MAX_BYTES
 from shared.enrolment import TenantName
 from shared.errors import ConfigError
+from shared.inference.installed import EMBEDDING_MODEL
 
 FILE_NAME: Final = "hub.toml"
 HOME_VARIABLE: Final = "COVEY_HUB_HOME"
+MODELS_VARIABLE: Final = "COVEY_MODELS_DIR"
 TOKEN_FILE_VARIABLE: Final = "COVEY_HUB_TOKEN_FILE"
 CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
 """Where systemd puts what LoadCredential= gives a service."""
@@ -33,9 +35,12 @@ KEYS_CREDENTIAL: Final = "covey-hub-keys"
 EVERY_ADDRESS: Final = ("0.0.0.0", "::")  # noqa: S104 - compared with, never a default
 MQTT_URL_PATTERN: Final = r"^(mqtts://[A-Za-z0-9._-]+(:[0-9]{1,5})?)?$"
 DEFAULT_HOME: Final = Path("~/.covey/hub")
+DEFAULT_MODELS: Final = Path("~/.covey/models")
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Host = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9._:-]+$")]
+# As a server of somebody else may call its models. It may be the name of a folder too, hence no leading dot.
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,127}$")]
 
 
 def _is_network(text: str) -> str:
@@ -393,6 +398,42 @@ class HubSettings(BaseModel):
     knowledge_revisions_keep: int = Field(
         default=10, ge=1, le=1_000, description="Revisions of a collection that can be rolled back to."
     )
+    models_dir: Path | None = Field(
+        default=None,
+        description="Where model files are; none: COVEY_MODELS_DIR, else ~/.covey/models, as of a device.",
+    )
+    embedding_model: ModelName = Field(
+        default=EMBEDDING_MODEL,
+        description="What documents and questions are embedded with: the same file as on the devices.",
+    )
+    embedding_threads: int = Field(
+        default=1, ge=0, le=256, description="Its compute threads; 0 takes every core."
+    )
+    embedding_idle_unload_s: float = Field(
+        default=300.0, ge=0, le=86_400, description="Unload it after so many idle seconds; 0 never."
+    )
+    answer_model: Literal[""] | ModelName = Field(
+        default="qwen2.5-coder-1.5b-instruct",
+        description="What answers from documents: a catalogue name, or the name at `answer_model_url`; empty: nothing.",
+    )
+    answer_model_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s/]+[^\s]*)?$",
+        description="An OpenAI-compatible server instead of the local model, up to before /chat/completions.",
+    )
+    answer_model_key_file: Path | None = Field(default=None, description="File with that server's key.")
+    answer_model_context_tokens: int = Field(
+        default=4_096, ge=512, le=131_072, description="Context of what answers, at most what the model can."
+    )
+    answer_model_threads: int = Field(
+        default=0, ge=0, le=256, description="Its compute threads; 0 takes every core."
+    )
+    answer_model_idle_unload_s: float = Field(
+        default=300.0, ge=0, le=86_400, description="Unload it after so many idle seconds; 0 never."
+    )
+    answer_model_memory_max_mb: Annotated[int, Field(ge=64)] | None = Field(
+        default=None, description="Refuse a model that needs more, before loading it."
+    )
     shutdown_timeout_s: int = Field(
         default=10, ge=1, le=600, description="How long open requests may finish when the hub stops."
     )
@@ -434,6 +475,12 @@ class HubSettings(BaseModel):
         credential = None if given is None else Path(given) / KEYS_CREDENTIAL
         path = credential if credential is not None and credential.is_file() else self.key_passphrase_file
         return None if path is None else passphrase_in(self.home / path.expanduser())
+
+    @property
+    def models_directory(self) -> Path:
+        """Where model files are; one folder for all hubs and devices of an account unless something is said."""
+        given = self.models_dir or Path(os.environ.get(MODELS_VARIABLE) or DEFAULT_MODELS)
+        return (self.home / given.expanduser()).absolute()
 
     @property
     def url(self) -> str:

@@ -66,6 +66,7 @@ from cloud.twins.fanout import Fanout
 from cloud.twins.routes import twin_routes
 from cloud.vaults.routes import vault_routes
 from cloud.wiring_broker import BrokerParts, broker_parts
+from cloud.wiring_models import HubModels, models_of
 from cloud.wiring_people import Entrance, authenticator, entrance, people_of, people_routers
 from shared.errors import UnavailableError
 from shared.ids import EPOCH_BYTES
@@ -97,16 +98,19 @@ def open_hub(settings: HubSettings, role: Role, has_own_broker: bool) -> Iterato
     """Blocking. Raises `ConfigError` for what an operator must mend, `UnavailableError` for a database that is away."""
     from cloud.adapters.clock_system import SystemClock
 
+    models = models_of(settings)
     with open_ground(settings, role, has_own_broker=has_own_broker, clock=SystemClock()) as ground:
         traces = _open_traces(settings)
         try:
-            yield build_hub(ground, traces, has_own_broker=has_own_broker)
+            yield build_hub(ground, traces, models=models, has_own_broker=has_own_broker)
         finally:
             if traces is not None:
                 traces.close()
 
 
-def build_hub(ground: Ground, traces: Traces | None, *, has_own_broker: bool) -> server.Parts:
+def build_hub(
+    ground: Ground, traces: Traces | None, *, models: HubModels, has_own_broker: bool
+) -> server.Parts:
     """Pure assembly, but for the broker's configuration files."""
     settings, database = ground.settings, ground.database
     feed = TaskFeed(
@@ -163,7 +167,12 @@ def build_hub(ground: Ground, traces: Traces | None, *, has_own_broker: bool) ->
     if not database.is_sqlite:
         jobs.append(Job(name="sessions", interval_s=LOOK_INTERVAL_S, work=end_stuck_sessions))
     leader = _leader(ground, jobs)
-    background = {"leader": leader.run, "twins": fanout.run, "revocations": around.keeper.run}
+    background = {
+        "models": models.run,
+        "leader": leader.run,
+        "twins": fanout.run,
+        "revocations": around.keeper.run,
+    }
     if tracer is not None:
         background["traces"] = tracer.run
     refused: Counter[str] = Counter()

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from edge import __version__
-from edge.settings import EdgeSettings, load_settings
+from edge.settings import EdgeSettings, default_models_dir, load_settings
 from shared.errors import ConfigError
 
 app = typer.Typer(
@@ -315,9 +315,9 @@ def _show(as_json: bool, data: dict[str, Any], text: str) -> None:
 
 def _add_model_commands() -> None:
     from edge.identity_commands import identity_app
-    from shared.inference.commands import model_app
+    from shared.inference.commands import model_commands
 
-    app.add_typer(model_app, name="model")
+    app.add_typer(model_commands(lambda _context: default_models_dir()), name="model")
     app.add_typer(identity_app, name="identity")
 
 

@@ -11,9 +11,10 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 from shared.inference.catalogue import ModelKind
+from shared.inference.embed_llama import Encoders
 from shared.inference.install import InstalledModel
 from shared.inference.measure import Speed, probe
-from shared.inference.native import Encoder, Weights
+from shared.inference.native import Weights
 
 EMBEDDING_TEXTS: Final = 64
 EMBEDDING_ROUNDS: Final = 3
@@ -67,13 +68,10 @@ def resident_bytes() -> int:
 
 def _embedding_speed(weights: Weights, *, threads: int) -> float:
     text = weights.tokenize(_TEXT, parse_special=False, add_special=True)
-    per_pass = min(Encoder.MAX_TEXTS, Encoder.PASS_TOKENS // len(text))
     best_s = float("inf")
-    with closing(Encoder(weights, threads=threads)) as encoder:
+    with closing(Encoders(weights, threads=threads)) as encoders:
         for _ in range(EMBEDDING_ROUNDS):
             began = time.perf_counter()
-            for _ in range(0, EMBEDDING_TEXTS, per_pass):
-                encoder.encode([text] * per_pass)
+            encoders.encode([text] * EMBEDDING_TEXTS)
             best_s = min(best_s, time.perf_counter() - began)
-    done = -(-EMBEDDING_TEXTS // per_pass) * per_pass
-    return round(done / best_s, 1)
+    return round(EMBEDDING_TEXTS / best_s, 1)

@@ -1,48 +1,97 @@
-"""`covey-edge model …`: parse, call, print. Errors go up to `edge/__main__.py`, which shows them as one sentence."""
+"""`… model install | list | bench | remove`, the same for the device's and the hub's command line.
+
+Parse, call, print. Errors go up to whoever runs the command line, which shows them as one sentence. What does the work
+is imported by the command that needs it, since the other commands of a program start faster without.
+"""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from shared.inference.catalogue import load_catalogue
-from shared.inference.install import InstalledModel, find_installed, install, list_models, remove
-from shared.inference.progress import ConsoleProgress
-
-model_app = typer.Typer(name="model", help="Install, list, measure and remove models.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from shared.inference.install import InstalledModel
 
 PIPED_WIDTH: Final = 200
 
-Name = Annotated[str, typer.Argument(help="A name from `covey-edge model list`.", show_default=False)]
+Directory = Callable[[typer.Context], Path]
+"""Where a program keeps its models, for a command line."""
+
+Name = Annotated[str, typer.Argument(help="A name from `model list`.", show_default=False)]
 ModelsDir = Annotated[
     Path | None,
-    typer.Option("--models-dir", help="Where models live.", show_default="~/.covey/models", file_okay=False),
+    typer.Option(
+        "--models-dir", help="Where models live.", show_default="the setting models_dir", file_okay=False
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
 
 
-@model_app.command("install")
-def install_command(
-    name: Name,
-    source: Annotated[
-        str | None,
-        typer.Option(
-            "--from", help="A file, a directory or an https address to take it from.", show_default=False
-        ),
-    ] = None,
-    models_dir: ModelsDir = None,
-) -> None:
-    """Fetch a model, check it, and prepare it for this CPU. Run it again to continue an interrupted installation."""
-    with ConsoleProgress() as progress:
-        model = install(name, models_dir=_directory(models_dir), source_override=source, progress=progress)
-    typer.echo(str(model.path))
+def model_commands(directory: Directory) -> typer.Typer:
+    """The group `model`. `directory` is asked where no `--models-dir` is given."""
+    group = typer.Typer(name="model", help="Install, list, measure and remove models.", no_args_is_help=True)
+
+    @group.command("install")
+    def install_command(
+        context: typer.Context,
+        name: Name,
+        source: Annotated[
+            str | None,
+            typer.Option(
+                "--from", help="A file, a directory or an https address to take it from.", show_default=False
+            ),
+        ] = None,
+        models_dir: ModelsDir = None,
+    ) -> None:
+        """Fetch a model, check it, and prepare it for this CPU. Run it again to go on with an interrupted one."""
+        from shared.inference.install import install
+        from shared.inference.progress import ConsoleProgress
+
+        with ConsoleProgress() as progress:
+            model = install(
+                name,
+                models_dir=models_dir or directory(context),
+                source_override=source,
+                progress=progress,
+            )
+        typer.echo(str(model.path))
+
+    @group.command("list")
+    def list_command(context: typer.Context, models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
+        """The models of the catalogue, and which of them are installed here."""
+        _print_models(models_dir or directory(context), as_json=as_json)
+
+    @group.command("bench")
+    def bench_command(
+        context: typer.Context,
+        name: Name,
+        models_dir: ModelsDir = None,
+        as_json: AsJson = False,
+        threads: Annotated[
+            int, typer.Option(help="Compute threads; 0 is one for each processor.", min=0)
+        ] = 0,
+    ) -> None:
+        """How fast an installed model loads, reads and writes on this machine, and its resident size."""
+        _print_bench(name, models_dir or directory(context), threads=threads, as_json=as_json)
+
+    @group.command("remove")
+    def remove_command(context: typer.Context, name: Name, models_dir: ModelsDir = None) -> None:
+        """Delete an installed model and what is left of an interrupted installation."""
+        from shared.inference.install import remove
+
+        remove(name, models_dir=models_dir or directory(context))
+        typer.echo(f"{name} is removed.")
+
+    return group
 
 
-@model_app.command("list")
-def list_command(models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
-    """The models of the catalogue, and which of them are installed here."""
-    installed = {model.name: model for model in list_models(_directory(models_dir))}
+def _print_models(models_dir: Path, *, as_json: bool) -> None:
+    from shared.inference.catalogue import load_catalogue
+    from shared.inference.install import list_models
+
+    installed = {model.name: model for model in list_models(models_dir)}
     rows = [
         {
             "name": entry.name,
@@ -66,19 +115,11 @@ def list_command(models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
     )
 
 
-@model_app.command("bench")
-def bench_command(
-    name: Name,
-    models_dir: ModelsDir = None,
-    as_json: AsJson = False,
-    threads: Annotated[int, typer.Option(help="Compute threads; 0 is one for each processor.", min=0)] = 0,
-) -> None:
-    """How fast an installed model loads, reads and writes on this machine, and its resident size."""
+def _print_bench(name: str, models_dir: Path, *, threads: int, as_json: bool) -> None:
     from shared.inference.bench import bench_model
+    from shared.inference.install import find_installed
 
-    result = bench_model(find_installed(_directory(models_dir), name), threads=threads).model_dump(
-        mode="json"
-    )
+    result = bench_model(find_installed(models_dir, name), threads=threads).model_dump(mode="json")
     figures = {key: value for key, value in result.items() if value is not None}
     if as_json:
         typer.echo(json.dumps(figures))
@@ -86,18 +127,7 @@ def bench_command(
     _print_table(("figure", "value"), [[key, str(value)] for key, value in figures.items()])
 
 
-@model_app.command("remove")
-def remove_command(name: Name, models_dir: ModelsDir = None) -> None:
-    """Delete an installed model and what is left of an interrupted installation."""
-    remove(name, models_dir=_directory(models_dir))
-    typer.echo(f"{name} is removed.")
-
-
-def _directory(models_dir: Path | None) -> Path:
-    return models_dir if models_dir is not None else Path.home() / ".covey" / "models"
-
-
-def _facts(model: InstalledModel) -> dict[str, object]:
+def _facts(model: "InstalledModel") -> dict[str, object]:
     return {
         "path": str(model.path),
         "sha256": model.sha256,

@@ -160,6 +160,20 @@ def find_installed(models_dir: Path, name: str) -> InstalledModel:
     )
 
 
+def fingerprint_of(model: InstalledModel) -> str:
+    """SHA-256 of the file that is loaded, in hexadecimal: vectors of another one mean something else.
+
+    It is kept in the manifest; a file that was touched since is read anew. Blocking then: a tenth of a second for an
+    embedding model. Raises: UnavailableError for a file that cannot be read.
+    """
+    try:
+        if model.path.stat().st_mtime_ns == model.manifest.modified_ns:
+            return model.sha256
+        return sha256_of(model.path)
+    except OSError as exc:
+        raise UnavailableError(f"{model.path} cannot be read ({exc.strerror or exc}).") from exc
+
+
 def list_models(models_dir: Path) -> list[InstalledModel]:
     """Every whole installation, by name; half and damaged ones are left out."""
     found = []

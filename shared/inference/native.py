@@ -117,6 +117,37 @@ def check_model_file(path: Path, name: str) -> None:
         raise ConfigError(f"The model file {path} {exc}: {again}", code="model_broken") from exc
 
 
+class Vocabulary:
+    """The tokens of a model file without its weights: a few megabytes, a tenth of a second.
+
+    Unlike everything else here `count` may be called from any thread, also from several: it changes nothing.
+    """
+
+    def __init__(self, path: Path, *, name: str) -> None:
+        """Raises: ConfigError for a file that is missing, broken or not understood by llama.cpp."""
+        check_model_file(path, name)
+        lib = llama()
+        self._lib = lib
+        params = lib.llama_model_default_params()
+        params.vocab_only = True
+        self.handle = lib.llama_model_load_from_file(os.fsencode(path), params)
+        if not self.handle:
+            message = f"llama.cpp cannot load {path}: install it again with {install_command(name)}."
+            raise ConfigError(message, code="model_broken")
+        self._vocab = lib.llama_model_get_vocab(self.handle)
+
+    def close(self) -> None:
+        if self.handle:
+            self._lib.llama_model_free(self.handle)
+            self.handle = None
+
+    def count(self, text: str) -> int:
+        """Tokens of the text alone, without those that the model puts around it."""
+        data = text.encode("utf-8", "replace")
+        # With no room for them, llama.cpp says how many there are, as a negative number.
+        return -int(self._lib.llama_tokenize(self._vocab, data, len(data), None, 0, False, False))
+
+
 class Weights:
     """A model file in memory. `name` is only for messages."""
 
@@ -273,27 +304,35 @@ class Context:
 class Encoder:
     """Sentence vectors from an embedding model: many short texts in one pass, nothing kept between passes."""
 
-    # llama.cpp aborts the process when the first is not a multiple of the second.
-    PASS_TOKENS: Final = 512
+    # llama.cpp aborts the process when a pass is not a multiple of the texts in it. Longer passes take more memory, and
+    # no less time: what a token costs grows with all tokens of its pass.
     MAX_TEXTS: Final = 32
+    PASS_TOKENS: Final = 256
+    MAX_PASS_TOKENS: Final = 512
 
-    def __init__(self, weights: Weights, *, threads: int) -> None:
-        """Raises: UnavailableError when llama.cpp cannot get the memory."""
+    def __init__(self, weights: Weights, *, pass_tokens: int = PASS_TOKENS) -> None:
+        """One compute thread: more encoders do more. `pass_tokens` is raised to a multiple of MAX_TEXTS.
+
+        Raises: UnavailableError when llama.cpp cannot get the memory.
+        """
         lib = llama()
         self._lib = lib
         self._width = weights.width
+        self.pass_tokens = -(-pass_tokens // self.MAX_TEXTS) * self.MAX_TEXTS
         params = lib.llama_context_default_params()
         # Attention is not causal: a text must fit into one physical batch.
-        params.n_ctx = params.n_batch = params.n_ubatch = self.PASS_TOKENS
+        params.n_ctx = params.n_batch = params.n_ubatch = self.pass_tokens
         params.n_seq_max = self.MAX_TEXTS
+        # Attention without it is a matrix of all tokens of the pass by all, which takes more time than the rest.
+        params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
         params.kv_unified = True
-        params.n_threads = params.n_threads_batch = thread_count(threads)
+        params.n_threads = params.n_threads_batch = 1
         params.embeddings = True
         params.no_perf = True
         self.handle = lib.llama_init_from_model(weights.handle, params)
         if not self.handle:
             raise UnavailableError(f"There is not enough memory for {weights.name}.", code="model_memory")
-        self._batch = lib.llama_batch_init(self.PASS_TOKENS, 0, 1)
+        self._batch = lib.llama_batch_init(self.pass_tokens, 0, 1)
 
     def close(self) -> None:
         if self.handle:
@@ -302,9 +341,9 @@ class Encoder:
             self.handle = None
 
     def encode(self, texts: Sequence[Sequence[int]]) -> list[list[float]]:
-        """One unit vector a text. At most MAX_TEXTS texts with PASS_TOKENS tokens together."""
+        """One unit vector a text. At most MAX_TEXTS texts with `pass_tokens` tokens together."""
         assert len(texts) <= self.MAX_TEXTS
-        assert sum(map(len, texts)) <= self.PASS_TOKENS
+        assert sum(map(len, texts)) <= self.pass_tokens
         import numpy as np
 
         batch = self._batch

@@ -109,6 +109,7 @@ def test_library_outside_an_extra_is_noticed() -> None:
         "edge.wiring",
         "cloud.__main__",
         "cloud.app",
+        "cloud.wiring_models",
         "shared.inference",
     ],
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cloud.settings import HubSettings, find_token_file
+from edge.settings import default_models_dir
 from shared.errors import ConfigError
 
 
@@ -35,6 +36,40 @@ def test_the_token_file_is_the_one_given_else_of_the_environment_else_in_the_hom
     monkeypatch.setenv("COVEY_HUB_TOKEN_FILE", "~/viewer.token")
     assert find_token_file(None, tmp_path) == Path.home() / "viewer.token"
     assert find_token_file(tmp_path / "other", tmp_path) == tmp_path / "other"
+
+
+def test_models_are_where_the_settings_say_else_the_environment_else_where_devices_have_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COVEY_MODELS_DIR", raising=False)
+    assert HubSettings.load(tmp_path, {}).models_directory == default_models_dir()
+    monkeypatch.setenv("COVEY_MODELS_DIR", str(tmp_path / "there"))
+    assert HubSettings.load(tmp_path, {}).models_directory == tmp_path / "there" == default_models_dir()
+    (tmp_path / "hub.toml").write_text('models_dir = "models"\n')
+    assert HubSettings.load(tmp_path, {}).models_directory == tmp_path / "models"
+
+
+@pytest.mark.parametrize(
+    ("setting", "limit", "beyond"),
+    [
+        ("embedding_threads", 256, 257),
+        ("embedding_idle_unload_s", 86_400, 86_401),
+        ("answer_model_context_tokens", 512, 511),
+        ("answer_model_context_tokens", 131_072, 131_073),
+        ("answer_model_threads", 256, 257),
+        ("answer_model_idle_unload_s", 0, -1),
+        ("answer_model_memory_max_mb", 64, 63),
+        ("answer_model", "", "../model"),
+        ("embedding_model", "m", ""),
+        ("answer_model_url", "http://127.0.0.1:8080/v1", "127.0.0.1:8080"),
+    ],
+)
+def test_settings_of_models_are_bounded(
+    tmp_path: Path, setting: str, limit: float | str, beyond: float | str
+) -> None:
+    assert getattr(HubSettings.load(tmp_path, {setting: limit}), setting) == limit
+    with pytest.raises(ConfigError, match=setting):
+        HubSettings.load(tmp_path, {setting: beyond})
 
 
 def test_proxies_are_addresses_or_networks(tmp_path: Path) -> None:

@@ -28,10 +28,11 @@ def main(arguments: list[str]) -> int:
         # As `covey-hub` does: its other commands do without.
         from cloud.ground import open_ground
         from cloud.wiring import build_hub
+        from cloud.wiring_models import models_of
 
         clock = OffsetClock(Path(file))
         with open_ground(settings, role, has_own_broker=has_own_broker, clock=clock) as ground:
-            yield build_hub(ground, None, has_own_broker=has_own_broker)
+            yield build_hub(ground, None, models=models_of(settings), has_own_broker=has_own_broker)
 
     return run(rest, open_hub=open_hub)
 

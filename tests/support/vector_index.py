@@ -1,5 +1,6 @@
-"""In-memory `VectorIndex` and a `TextEmbedder` of words: the fakes of recall."""
+"""In-memory `VectorIndex` and an `EmbeddingModel` of words: the fakes of whatever compares texts by meaning."""
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -35,9 +36,22 @@ class WordEmbedder:
         self._words = words
         self.texts: list[str] = []
 
+    @property
+    def text_tokens_max(self) -> int:
+        return 254
+
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         self.texts += texts
         return [self._vector(text) for text in texts]
+
+    def count_tokens(self, text: str) -> int:
+        return len(text.split())
+
+    async def fingerprint(self) -> bytes:
+        return hashlib.sha256(" ".join(self._words).encode()).digest()
+
+    async def close(self) -> None:
+        """Nothing is loaded."""
 
     def _vector(self, text: str) -> list[float]:
         counts = Counter(text.lower().split())

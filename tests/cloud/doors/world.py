@@ -29,6 +29,7 @@ from cloud.people.seals import PeopleSeals
 from cloud.roles import Role as ProcessRole
 from cloud.row_seal import RowSeal
 from cloud.wiring import build_hub
+from cloud.wiring_models import models_of
 from shared.cbor import encode
 from shared.clock import to_ms
 from shared.enrolment import BrokerAddress
@@ -264,7 +265,7 @@ def open_world(directory: Path, **settings: Any) -> Iterator[World]:
             address=address,
             reach=address,
         )
-        web = build_hub(ground, None, has_own_broker=False).web
+        web = build_hub(ground, None, models=models_of(ground.settings), has_own_broker=False).web
         assert web is not None
         with TestClient(web.app, raise_server_exceptions=False) as client:
             yield World(hub=hub, app=web.app, client=client, tokens=_tokens(hub))

@@ -1,17 +1,22 @@
-"""`covey-edge model …` as a person types it; errors come out as one kind, which `edge/__main__.py` shows."""
+"""`… model …` as a person types it; errors come out as one kind, which both command lines show."""
 
 import json
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from shared.errors import ConfigError
-from shared.inference.commands import model_app
+from shared.inference.commands import model_commands
+
+
+def unasked(_context: typer.Context) -> Path:
+    raise AssertionError("the folder was given")
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(model_app, list(arguments))
+    return CliRunner().invoke(model_commands(unasked), list(arguments))
 
 
 def test_list_shows_the_catalogue_and_what_is_installed(tmp_path: Path) -> None:
@@ -19,6 +24,12 @@ def test_list_shows_the_catalogue_and_what_is_installed(tmp_path: Path) -> None:
     assert shown.exit_code == 0
     assert "smollm2-135m-instruct" in shown.output
     assert "yes" not in shown.output
+
+
+def test_the_folder_of_the_program_is_taken_where_none_is_named(tmp_path: Path) -> None:
+    group = model_commands(lambda _context: tmp_path)
+    failed = CliRunner().invoke(group, ["remove", "smollm2-135m-instruct"])
+    assert f"not installed in {tmp_path}" in str(failed.exception)
 
 
 def test_list_as_json_can_be_read_by_a_program(tmp_path: Path) -> None:

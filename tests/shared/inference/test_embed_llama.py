@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import ConfigError
-from shared.inference.embed_llama import Embedder
+from shared.inference.embed_llama import CHARACTERS_PER_TOKEN, Embedder
 from shared.inference.install import find_installed
 
 pytestmark = pytest.mark.model
@@ -64,6 +64,41 @@ async def test_vector_does_not_depend_on_its_neighbours(embedder: Embedder) -> N
         (alone,) = await embed(embedder, sentence)
         for at in range(number, 60, 3):
             assert cosine(together[at], alone) > 0.9999
+
+
+async def test_long_and_short_texts_come_back_in_their_order(embedder: Embedder) -> None:
+    """Over several jobs and passes, of which some hold one text and some many."""
+    long = " ".join(SENTENCES) * 20
+    texts = [f"{long if number % 7 == 0 else ''} {SENTENCES[number % 3]}" for number in range(70)]
+    for text, vector in list(zip(texts, await embed(embedder, *texts), strict=True))[::9]:
+        assert cosine(vector, (await embed(embedder, text))[0]) > 0.9999
+
+
+async def test_several_threads_give_the_same_vectors_in_the_same_order(
+    embedder: Embedder, models_dir: Path
+) -> None:
+    several = Embedder(path=find_installed(models_dir, NAME).path, name=NAME, threads=3)
+    texts = [f"{SENTENCES[number % 3]} {number}" * (1 + number % 9) for number in range(60)]
+    pairs = zip(await embed(several, *texts), await embed(embedder, *texts), strict=True)
+    assert min(cosine(one, other) for one, other in pairs) > 0.9999
+    await several.close()
+
+
+async def test_what_is_asked_amid_many_texts_does_not_wait_for_all_of_them(embedder: Embedder) -> None:
+    await embed(embedder, "loaded")
+    many = asyncio.create_task(embed(embedder, *[SENTENCES[1] * 20] * 40))
+    await asyncio.sleep(0)  # the many are asked first
+    await embed(embedder, SENTENCES[0])
+    assert not many.done()
+    await many
+
+
+async def test_a_text_of_megabytes_is_cut_before_it_is_read(embedder: Embedder) -> None:
+    seen = 256 * CHARACTERS_PER_TOKEN
+    blank = " " * (seen - 4)
+    limit, beyond, empty = await embed(embedder, f"{blank}cold", f"{blank}    cold", "")
+    assert cosine(limit, empty) < 0.9
+    assert cosine(beyond, empty) > 0.9999
 
 
 async def test_long_text_is_cut_and_empty_text_has_a_vector(embedder: Embedder) -> None:

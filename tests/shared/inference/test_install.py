@@ -1,7 +1,9 @@
 """Installing from a real web server into a real directory: complete, once, resumable, or refused."""
 
 import fcntl
+import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,14 @@ import pytest
 
 from shared.errors import CapacityError, ConfigError, ProtocolError, UnavailableError
 from shared.inference.catalogue import Catalogue, ModelEntry, ModelKind, Preparation
-from shared.inference.install import InstalledModel, find_installed, install, list_models, remove
+from shared.inference.install import (
+    InstalledModel,
+    find_installed,
+    fingerprint_of,
+    install,
+    list_models,
+    remove,
+)
 from tests.shared.inference.depot import Depot, Manner, open_depot, small_gguf
 
 
@@ -199,6 +208,22 @@ def test_damaged_manifest_is_no_installation(depot: Depot, models_dir: Path) -> 
     with pytest.raises(ConfigError, match="is damaged"):
         find_installed(models_dir, "tiny")
     install_tiny(depot, models_dir)
+
+
+def test_a_model_is_known_by_the_hash_of_its_file(depot: Depot, models_dir: Path) -> None:
+    model = install_tiny(depot, models_dir)
+    assert fingerprint_of(model) == hashlib.sha256(depot.content).hexdigest()
+
+
+def test_a_file_that_was_touched_is_known_by_what_it_holds_now(depot: Depot, models_dir: Path) -> None:
+    model = install_tiny(depot, models_dir)
+    other = bytes(len(depot.content))
+    model.path.write_bytes(other)
+    os.utime(model.path, ns=(0, 0))
+    assert fingerprint_of(find_installed(models_dir, "tiny")) == hashlib.sha256(other).hexdigest()
+    model.path.unlink()
+    with pytest.raises(UnavailableError, match="cannot be read"):
+        fingerprint_of(model)
 
 
 def test_removed_model_is_gone(depot: Depot, models_dir: Path) -> None:

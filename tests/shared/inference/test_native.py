@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from shared.errors import ConfigError
 from shared.inference.install import find_installed
-from shared.inference.native import OPENMP_SPINS, CancelFlag, Cancelled, Context, Weights
+from shared.inference.native import OPENMP_SPINS, CancelFlag, Cancelled, Context, Vocabulary, Weights
 from shared.inference.sampling import Sampler
 
 pytestmark = pytest.mark.model
@@ -113,6 +114,30 @@ def test_control_tokens_are_parsed_only_when_asked_and_have_no_text(weights: Wei
 
 def test_text_with_half_a_surrogate_pair_is_still_tokenised(weights: Weights) -> None:
     assert weights.tokenize("a\ud800b", parse_special=False)
+
+
+def test_tokens_are_counted_without_the_weights_as_with_them(models_dir: Path) -> None:
+    path = find_installed(models_dir, "all-minilm-l6-v2").path
+    texts = [
+        "",
+        "warm",
+        "Ärger mit dem Kühlschrank: 4.2 °C — 漢字 🥶",
+        "[SEP] <|im_end|>",
+        "a\ud800b",
+        "word " * 3000,
+    ]
+    with closing(Weights(path, name="m")) as weights, closing(Vocabulary(path, name="m")) as vocabulary:
+        counted = [vocabulary.count(text) for text in texts]
+        assert counted == [len(weights.tokenize(text, parse_special=False)) for text in texts]
+        assert counted[-1] == 3000
+        with ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(vocabulary.count, texts * 50)) == counted * 50
+
+
+def test_vocabulary_of_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(b"GGUF")
+    with pytest.raises(ConfigError, match="model install m"):
+        Vocabulary(tmp_path / "m.gguf", name="m")
 
 
 def test_directory_is_not_a_model(tmp_path: Path) -> None:
