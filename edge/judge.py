@@ -266,6 +266,10 @@ class Judge:
     def result_labels(self, flow: TaskFlow, call: Call, content: object, *, ok: bool) -> tuple[str, ...]:
         """The labels of what a call returned: those of all that caused it, and its own."""
         flow.returned(call.tool, call.values(), content, ok=ok, at=self._clock.now())
+        return self.shown_labels(flow)
+
+    def shown_labels(self, flow: TaskFlow) -> tuple[str, ...]:
+        """The labels of all that a task has seen, as a record bears them."""
         return _shown(flow.labels, self._rules.package.labels)
 
     def _written(

@@ -122,6 +122,10 @@ class NodeView:
     cancel: str | None
     labels: tuple[str, ...] = ()
     asker: BlobRef | None = None
+    """Of local work: for whom, if whoever asked said so."""
+    hub_asker: str = ""
+    hub_roles: tuple[str, ...] = ()
+    """Of the hub's work: who asked for it there, and in which roles."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -631,6 +635,8 @@ class Episode:
     goal: str
     result: str
     at: datetime
+    labels: tuple[str, ...] = ()
+    """Of the result; untrusted if nobody knows them."""
 
 
 class Episodes(Protocol):

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from sqlmodel import Session
 
-from cloud.caller import Caller
+from cloud.caller import Caller, as_name
 from cloud.devices.repository import lock_device
 from cloud.governance import repository
 from cloud.governance.repository import Member
@@ -277,7 +277,7 @@ def vote(
         call=row.call,
         nonce=row.nonce,
         role=wanted[0],
-        by=_named(person),
+        by=as_name(person),
         granted=granted,
     )
     lock_device(session, row.principal)
@@ -302,14 +302,6 @@ def set_duty(
 
 def _epoch_of(session: Session, row: Approval) -> bytes:
     return session.get_one(LaneRow, row.lane_id).epoch
-
-
-def _named(person: str) -> str:
-    """A user's name as records take names."""
-    kept = "".join(
-        char if char.isascii() and (char.isalnum() or char in "._:@/+-") else "-" for char in person
-    )
-    return (kept.lstrip("._:@/+-") or "somebody")[:128]
 
 
 # --- stops

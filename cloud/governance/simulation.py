@@ -134,7 +134,8 @@ class _Run:
         for seq, record in _records(self._session, lane, to_ms(since)):
             match record:
                 case TaskCreated():
-                    self._begin(record.task, 0, self._asker(record), record.goal, from_ms(record.at_ms))
+                    at = from_ms(record.at_ms)
+                    self._begin(record.task, 0, self._asker(record), record.goal, record.labels, at)
                 case ModelCalled(task=str() as task, node=int() as node):
                     self._flow(task, node, from_ms(record.at_ms)).spent(record.output_tokens)
                 case PolicyDecided(task=str(), node=int(), call=int()):
@@ -147,10 +148,18 @@ class _Run:
                 case _:
                     pass
 
-    def _begin(self, task: str, node: int, asker: Asker, goal: BlobRef | None, at: datetime) -> TaskFlow:
+    def _begin(
+        self,
+        task: str,
+        node: int,
+        asker: Asker,
+        goal: BlobRef | None,
+        labels: Sequence[str],
+        at: datetime,
+    ) -> TaskFlow:
         flow = TaskFlow(self._bundle.package, task=task, asker=asker, device=self._facts, ledger=self._ledger)
         text = None if goal is None else self._text(goal)
-        flow.seen(text or "", (), at=at)
+        flow.seen(text or "", labels, at=at)
         self._flows[(task, node)] = flow
         return flow
 
@@ -160,8 +169,11 @@ class _Run:
             return flow
         # Asked by the hub: its tables have the request.
         row = self._session.get(Task, task)
-        goal = None if row is None else BlobRef(hash=row.goal_hash, size=0)
-        return self._begin(task, node, Asker(kind="hub"), goal, at)
+        if row is None:
+            return self._begin(task, node, Asker(kind="hub"), None, (), at)
+        asker = Asker(kind="hub", who=row.asker, roles=frozenset(row.asker_roles))
+        goal = BlobRef(hash=row.goal_hash, size=0)
+        return self._begin(task, node, asker, goal, row.request_labels, at)
 
     def _decided(self, lane: LaneRow, seq: int, record: PolicyDecided) -> None:
         assert record.task is not None
@@ -236,8 +248,10 @@ class _Run:
 
     def _asker(self, record: TaskCreated) -> Asker:
         said = self._json(record.asker)
-        who = said.get("who", "") if isinstance(said, dict) else ""
-        return Asker(kind="local", who=str(who))
+        if not isinstance(said, dict):
+            return Asker(kind="local")
+        roles = frozenset(str(role) for role in said.get("roles", ()))
+        return Asker(kind="local", who=str(said.get("who", "")), roles=roles)
 
     def _text(self, ref: BlobRef) -> str | None:
         blob = read_blob(self._session, ref.hash)

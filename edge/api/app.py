@@ -433,7 +433,7 @@ def _usage(finished: Finished) -> dict[str, Any]:
 
 async def _create_task(api: Api, request: Request) -> Response:
     body = await _body(api, request, TaskRequest)
-    task = await api.runner.submit(_check_goal(api, body.goal), who=body.user)
+    task = await api.runner.submit(_check_goal(api, body.goal), who=body.user, labels=body.labels)
     return JSONResponse({"task": task}, status_code=202)
 
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from edge.ports import Message
 from shared.errors import RefusedError
 from shared.policy.bundle import SEALED_MAX_BYTES
+from shared.records import MAX_LABELS, Code
 
 
 class TextPart(BaseModel):
@@ -107,6 +108,8 @@ class TaskRequest(BaseModel):
     goal: Annotated[str, Field(min_length=1)]
     user: Annotated[str, Field(max_length=128)] = ""
     """For whom, as the caller says; rules read it as `asked_by.who`."""
+    labels: Annotated[tuple[Code, ...], Field(max_length=MAX_LABELS)] = ()
+    """What the request bears, such as `untrusted` for a text that came from elsewhere."""
 
 
 class AnswerRequest(BaseModel):

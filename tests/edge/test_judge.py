@@ -14,9 +14,12 @@ import pytest
 from edge.agent import AgentRunner, AwaitsApproval, Ended
 from edge.core.turn import ToolSpec
 from edge.ports import Draft, Generation, TextDelta
+from shared.blobs import Blob
+from shared.clock import to_ms
 from shared.policy.arguments import Call
 from shared.policy.contracts import Package
-from shared.records import PolicyDecided, ToolIntent, ToolResult
+from shared.records import NodeMoved, NodeQueried, PolicyDecided, TaskOffered, ToolIntent, ToolResult
+from shared.tasks.limits import Limits
 from shared.tasks.states import TERMINAL, NodeState
 from tests.support.agent import (
     ANSWER,
@@ -29,6 +32,7 @@ from tests.support.agent import (
     running,
     until,
 )
+from tests.support.device import bytes_from, task_id_from
 from tests.support.model import Reply, ScriptedModel
 from tests.support.policy import PERMIT_ALL, package_of
 from tests.support.policy_device import PolicyDevice, policy_device, sealed_bundle
@@ -192,6 +196,92 @@ async def test_what_a_result_brought_counts_at_the_next_call(tmp_path: Path) -> 
         assert [(each.action, each.decision, each.labels) for each in await at.decisions()] == [
             ("page", "allow", ()), ("valve", "deny", ("untrusted",)),
         ]  # fmt: skip
+
+
+# --- labels from elsewhere ---
+
+
+FOR_WARDS = (
+    PERMIT_ALL
+    + """
+    @id("kept") forbid (principal, action == Action::"valve", resource)
+    when { context.labels.contains("internal") };
+    @id("for-ann") forbid (principal, action == Action::"page", resource)
+    unless { context.asked_by.who == "ann" && context.asked_by.roles.contains("shift-lead") };
+"""
+)
+
+
+async def offered(at: At, *, labels: tuple[str, ...] = (), asker: str = "ann") -> str:
+    """The hub asks for work; the task."""
+    goal = Blob(salt=bytes_from("goal"), content=b"turn the valve")
+    record = TaskOffered(
+        at_ms=1,
+        labels=labels,
+        task=task_id_from("from the hub"),
+        node=0,
+        attempt=1,
+        goal=goal.ref(),
+        limits=Limits(),
+        lease_s=60,
+        deadline_ms=to_ms(at.device.clock.now() + timedelta(hours=1)),
+        asker=asker,
+        asker_roles=("shift-lead",),
+    )
+    await at.device.order(record, goal)
+    return record.task
+
+
+async def ends_of(at: At, task: str) -> NodeMoved:
+    """The record of its end."""
+
+    async def ended() -> list[NodeMoved]:
+        found = [each for each in await records(at.device.journal) if isinstance(each, NodeMoved)]
+        return [each for each in found if each.task == task and each.state in TERMINAL]
+
+    await until(at.device.journal, ended)
+    (end,) = await ended()
+    return end
+
+
+async def test_what_a_request_of_the_hub_bears_counts_and_comes_back_on_the_result(tmp_path: Path) -> None:
+    async with agent(tmp_path, OPEN, ANSWER, "No.", rules=FOR_WARDS) as at:
+        end = await ends_of(at, await offered(at, labels=("internal",)))
+        assert at.valve.calls == []
+        assert [each.rules for each in await at.decisions() if each.action == "valve"] == [("kept",)]
+        assert (end.state, end.labels, end.is_labelled) == (NodeState.SUCCEEDED, ("internal",), True)
+
+
+async def test_a_result_bears_what_its_task_has_seen(tmp_path: Path) -> None:
+    async with agent(tmp_path, act("page", to="start"), ANSWER, "Hello.", rules=PERMIT_ALL) as at:
+        end = await ends_of(at, await offered(at))
+        assert (end.labels, end.is_labelled) == (("untrusted",), True)
+        (episode,) = await at.device.journal.episodes(limit=1)
+        assert episode.labels == ("untrusted",), "what is remembered bears it too"
+
+
+async def test_the_labels_of_a_result_are_told_again_with_it(tmp_path: Path) -> None:
+    async with agent(tmp_path, act("page", to="start"), ANSWER, "Hello.", rules=PERMIT_ALL) as at:
+        end = await ends_of(at, await offered(at))
+        await at.device.order(NodeQueried(at_ms=1, task=end.task, node=0, attempt=1))
+        told = [each for each in await records(at.device.journal) if isinstance(each, NodeMoved)][-1]
+        assert (told.is_repeated, told.result, told.labels, told.is_labelled) == (
+            True, end.result, ("untrusted",), True,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(("asker", "decision"), [("ann", "allow"), ("ben", "deny")])
+async def test_rules_know_who_at_the_hub_asked(tmp_path: Path, asker: str, decision: str) -> None:
+    async with agent(tmp_path, act("page", to="start"), ANSWER, "Hello.", rules=FOR_WARDS) as at:
+        await ends_of(at, await offered(at, asker=asker))
+        assert [each.decision for each in await at.decisions() if each.action == "page"] == [decision]
+
+
+async def test_a_request_on_site_may_bear_labels(tmp_path: Path) -> None:
+    async with agent(tmp_path, OPEN, ANSWER, "No.", rules=FOR_WARDS) as at:
+        task = await at.runner.submit("turn the valve", labels=("internal",))
+        assert (await ends_of(at, task)).labels == ("internal",)
+        assert at.valve.calls == []
 
 
 # --- people ---
