@@ -128,5 +128,6 @@ class Oversight:
             "missing": list(waiting.missing),
             "local": waiting.is_local,
             "expires_at": waiting.expires.isoformat(),
+            "left_s": max(0, int((waiting.expires - now).total_seconds())),
             "over": waiting.is_decided or now >= waiting.expires,
         }

@@ -148,6 +148,14 @@ class VoteRequest(BaseModel):
     by: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,127}$")] = "somebody-on-site"
 
 
+class SessionRequest(BaseModel):
+    """POST /page/session: a browser signs in with the local API's token."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    token: Annotated[str, Field(min_length=1, max_length=256)]
+
+
 class StopRequest(BaseModel):
     """POST /stop: stop the device, or release what was stopped by hand."""
 

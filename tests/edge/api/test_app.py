@@ -13,7 +13,9 @@ import pytest
 
 from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.agent import AgentRunner
-from edge.api.app import AGENT_MODEL, JOURNAL_PAGE_MAX, Api, build_app
+from edge.api.app import JOURNAL_PAGE_MAX, build_app
+from edge.api.chat import AGENT_MODEL
+from edge.api.parts import Api
 from edge.oversight import Oversight
 from edge.ports import Draft, Room
 from edge.recall import Recall
