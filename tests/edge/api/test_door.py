@@ -1,5 +1,6 @@
 """The page's way in, over HTTP: sign in, reach what the page needs and nothing else, from this device's page alone."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -14,9 +15,17 @@ HERE = "http://127.0.0.1:8765"
 PAGE = {PAGE_HEADER: "1", "authorization": ""}
 
 
-def at(world: World, path: str, method: str = "GET", *, host: str = HERE, **options: object) -> httpx.Request:
-    headers = {**PAGE, **options.pop("headers", {})}  # type: ignore[dict-item]  # plain dicts
-    return world.client.build_request(method, f"{host}{path}", headers=headers, **options)  # type: ignore[arg-type]
+def at(
+    world: World,
+    path: str,
+    method: str = "GET",
+    *,
+    host: str = HERE,
+    headers: Mapping[str, str] | None = None,
+    json: object = None,
+) -> httpx.Request:
+    """What a browser sends."""
+    return world.client.build_request(method, f"{host}{path}", headers={**PAGE, **(headers or {})}, json=json)
 
 
 async def signed_in(world: World) -> dict[str, str]:
