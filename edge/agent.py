@@ -440,6 +440,7 @@ class AgentRunner:
                 ok=item.ok,
                 at=effect.result_at,
                 labels=effect.labels,
+                is_refused=effect.intent_seq is None,
             )
             for effect, item in zip(effects, past, strict=True)
             if isinstance(item, ToolUsed)

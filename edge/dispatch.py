@@ -91,7 +91,9 @@ class Dispatcher:
         assert isinstance(scrubbed, dict)
         place = Place(task=task, node=node, call=call, causes=causes)
         # Before the rules are asked: what follows a finding follows for this very call.
-        suspicious = self._watch.call(task, tool, scrubbed, leaves=self._judge.leaves(tool))
+        suspicious = self._watch.call(
+            task, tool, scrubbed, place=(node, call), leaves=self._judge.leaves(tool)
+        )
         found = await self._found(suspicious, flow, task=task, node=node, causes=causes)
         judgement = await self._judge.judge(tool, scrubbed, place, flow)
         frozen = judgement.call
@@ -124,7 +126,8 @@ class Dispatcher:
             *found,
             durable=True,
         )
-        flow.called(frozen, at=self._clock.now())
+        if not judgement.is_again:
+            flow.called(frozen, at=self._clock.now())
         started = perf_counter()
         ok, content = await self._attempt(held, executed, key=f"{task}/{node}/{call}")
         ok, content = self._judge.taken_in(tool, content, ok=ok)

@@ -393,6 +393,14 @@ class Called:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetThrough:
+    """When a call was let through, and what people had agreed to for it: role, name and digest of the call."""
+
+    at: datetime
+    agreed: tuple[tuple[str, str, bytes], ...] = ()
+
+
 class PolicyStore(Protocol):
     """What the store knows of rules."""
 
@@ -420,6 +428,10 @@ class PolicyStore(Protocol):
 
     async def called(self, since: datetime) -> tuple[Called, ...]:
         """Calls that were let through after a moment."""
+        ...
+
+    async def let_through(self, task: str, node: int, call: int) -> LetThrough | None:
+        """Whether this very call was let through before; None: it was not, or it is long ago."""
         ...
 
     async def findings(self, task: str, node: int) -> tuple[tuple[str, str], ...]:

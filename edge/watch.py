@@ -30,6 +30,7 @@ class Watch:
         self._clock = clock
         self._denials: RepeatedDenials | None = None
         self._loops: dict[str, Loops] = {}
+        self._latest: tuple[str, tuple[int, int]] | None = None
 
     def result(self, content: object) -> "tuple[Finding, ...]":
         """About what a tool returned."""
@@ -42,15 +43,24 @@ class Watch:
         return _worst(found)
 
     def call(
-        self, task: str, tool: str, arguments: Mapping[str, object], *, leaves: bool
+        self,
+        task: str,
+        tool: str,
+        arguments: Mapping[str, object],
+        *,
+        place: tuple[int, int],
+        leaves: bool,
     ) -> "tuple[Finding, ...]":
-        """About a call that was let through. `leaves`: what it says goes out of the device."""
+        """About a call that is wanted. `place`: node and number; the same one again (people have spoken, or it was
+        interrupted) is no repetition. `leaves`: what it says goes out of the device."""
         from shared.policy.threats import Loops, encoded_payload
 
         found = list(encoded_payload(dict(arguments))) if leaves else []
         if task not in self._loops:
             self._loops = {task: Loops()}  # one task at a time is worked on
-        looped = self._loops[task].on_call(tool, arguments)
+        is_again = self._latest == (task, place)
+        self._latest = (task, place)
+        looped = None if is_again else self._loops[task].on_call(tool, arguments)
         return _worst([*found, *(() if looped is None else (looped,))])
 
     def denied(self, task: str, tool: str) -> "tuple[Finding, ...]":

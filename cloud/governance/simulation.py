@@ -128,6 +128,7 @@ class _Run:
         self._ledger = Ledger()
         self._flows: dict[tuple[str, int], TaskFlow] = {}
         self._asked: dict[tuple[str, int, int], PolicyDecided] = {}
+        self._called: dict[tuple[str, int, int], datetime] = {}
         self._arguments: dict[tuple[str, int, int], tuple[str, dict[str, object]]] = {}
 
     def over(self, lane: LaneRow, since: datetime) -> None:
@@ -198,7 +199,8 @@ class _Run:
         asked = self._asked.pop(place, None)
         if record.decision == "needs_approval":
             self._asked[place] = record
-        situation = flow.situation(record.action, arguments, now=at)
+        again = self._called.get(place)
+        situation = flow.situation(record.action, arguments, now=at, again=again)
         would = self._monitor.decide(situation)
         if (
             asked is not None
@@ -217,11 +219,16 @@ class _Run:
                         expires=situation.now.replace(year=situation.now.year + 1),
                     )
                 )
-            would = self._monitor.decide(flow.situation(record.action, arguments, now=at))
+            would = self._monitor.decide(flow.situation(record.action, arguments, now=at, again=again))
         if rule not in NOT_OF_RULES:
             self._compare(lane, seq, record, rule, would)
         # What was done then tells what was seen next, whatever the candidate says of it.
-        if record.decision in ("allow", "transform") and isinstance(would, Allow | Transform | NeedsApproval):
+        if (
+            again is None
+            and record.decision in ("allow", "transform")
+            and isinstance(would, Allow | Transform | NeedsApproval)
+        ):
+            self._called[place] = at
             flow.called(would.call, at=at)
 
     def _compare(self, lane: LaneRow, seq: int, record: PolicyDecided, rule: str, would: Decision) -> None:

@@ -4,3 +4,10 @@ ALTER TABLE node ADD COLUMN asked_at_hub TEXT;
 -- The labels of a result: JSON; NULL if nobody knows them.
 ALTER TABLE node ADD COLUMN result_labels TEXT;
 ALTER TABLE attempt ADD COLUMN result_labels TEXT;
+
+-- Which call it was that was let through, and who had agreed to it (JSON of role, name, digest): tried again after an
+-- interruption it is the same call.
+ALTER TABLE called ADD COLUMN node INTEGER;
+ALTER TABLE called ADD COLUMN call INTEGER;
+ALTER TABLE called ADD COLUMN agreed TEXT NOT NULL DEFAULT '[]';
+CREATE INDEX called_place ON called (task, node, call);

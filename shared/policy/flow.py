@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from shared.policy.arguments import ArgumentError, Call, decimal_of, normalise
 from shared.policy.context import entity_of
@@ -27,7 +27,10 @@ from shared.policy.labels import UNTRUSTED, Lattice
 HOUR: Final = timedelta(hours=1)
 ANY: Final = "*"
 """In a ledger: every tool."""
+ESCALATE: Final = "model.escalate"
 DAY: Final = timedelta(days=1)
+FREE: Final = frozenset({"message.person", "memory.read"})
+"""What costs no budget of calls: an answer to whoever asked, and what a person looks up."""
 LOOKUPS_MAX: Final = 1_024
 """Of a task; older ones are forgotten, and what rested on them is then refused."""
 LOOKUPS_PER_RESULT_MAX: Final = 128
@@ -88,6 +91,12 @@ class _Texts:
         return False
 
 
+class Count(Protocol):
+    """As `Ledger.count`."""
+
+    def __call__(self, tool: str, *, by: str, of: str, since: datetime) -> int: ...
+
+
 class Ledger:
     """When which tool was called, of all tasks of a device: what rates and counts are taken from.
 
@@ -100,12 +109,9 @@ class Ledger:
 
     def add(self, tool: str, *, task: str, entity: str | None, at: datetime) -> None:
         """A call was made."""
-        keys = (
-            (tool, "device", ""),
-            (tool, "task", task),
-            (tool, "entity", entity or ""),
-            (ANY, "device", ""),
-        )
+        keys = [(tool, "device", ""), (tool, "task", task), (tool, "entity", entity or "")]
+        if tool not in FREE:
+            keys += [(ANY, "device", ""), (ANY, "task", task)]
         for key in keys:
             insort(self._at.setdefault(key, []), at)
             self._size += 1
@@ -163,10 +169,8 @@ class TaskFlow:
         self._approvals: dict[str, Approval] = {}
         self._used_nonces: set[str] = set()
         self._findings: set[str] = set()
-        self._calls = 0
         self._tokens = 0
         self._tokens_today = 0
-        self._escalations = 0
         self._denied = 0
         self._started: datetime | None = None
 
@@ -208,9 +212,6 @@ class TaskFlow:
     def called(self, call: Call, *, at: datetime) -> None:
         """An action was let through and is being done: it counts, and uses up the approvals that it needed."""
         self._started = self._started or at
-        self._calls += 1
-        if call.tool == "model.escalate":
-            self._escalations += 1
         entity = self._entity(call.tool, call.values())
         self._ledger.add(call.tool, task=self._task, entity=entity, at=at)
         for nonce in [key for key, approval in self._approvals.items() if approval.digest == call.digest]:
@@ -272,14 +273,29 @@ class TaskFlow:
             return dict.fromkeys(arguments, self._labels)
 
     def situation(
-        self, tool: str, arguments: Mapping[str, object], *, now: datetime, labels: Iterable[str] = ()
+        self,
+        tool: str,
+        arguments: Mapping[str, object],
+        *,
+        now: datetime,
+        labels: Iterable[str] = (),
+        again: datetime | None = None,
     ) -> Situation:
-        """The action that the agent proposes, with all that it rests on. `labels`: of causes outside the task."""
+        """The action that the agent proposes, with all that it rests on. `labels`: of causes outside the task.
+
+        `again`: when this very call was let through already, before it was interrupted: it does not count against
+        itself.
+        """
         contract = self._contracts.get(tool)
         # What is counted and looked up is what would be done: 5.0 is the thing 5.
         values = _as_called(tool, contract, arguments)
         entity = self._entity(tool, values)
-        count = self._ledger.count
+        always = datetime.min.replace(tzinfo=now.tzinfo)
+
+        def count(tool: str, *, by: str, of: str, since: datetime) -> int:
+            used = self._ledger.count(tool, by=by, of=of, since=since)
+            return used - 1 if again is not None and again > since and used else used
+
         return Situation(
             tool=tool,
             arguments=arguments,
@@ -292,7 +308,7 @@ class TaskFlow:
             lookups=self._lookups_about(contract, values),
             approvals=tuple(self._approvals.values()),
             counts=Counts(
-                task=count(tool, by="task", of=self._task, since=datetime.min.replace(tzinfo=now.tzinfo)),
+                task=count(tool, by="task", of=self._task, since=always),
                 hour=count(tool, by="device", of="", since=now - HOUR),
                 day=count(tool, by="device", of="", since=now - DAY),
                 entity_day=0 if entity is None else count(tool, by="entity", of=entity, since=now - DAY),
@@ -309,7 +325,7 @@ class TaskFlow:
                 )
                 for rate in contract.rates
             ),
-            left=self._left(now),
+            left=self._left(now, always, count),
             findings=frozenset(self._findings),
         )
 
@@ -336,18 +352,22 @@ class TaskFlow:
             return None
         return self._name_entity(contract.entity.kind, name)
 
-    def _left(self, now: datetime) -> Left:
+    def _left(self, now: datetime, always: datetime, count: "Count") -> Left:
         """What is left of the task's budget and of the day's, the smaller of the two."""
         task, day = self._package.budgets.task, self._package.budgets.day
         elapsed = 0 if self._started is None else max(0, int((now - self._started).total_seconds()))
         since = now - DAY
-        today = self._ledger.count(ANY, by="device", of="", since=since)
-        asked = self._ledger.count("model.escalate", by="device", of="", since=since)
         return Left(
             tokens=min(_rest(task.tokens, self._tokens), _rest(day.tokens, self._tokens_today)),
-            calls=min(_rest(task.calls, self._calls), _rest(day.calls, today)),
+            calls=min(
+                _rest(task.calls, count(ANY, by="task", of=self._task, since=always)),
+                _rest(day.calls, count(ANY, by="device", of="", since=since)),
+            ),
             wall_s=_rest(task.wall, elapsed),
-            escalations=min(_rest(task.escalations, self._escalations), _rest(day.escalations, asked)),
+            escalations=min(
+                _rest(task.escalations, count(ESCALATE, by="task", of=self._task, since=always)),
+                _rest(day.escalations, count(ESCALATE, by="device", of="", since=since)),
+            ),
         )
 
     def _keep(self, text: str, labels: frozenset[str]) -> None:

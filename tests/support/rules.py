@@ -13,7 +13,7 @@ from edge.adapters.store_sqlite.database import Database
 from edge.adapters.store_sqlite.policy_rows import write_policy
 from edge.core.turn import ToolSpec
 from edge.judge import Judge
-from edge.ports import Called, PendingApproval, PolicyOrder, StoredPolicy
+from edge.ports import Called, LetThrough, PendingApproval, PolicyOrder, StoredPolicy
 from shared.clock import Clock
 from shared.keys import Signer
 from shared.policy.arguments import Call, canonical_json
@@ -114,6 +114,9 @@ class NoPolicies:
 
     async def findings(self, task: str, node: int) -> tuple[tuple[str, str], ...]:
         return ()
+
+    async def let_through(self, task: str, node: int, call: int) -> LetThrough | None:
+        return None
 
     async def spent(self, since: datetime) -> int:
         return 0

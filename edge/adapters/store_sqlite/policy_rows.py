@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from edge.adapters.store_sqlite.database import Database
-from edge.ports import ApprovalVote, Called, PendingApproval, PolicyOrder, StoredPolicy
+from edge.ports import ApprovalVote, Called, LetThrough, PendingApproval, PolicyOrder, StoredPolicy
 from shared.blobs import BlobRef
 from shared.clock import from_ms, to_ms
 from shared.records import (
@@ -57,6 +57,9 @@ class SqlitePolicies:
 
     async def called(self, since: datetime) -> tuple[Called, ...]:
         return await self._database.read(lambda db: read_called(db, to_ms(since)))
+
+    async def let_through(self, task: str, node: int, call: int) -> LetThrough | None:
+        return await self._database.read(lambda db: read_let_through(db, (task, node, call)))
 
     async def spent(self, since: datetime) -> int:
         return await self._database.read(lambda db: read_spent(db, to_ms(since)))
@@ -157,13 +160,26 @@ def read_called(db: sqlite3.Connection, since_ms: int) -> tuple[Called, ...]:
     )
 
 
+def read_let_through(db: sqlite3.Connection, place: tuple[str, int, int]) -> LetThrough | None:
+    """The call of a node, if it was let through."""
+    row = db.execute(
+        "SELECT at_ms, agreed FROM called WHERE task = ? AND node = ? AND call = ?", place
+    ).fetchone()
+    if row is None:
+        return None
+    agreed = tuple((role, by, bytes.fromhex(digest)) for role, by, digest in json.loads(row[1]))
+    return LetThrough(at=from_ms(row[0]), agreed=agreed)
+
+
 # --- what records mean
 
 
 def apply_decided(db: sqlite3.Connection, record: PolicyDecided, *, seq: int) -> None:
     """A decision: let through, it counts; refused, it is the call's outcome; else people are asked."""
     place = (record.task, record.node, record.call)
+    agreed: list[tuple[str, str, str]] = []
     if None not in place:
+        agreed = _agreed_at(db, place)
         db.execute(
             "DELETE FROM approval_vote WHERE nonce IN"
             " (SELECT nonce FROM approval WHERE task = ? AND node = ? AND call = ?)",
@@ -172,13 +188,7 @@ def apply_decided(db: sqlite3.Connection, record: PolicyDecided, *, seq: int) ->
         db.execute("DELETE FROM approval WHERE task = ? AND node = ? AND call = ?", place)
     match record.decision:
         case "allow" | "transform":
-            db.execute(
-                "INSERT INTO called (tool, task, entity, at_ms) VALUES (?, ?, ?, ?)",
-                (record.action, record.task or "", record.entity, record.at_ms),
-            )
-            db.execute(
-                "DELETE FROM called WHERE position <= (SELECT max(position) FROM called) - ?", (CALLED_MAX,)
-            )
+            _count(db, record, agreed)
         case "deny":
             if record.told is not None and None not in place:
                 db.execute(
@@ -216,6 +226,41 @@ def apply_decided(db: sqlite3.Connection, record: PolicyDecided, *, seq: int) ->
                         seq,
                     ),
                 )
+
+
+def _agreed_at(db: sqlite3.Connection, place: tuple[object, ...]) -> list[tuple[str, str, str]]:
+    """What people agreed to at a call, now or when it was let through before."""
+    rows = db.execute(
+        "SELECT v.role, v.by, a.digest FROM approval a JOIN approval_vote v ON v.nonce = a.nonce"
+        " WHERE a.task = ? AND a.node = ? AND a.call = ? AND v.granted ORDER BY v.role",
+        place,
+    ).fetchall()
+    return [(role, by, bytes(digest).hex()) for role, by, digest in rows]
+
+
+def _count(db: sqlite3.Connection, record: PolicyDecided, agreed: list[tuple[str, str, str]]) -> None:
+    """A call that is tried again after an interruption is the same call, and counted once."""
+    place = (record.task, record.node, record.call)
+    row = db.execute(
+        "SELECT position, agreed FROM called WHERE task = ? AND node = ? AND call = ?", place
+    ).fetchone()
+    if row is not None:
+        every = [*json.loads(row[1]), *agreed]
+        db.execute("UPDATE called SET agreed = ? WHERE position = ?", (json.dumps(every), row[0]))
+        return
+    db.execute(
+        "INSERT INTO called (tool, task, entity, at_ms, node, call, agreed) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            record.action,
+            record.task or "",
+            record.entity,
+            record.at_ms,
+            record.node,
+            record.call,
+            json.dumps(agreed),
+        ),
+    )
+    db.execute("DELETE FROM called WHERE position <= (SELECT max(position) FROM called) - ?", (CALLED_MAX,))
 
 
 def apply_vote(db: sqlite3.Connection, record: ApprovalGiven | ApprovalReplied) -> None:

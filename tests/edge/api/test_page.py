@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, ViewportSize, expect
 
 from tests.cloud.dashboard.pages.browser import open_browser
 from tests.support.agent import ANSWER, Probe, act
@@ -20,7 +20,7 @@ from tests.support.rules import SIGNER, TRUST
 
 pytestmark = pytest.mark.browser
 
-PHONE: Final = {"width": 390, "height": 844}
+PHONE: Final = ViewportSize(width=390, height=844)
 EVIL: Final = '<img src=x onerror="alert(1)"><script>alert(2)</script>'
 PACKAGE: Final = """
     lease: 7d
