@@ -6,7 +6,7 @@ from typing import Any
 
 from edge.button import stop_file
 from edge.ports import Draft, Journal, PendingApproval, PolicyStore
-from edge.rules import Rules
+from edge.rules import NO_BUNDLE, Rules
 from edge.settings import EdgeSettings
 from shared.clock import Clock, to_ms
 from shared.errors import ConfigError, RefusedError
@@ -47,7 +47,7 @@ class Oversight:
                 f"This device is stopped (by {', '.join(status.stopped_by)}) and does nothing;"
                 " `covey-edge resume` releases what was stopped here, `covey-hub device resume` what the hub stopped."
             )
-        if status.why is not None and status.package is not None:
+        if status.why is not None and status.why != NO_BUNDLE:
             found["rules"] = f"{status.why} Until then it only reads."
         return found
 

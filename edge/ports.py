@@ -326,12 +326,17 @@ class SecretStore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredPolicy:
-    """The bundle that holds, as it came. `heard`: when the hub was last heard, from which the lease runs."""
+    """The bundle that holds, as it came. `heard`: when the hub was last heard, from which the lease runs.
+
+    `used_s`: what has gone by since, as far as the device ran. `is_refused`: the hub was told last that it cannot hold.
+    """
 
     version: int
     hash: bytes
     sealed: bytes
     heard: datetime
+    used_s: int = 0
+    is_refused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -415,7 +420,15 @@ class PolicyStore(Protocol):
         ...
 
     async def heard(self, at: datetime) -> None:
-        """The hub was heard; a clock that was set back shortens nothing."""
+        """The hub was heard."""
+        ...
+
+    async def used(self, seconds: int) -> None:
+        """So long the device has run since the hub was heard."""
+        ...
+
+    async def refused(self, *, is_refused: bool) -> None:
+        """The hub was told that what is held cannot hold, or does again."""
         ...
 
     async def halted(self) -> frozenset[str]:

@@ -11,3 +11,7 @@ ALTER TABLE called ADD COLUMN node INTEGER;
 ALTER TABLE called ADD COLUMN call INTEGER;
 ALTER TABLE called ADD COLUMN agreed TEXT NOT NULL DEFAULT '[]';
 CREATE INDEX called_place ON called (task, node, call);
+
+-- How long the device has run since it heard the hub; whether the hub was told that the bundle cannot hold (any more).
+ALTER TABLE policy ADD COLUMN used_s INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE policy ADD COLUMN is_refused INTEGER NOT NULL DEFAULT 0;

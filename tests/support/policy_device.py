@@ -46,7 +46,7 @@ def sealed_bundle(package: Package, rules: str = PERMIT_ALL, signers: Sequence[S
 
 @dataclass
 class PolicyDevice:
-    """`pressed`: whether its button is."""
+    """`pressed`: whether its button is. `ran_s`: what the clock that nobody can set says."""
 
     database: Database
     journal: SqliteJournal
@@ -56,6 +56,7 @@ class PolicyDevice:
     clock: ManualClock
     hub: ScriptedHub
     pressed: bool = False
+    ran_s: float = 0.0
     _numbers: Any = field(default_factory=lambda: count(1))
 
     async def order(self, record: OrderRecord, *blobs: Blob) -> None:
@@ -124,6 +125,7 @@ async def policy_device(
             trusted=lambda: tuple(TrustedKey(owner=HUB, public=signer.public) for signer in trusted),
             threshold=threshold,
             button=lambda: held[0].pressed,
+            monotonic_s=lambda: held[0].ran_s if held else 0.0,
         )
         judge = Judge(
             rules=rules,

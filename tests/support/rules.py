@@ -106,6 +106,12 @@ class NoPolicies:
     async def heard(self, at: datetime) -> None:
         pass
 
+    async def used(self, seconds: int) -> None:
+        pass
+
+    async def refused(self, *, is_refused: bool) -> None:
+        pass
+
     async def halted(self) -> frozenset[str]:
         return frozenset()
 

@@ -45,8 +45,17 @@ class SqlitePolicies:
 
     async def heard(self, at: datetime) -> None:
         await self._database.write(
-            lambda db: db.execute("UPDATE policy SET heard_ms = max(heard_ms, ?)", (to_ms(at),)),
-            durable=False,
+            lambda db: db.execute("UPDATE policy SET heard_ms = ?, used_s = 0", (to_ms(at),)), durable=False
+        )
+
+    async def used(self, seconds: int) -> None:
+        await self._database.write(
+            lambda db: db.execute("UPDATE policy SET used_s = ?", (seconds,)), durable=False
+        )
+
+    async def refused(self, *, is_refused: bool) -> None:
+        await self._database.write(
+            lambda db: db.execute("UPDATE policy SET is_refused = ?", (is_refused,)), durable=True
         )
 
     async def halted(self) -> frozenset[str]:
@@ -88,18 +97,25 @@ def read_spent(db: sqlite3.Connection, since_ms: int) -> int:
 
 def read_policy(db: sqlite3.Connection) -> StoredPolicy | None:
     """The bundle that holds, as it came."""
-    row = db.execute("SELECT version, hash, sealed, heard_ms FROM policy").fetchone()
+    row = db.execute("SELECT version, hash, sealed, heard_ms, used_s, is_refused FROM policy").fetchone()
     if row is None:
         return None
-    version, hash_, sealed, heard_ms = row
-    return StoredPolicy(version=version, hash=hash_, sealed=sealed, heard=from_ms(heard_ms))
+    version, hash_, sealed, heard_ms, used_s, is_refused = row
+    return StoredPolicy(
+        version=version,
+        hash=hash_,
+        sealed=sealed,
+        heard=from_ms(heard_ms),
+        used_s=used_s,
+        is_refused=bool(is_refused),
+    )
 
 
 def write_policy(db: sqlite3.Connection, policy: StoredPolicy) -> None:
     """Put it in the place of the one before: either the one or the other holds, whenever the power goes."""
     db.execute(
-        "INSERT OR REPLACE INTO policy (id, version, hash, sealed, heard_ms) VALUES (1, ?, ?, ?, ?)",
-        (policy.version, policy.hash, policy.sealed, to_ms(policy.heard)),
+        "INSERT OR REPLACE INTO policy (id, version, hash, sealed, heard_ms, used_s) VALUES (1, ?, ?, ?, ?, ?)",
+        (policy.version, policy.hash, policy.sealed, to_ms(policy.heard), policy.used_s),
     )
 
 
