@@ -91,7 +91,8 @@ class Dispatcher:
         assert isinstance(scrubbed, dict)
         place = Place(task=task, node=node, call=call, causes=causes)
         # Before the rules are asked: what follows a finding follows for this very call.
-        suspicious = self._watch.call(
+        unusual = await self._watch.sequence(task, tool, place=(node, call))
+        suspicious = unusual + self._watch.call(
             task, tool, scrubbed, place=(node, call), leaves=self._judge.leaves(tool)
         )
         found = await self._found(suspicious, flow, task=task, node=node, causes=causes)

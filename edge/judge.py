@@ -138,8 +138,13 @@ class Judge:
         clock: Clock,
         new_id: Callable[[], str],
         local: Callable[[datetime], datetime],
+        standing: Callable[[], Collection[str]] = frozenset,
     ) -> None:
-        """`local`: a moment in the time of the device's site, by which rules know the night."""
+        """`local`: a moment in the time of the device's site, by which rules know the night.
+
+        `standing`: detectors that have spoken about the device as a whole, and so in every task.
+        """
+        self._standing = standing
         self._rules = rules
         self._store = store
         self._clock = clock
@@ -183,6 +188,8 @@ class Judge:
             )  # as they were when it came, whatever the rules say now
         for detector, consequence in await self._store.findings(task, node):
             self.note_finding(flow, detector, consequence)
+        for detector in self._standing():
+            self.note_finding(flow, detector, package.consequence(detector))
         flow.spent(tokens, before_today=max(0, await self._store.spent(now - DAY) - tokens))
         return flow
 

@@ -399,6 +399,31 @@ class Called:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeenTool:
+    """A tool as it was known. `told`: the digest about which a finding was raised, if it is another one now."""
+
+    tool: str
+    digest: str
+    told: str = ""
+
+
+class ToolStore(Protocol):
+    """What the store remembers of tools."""
+
+    async def tools(self) -> tuple[SeenTool, ...]:
+        """By name."""
+        ...
+
+    async def see(self, tools: Sequence[SeenTool]) -> None:
+        """In the place of what was remembered."""
+        ...
+
+    async def sequences(self, limit: int) -> tuple[tuple[str, ...], ...]:
+        """The tools of the latest tasks that succeeded and in which no detector spoke, each in order; oldest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LetThrough:
     """When a call was let through, and what people had agreed to for it: role, name and digest of the call."""
 

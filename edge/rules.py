@@ -8,8 +8,8 @@ with the tools as they are now. A stop, by the hub or by hand, outranks everythi
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Final
@@ -60,6 +60,8 @@ class _Active:
     bundle: Bundle
     monitor: RuleMonitor
     lease: Lease
+    is_new: bool = False
+    """Activated by this process, and not taken up from the store."""
 
 
 def _not_pressed() -> bool:
@@ -68,6 +70,10 @@ def _not_pressed() -> bool:
 
 def _nobody() -> None:
     """Who listens where nobody has to."""
+
+
+async def _no_one(_package: Package, _is_new: bool) -> None:
+    """As `_nobody`."""
 
 
 class Rules:
@@ -94,6 +100,8 @@ class Rules:
         self._monotonic_s = monotonic_s
         self._button = button
         self._on_stop: Callable[[], None] = _nobody
+        self._on_active: Callable[[Package, bool], Awaitable[None]] = _no_one
+        self._looked_at: bytes | None = None
         self._store = store
         self._journal = journal
         self._clock = clock
@@ -203,6 +211,11 @@ class Rules:
         """Call `listener` on the loop when the device was stopped or released."""
         self._on_stop = listener
 
+    def on_active(self, listener: Callable[[Package, bool], Awaitable[None]]) -> None:
+        """Tell `listener`, at the start and at each activation, the rules that hold, and whether they were activated
+        just now. It may raise what a store raises: then it is told again."""
+        self._on_active = listener
+
     def changed(self) -> None:
         """Orders came."""
         self._changed.set()
@@ -264,6 +277,7 @@ class Rules:
                         reason=error.code,
                     )
                 await self._journal.append(Draft(answer), durable=True)
+            await self._tell_active()
             await self._keep_lease()
             await self._tell_stops()
 
@@ -274,6 +288,7 @@ class Rules:
             bundle = await self._take(sealed)
             record = PolicyActivated(at_ms=self._now_ms(), version=bundle.version, bundle=bundle.hash)
             await self._journal.append(Draft(record), durable=True)
+            await self._tell_active()
             return bundle
 
     async def _take(self, sealed: bytes | None) -> Bundle:
@@ -310,7 +325,8 @@ class Rules:
                 used_s=int(lease.used_s),
             )
         )
-        self._active = _Active(bundle, monitor, lease)
+        is_new = self._newest != (bundle.version, bundle.hash)
+        self._active = _Active(bundle, monitor, lease, is_new)
         self._newest = (bundle.version, bundle.hash)
         logger.info("rules %s version %d hold now", bundle.package.name, bundle.version)
         return bundle
@@ -332,6 +348,16 @@ class Rules:
         )
         await self._journal.append(Draft(record), durable=True)
         await self._store.refused(is_refused=code is not None)
+
+    async def _tell_active(self) -> None:
+        """What is in force, whether its lease lasts or not: the tools are the same."""
+        active = self._active
+        hash_ = b"" if active is None else active.bundle.hash
+        if hash_ == self._looked_at:
+            return
+        is_new = active is not None and active.is_new
+        await self._on_active(BASELINE_PACKAGE if active is None else active.bundle.package, is_new)
+        self._looked_at = hash_
 
     def _load(self, stored: StoredPolicy) -> str | None:
         """It was verified when it came, and its signers may be gone since; but the tools may be others now.
@@ -387,7 +413,7 @@ class Rules:
                 self._noted_heard = now
             lease = active.lease.renewed(now, monotonic_s)
             self._noted_used_s = 0.0
-        self._active = _Active(active.bundle, active.monitor, lease)
+        self._active = replace(active, lease=lease)
 
     async def _tell_stops(self) -> None:
         """The hub is told that its stop, or release, has come."""

@@ -227,7 +227,7 @@ async def _refresh_secrets(api: Api, _request: Request) -> Response:
 
 
 async def _policy(api: Api, _request: Request) -> Response:
-    return JSONResponse(api.oversight.policy())
+    return JSONResponse({**api.oversight.policy(), "tools": api.oversight.tools()})
 
 
 async def _install_policy(api: Api, request: Request) -> Response:

@@ -15,3 +15,10 @@ CREATE INDEX called_place ON called (task, node, call);
 -- How long the device has run since it heard the hub; whether the hub was told that the bundle cannot hold (any more).
 ALTER TABLE policy ADD COLUMN used_s INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE policy ADD COLUMN is_refused INTEGER NOT NULL DEFAULT 0;
+
+-- Each tool as it was known, by the digest of what a model is told of it; and the digest that a finding was raised about.
+CREATE TABLE tool_seen (
+    tool   TEXT NOT NULL PRIMARY KEY,
+    digest TEXT NOT NULL,
+    told   TEXT NOT NULL DEFAULT ''
+) WITHOUT ROWID;

@@ -18,7 +18,15 @@ from shared.blobs import Blob
 from shared.clock import to_ms
 from shared.policy.arguments import Call
 from shared.policy.contracts import Package
-from shared.records import NodeMoved, NodeQueried, PolicyDecided, TaskOffered, ToolIntent, ToolResult
+from shared.records import (
+    NodeMoved,
+    NodeQueried,
+    PolicyDecided,
+    TaskOffered,
+    ThreatFound,
+    ToolIntent,
+    ToolResult,
+)
 from shared.tasks.limits import Limits
 from shared.tasks.states import TERMINAL, NodeState
 from tests.support.agent import (
@@ -123,7 +131,7 @@ async def agent(
         faulty = FaultyJournal(device.journal, before=before, after=after)
         runner = make_runner(
             faulty, model, valve, page, work=device.journal, clock=device.clock, judge=device.judge, name=name,
-            is_stopped=lambda: device.rules.is_stopped,
+            is_stopped=lambda: device.rules.is_stopped, watch=device.watch,
         )  # fmt: skip
         device.rules.on_stop(runner.changed)
         async with running(runner):
@@ -196,6 +204,29 @@ async def test_what_a_result_brought_counts_at_the_next_call(tmp_path: Path) -> 
         assert [(each.action, each.decision, each.labels) for each in await at.decisions()] == [
             ("page", "allow", ()), ("valve", "deny", ("untrusted",)),
         ]  # fmt: skip
+
+
+async def test_what_is_usual_is_learned_from_work_that_went_well(tmp_path: Path) -> None:
+    rules = DENIES.replace('== "open"', '== "closed"')
+    script = (
+        *(act("page", to="start"), OPEN, ANSWER, "One."),
+        *(CLOSED, OPEN, ANSWER, "Two."),
+    )
+    async with agent(tmp_path, *script, rules=rules) as at:
+        await at.ends()
+        await at.ends()
+        assert await at.device.store.sequences(10) == (("page", "valve"), ("valve",)), (
+            "what was refused was not done"
+        )
+        assert await at.device.store.sequences(1) == (("valve",),)
+        finding = ThreatFound(
+            at_ms=1, detector="imitation", severity="high", consequence="note",
+            task=(await at.decisions())[0].task, node=0,
+        )  # fmt: skip
+        await at.device.journal.append(Draft(finding), durable=True)
+        assert await at.device.store.sequences(10) == (("valve",),), (
+            "what a detector spoke about is no example"
+        )
 
 
 # --- labels from elsewhere ---

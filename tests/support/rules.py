@@ -13,7 +13,7 @@ from edge.adapters.store_sqlite.database import Database
 from edge.adapters.store_sqlite.policy_rows import write_policy
 from edge.core.turn import ToolSpec
 from edge.judge import Judge
-from edge.ports import Called, LetThrough, PendingApproval, PolicyOrder, StoredPolicy
+from edge.ports import Called, LetThrough, PendingApproval, PolicyOrder, SeenTool, StoredPolicy
 from shared.clock import Clock
 from shared.keys import Signer
 from shared.policy.arguments import Call, canonical_json
@@ -111,6 +111,15 @@ class NoPolicies:
 
     async def refused(self, *, is_refused: bool) -> None:
         pass
+
+    async def tools(self) -> tuple[SeenTool, ...]:
+        return ()
+
+    async def see(self, tools: Sequence[SeenTool]) -> None:
+        pass
+
+    async def sequences(self, limit: int) -> tuple[tuple[str, ...], ...]:
+        return ()
 
     async def halted(self) -> frozenset[str]:
         return frozenset()

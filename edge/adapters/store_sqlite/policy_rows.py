@@ -2,11 +2,12 @@
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
 from edge.adapters.store_sqlite.database import Database
-from edge.ports import ApprovalVote, Called, LetThrough, PendingApproval, PolicyOrder, StoredPolicy
+from edge.ports import ApprovalVote, Called, LetThrough, PendingApproval, PolicyOrder, SeenTool, StoredPolicy
 from shared.blobs import BlobRef
 from shared.clock import from_ms, to_ms
 from shared.records import (
@@ -29,7 +30,7 @@ HUB = "hub"
 
 
 class SqlitePolicies:
-    """`PolicyStore` over a `Database`."""
+    """`PolicyStore` and `ToolStore` over a `Database`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -75,6 +76,47 @@ class SqlitePolicies:
 
     async def findings(self, task: str, node: int) -> tuple[tuple[str, str], ...]:
         return await self._database.read(lambda db: read_findings(db, task, node))
+
+    async def tools(self) -> tuple[SeenTool, ...]:
+        return await self._database.read(read_tools)
+
+    async def see(self, tools: Sequence[SeenTool]) -> None:
+        await self._database.write(lambda db: write_tools(db, tools), durable=True)
+
+    async def sequences(self, limit: int) -> tuple[tuple[str, ...], ...]:
+        return await self._database.read(lambda db: read_sequences(db, limit))
+
+
+def read_tools(db: sqlite3.Connection) -> tuple[SeenTool, ...]:
+    """Each tool as it was known, by name."""
+    rows = db.execute("SELECT tool, digest, told FROM tool_seen ORDER BY tool").fetchall()
+    return tuple(SeenTool(tool=tool, digest=digest, told=told) for tool, digest, told in rows)
+
+
+def write_tools(db: sqlite3.Connection, tools: Sequence[SeenTool]) -> None:
+    """What is not here any more is not remembered."""
+    db.execute("DELETE FROM tool_seen")
+    db.executemany(
+        "INSERT INTO tool_seen (tool, digest, told) VALUES (?, ?, ?)",
+        [(each.tool, each.digest, each.told) for each in tools],
+    )
+
+
+def read_sequences(db: sqlite3.Connection, limit: int) -> tuple[tuple[str, ...], ...]:
+    """What was called in work that went well, as far as its effects are still held."""
+    rows = db.execute(
+        "WITH good AS (SELECT task, node, position FROM node n WHERE state = 'succeeded' AND EXISTS"
+        " (SELECT 1 FROM effect e WHERE e.task = n.task AND e.node = n.node AND e.kind = 'tool' AND e.intent_seq IS"
+        " NOT NULL) AND NOT EXISTS (SELECT 1 FROM finding f WHERE f.task = n.task AND f.node = n.node)"
+        " ORDER BY position DESC LIMIT ?)"
+        " SELECT g.position, e.name FROM good g JOIN effect e ON e.task = g.task AND e.node = g.node"
+        " WHERE e.kind = 'tool' AND e.intent_seq IS NOT NULL ORDER BY g.position, e.call",
+        (limit,),
+    ).fetchall()
+    found: dict[int, list[str]] = {}
+    for position, name in rows:
+        found.setdefault(position, []).append(name)
+    return tuple(tuple(names) for names in found.values())
 
 
 def read_findings(db: sqlite3.Connection, task: str, node: int) -> tuple[tuple[str, str], ...]:

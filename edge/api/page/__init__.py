@@ -5,7 +5,6 @@ refuse anything else. Nothing is loaded from elsewhere.
 """
 
 from collections.abc import Mapping
-from importlib.resources import files
 from typing import Final
 
 from starlette.responses import Response
@@ -31,6 +30,8 @@ HEADERS: Final[Mapping[str, str]] = {
 
 def page_file(path: str) -> Response:
     """A file of the page; read each time, since an idle device has better use for its memory."""
+    from importlib.resources import files  # loaded with the first visitor: an idle device does without
+
     name, kind = FILES[path]
     content = files("edge.api.page").joinpath(name).read_bytes()
     return Response(content, headers={**HEADERS, "content-type": kind})
