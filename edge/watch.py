@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # loaded with the first call of a tool: an idle device does w
     from shared.policy.threats import Finding, Loops, RepeatedDenials, UnusualSequence
 
 TEXT_MAX_CHARS: Final = 65_536
-"""Of what is looked at; the rest of a longer text is not shown to a model either."""
+"""Of what is looked at in a step, all texts together; what is larger does not come in (`dispatch.RESULT_MAX_BYTES`)."""
 TOLD: Final = frozenset({"medium", "high"})
 """Severities that become records: what is only for the curious stays out of the journal."""
 
@@ -50,9 +50,13 @@ class Watch:
         from shared.policy.threats import hidden_text, imitation
 
         found: list[Finding] = []
+        left = TEXT_MAX_CHARS
         for text in _texts(content):
-            found += hidden_text(text[:TEXT_MAX_CHARS])
-            found += imitation(text[:TEXT_MAX_CHARS])
+            if left <= 0:
+                break
+            found += hidden_text(text[:left])
+            found += imitation(text[:left])
+            left -= max(1, len(text))
         return _worst(found)
 
     def call(

@@ -90,6 +90,12 @@ class _Texts:
             at = self.text.find(written, at + 1)
         return False
 
+    def holds_number(self, written: str) -> bool:
+        """Whether a number stands in one of the texts with zeros that say nothing: 5 as `5.00` or `5,0`."""
+        zeros = r"[.,]0+" if written.lstrip("-").isdecimal() else "0+"
+        stands = re.compile(rf"(?<![\w@.,+-]){re.escape(written)}{zeros}(?![\w@+-]|[.,]\w)")
+        return written in self.text and stands.search(self.text, self.start) is not None
+
 
 class Count(Protocol):
     """As `Ledger.count`."""
@@ -226,7 +232,7 @@ class TaskFlow:
         contract = self._contracts.get(tool)
         own = (UNTRUSTED,) if contract is None else contract.result_labels
         arguments = _as_called(tool, contract, arguments)
-        chosen = self._lattice.join(own, labels or (), *self.origins(arguments).values())
+        chosen = self._lattice.join(own, labels or (), *self.origins(arguments, contract).values())
         self._labels |= chosen
         if contract is not None and ok:
             for lookup in _lookups(tool, contract, arguments, content, at):
@@ -265,10 +271,20 @@ class TaskFlow:
         self._tokens += tokens
         self._tokens_today += tokens + before_today
 
-    def origins(self, arguments: Mapping[str, object]) -> dict[str, frozenset[str]]:
-        """For each argument the labels of the texts that its value stands in."""
+    def origins(
+        self, arguments: Mapping[str, object], contract: ToolContract | None = None
+    ) -> dict[str, frozenset[str]]:
+        """For each argument the labels of the texts that its value stands in.
+
+        A number of one or two digits stands in many a text by chance. As a quantity it is what the text says all the
+        same; as the name of a thing or of a recipient it proves nothing, as a short word does not.
+        """
+        naming = _naming(contract)
         try:
-            return {name: self._origin(value) for name, value in arguments.items()}
+            return {
+                name: self._labels if name in naming and _is_short(value) else self._origin(value)
+                for name, value in arguments.items()
+            }
         except RecursionError:  # nested deeper than any contract allows
             return dict.fromkeys(arguments, self._labels)
 
@@ -304,7 +320,7 @@ class TaskFlow:
             device=self.device,
             asker=self._asker,
             labels=self._labels | self._lattice.join(labels),
-            origins=self.origins(values),
+            origins=self.origins(values, contract),
             lookups=self._lookups_about(contract, values),
             approvals=tuple(self._approvals.values()),
             counts=Counts(
@@ -398,10 +414,12 @@ class TaskFlow:
             return self._labels
         # What a trusted text says needs no untrusted one that repeats it, if it says it letter for letter: else the
         # untrusted one may have chosen the spelling.
+        is_number = isinstance(value, int | float)
         trusted = [
             labels
             for labels, texts in self._exact.items()
-            if UNTRUSTED not in labels and texts.holds(written)
+            if UNTRUSTED not in labels
+            and (texts.holds(written) or (is_number and texts.holds_number(written)))
         ]
         lowered = written.lower()
         found = trusted or [labels for labels, texts in self._texts.items() if texts.holds(lowered)]
@@ -422,6 +440,19 @@ def _as_called(
         return normalise(tool, contract, arguments).values()
     except (ArgumentError, RecursionError):
         return arguments
+
+
+def _naming(contract: ToolContract | None) -> frozenset[str]:
+    """The arguments that say what a call is about and to whom it goes."""
+    if contract is None:
+        return frozenset()
+    entity = None if contract.entity is None else contract.entity.argument
+    recipient = None if contract.sink is None else contract.sink.recipient
+    return frozenset(name for name in (entity, recipient) if name is not None)
+
+
+def _is_short(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10 ** (VALUE_MIN_CHARS - 1)
 
 
 def _compatible(text: str) -> str:
