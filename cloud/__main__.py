@@ -15,6 +15,7 @@ import typer
 from pydantic import ValidationError
 
 from cloud.cli import (
+    approvals,
     audit,
     devices,
     doctor,
@@ -28,6 +29,7 @@ from cloud.cli import (
     policies,
     proposals,
     recovery,
+    stops,
     tasks,
     tokens,
     twins,
@@ -69,14 +71,14 @@ app.add_typer(tokens.app, name="token")
 recovery.add_to(devices.app)
 lifecycle.add_to(devices.app)
 metrics.add_to(devices.app)
-policies.add_to(devices.app)
+stops.add_to(devices.app)
 app.add_typer(devices.app, name="device")
 app.add_typer(tasks.app, name="task")
 app.add_typer(journal.app, name="journal")
 app.add_typer(twins.app, name="twin")
 app.add_typer(vaults.app, name="secret")
 app.add_typer(policies.app, name="policy")
-app.add_typer(policies.approvals, name="approval")
+app.add_typer(approvals.app, name="approval")
 app.add_typer(proposals.app, name="proposal")
 app.add_typer(audit.app, name="audit")
 app.add_typer(models.app, name="model")

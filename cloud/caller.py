@@ -91,6 +91,14 @@ class Caller:
         return str(principal)
 
 
+def as_name(person: str) -> str:
+    """A user's name as records take names."""
+    kept = "".join(
+        char if char.isascii() and (char.isalnum() or char in "._:@/+-") else "-" for char in person
+    )
+    return (kept.lstrip("._:@/+-") or "somebody")[:128]
+
+
 def device_unknown(principal: str) -> RefusedError:
     """Said in the same words of a device that does not exist and of another tenant's."""
     return RefusedError(

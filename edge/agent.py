@@ -162,10 +162,13 @@ class AgentRunner:
         """The projection of work may have changed."""
         self._wake.set()
 
-    async def submit(self, goal: str, *, limits: Limits | None = None, who: str = "") -> str:
+    async def submit(
+        self, goal: str, *, limits: Limits | None = None, who: str = "", labels: Sequence[str] = ()
+    ) -> str:
         """Begin a task on this device; returns its id once it is safe on the disk.
 
         `who`: for whom, by the word of whoever holds the local API's token; rules read it as `asked_by.who`.
+        `labels`: what the request bears.
 
         Raises `CapacityError` if too many tasks are open, or the journal or the disk is full.
         """
@@ -181,6 +184,7 @@ class AgentRunner:
         asker = make_blob(json.dumps({"who": who}).encode()) if who else None
         record = TaskCreated(
             at_ms=self._now_ms(),
+            labels=tuple(labels),
             task=task,
             goal=blob.ref(),
             limits=limits or self._limits,
@@ -407,7 +411,8 @@ class AgentRunner:
                     return
                 case End():
                     flow = await self._flow(node, goal, effects, past)
-                    await self._end(node, await self._let_out(decision, flow), causes=causes)
+                    end = await self._let_out(decision, flow)
+                    await self._end(node, end, causes=causes, labels=self._judge.shown_labels(flow))
                     return
                 case _:
                     assert_never(decision)
@@ -424,6 +429,7 @@ class AgentRunner:
                 ok=item.ok,
                 at=effect.result_at,
                 labels=effect.labels,
+                is_refused=effect.intent_seq is None,
             )
             for effect, item in zip(effects, past, strict=True)
             if isinstance(item, ToolUsed)
@@ -441,6 +447,8 @@ class AgentRunner:
 
     async def _asker(self, node: NodeView) -> Asker:
         """For whom a node is done, as whoever asked for it said."""
+        if node.origin == "hub":
+            return Asker(kind="hub", who=node.hub_asker, roles=frozenset(node.hub_roles))
         said = {} if node.asker is None else json.loads(await self._text(node.asker))
         return Asker(kind=node.origin, who=said.get("who", ""), roles=frozenset(said.get("roles", ())))
 
@@ -585,12 +593,20 @@ class AgentRunner:
         return True
 
     async def _end(
-        self, node: NodeView, end: End, *, causes: tuple[int | ForeignCause, ...] | None = None
+        self,
+        node: NodeView,
+        end: End,
+        *,
+        causes: tuple[int | ForeignCause, ...] | None = None,
+        labels: tuple[str, ...] | None = None,
     ) -> None:
+        """`labels`: of what is told; None: it is the daemon's own words, and says nothing of what the node saw."""
         blob: Blob | None = make_blob(end.text.encode()[:BLOB_MAX_BYTES]) if end.text else None
         record = NodeMoved(
             at_ms=self._now_ms(),
             causes=(node.cause,) if causes is None else causes,
+            labels=labels or (),
+            is_labelled=True,
             task=node.task,
             node=node.node,
             attempt=node.attempt,

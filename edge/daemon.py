@@ -22,7 +22,9 @@ import uvicorn
 from edge.adapters.store_sqlite.database import Database
 from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.agent import AgentRunner
-from edge.api.app import AGENT_MODEL, Api, build_app
+from edge.api.app import build_app
+from edge.api.chat import AGENT_MODEL
+from edge.api.parts import Api
 from edge.desired import Desired, summarize
 from edge.identity import Identity
 from edge.oversight import Oversight

@@ -91,7 +91,10 @@ class Dispatcher:
         assert isinstance(scrubbed, dict)
         place = Place(task=task, node=node, call=call, causes=causes)
         # Before the rules are asked: what follows a finding follows for this very call.
-        suspicious = self._watch.call(task, tool, scrubbed, leaves=self._judge.leaves(tool))
+        unusual = await self._watch.sequence(task, tool, place=(node, call))
+        suspicious = unusual + self._watch.call(
+            task, tool, scrubbed, place=(node, call), leaves=self._judge.leaves(tool)
+        )
         found = await self._found(suspicious, flow, task=task, node=node, causes=causes)
         judgement = await self._judge.judge(tool, scrubbed, place, flow)
         frozen = judgement.call
@@ -124,9 +127,12 @@ class Dispatcher:
             *found,
             durable=True,
         )
-        flow.called(frozen, at=self._clock.now())
+        if not judgement.is_again:
+            flow.called(frozen, at=self._clock.now())
         started = perf_counter()
         ok, content = await self._attempt(held, executed, key=f"{task}/{node}/{call}")
+        # First: what does not come in anyway is not looked through, however long that would take.
+        ok, content = _fitting(tool, content, ok=ok)
         ok, content = self._judge.taken_in(tool, content, ok=ok)
         seen = await self._found(self._watch.result(content), flow, task=task, node=node, causes=(intent,))
         return await self.record_result(
@@ -177,16 +183,8 @@ class Dispatcher:
         beside: Sequence[Draft] = (),
     ) -> int:
         """Write what came of an effect; returns the record's sequence."""
-        content = self._secrets.scrubber.value(content)
-        try:
-            data = json.dumps(content, ensure_ascii=False).encode()
-        except (TypeError, ValueError, RecursionError):
-            ok = False
-            data = json.dumps({"error": f"{tool} gave a result that is not plain JSON."}).encode()
-        if len(data) > RESULT_MAX_BYTES:
-            ok = False
-            data = json.dumps({"error": f"The result was larger than {RESULT_MAX_BYTES} bytes."}).encode()
-        result = make_blob(data)
+        ok, content = _fitting(tool, self._secrets.scrubber.value(content), ok=ok)
+        result = make_blob(json.dumps(content, ensure_ascii=False).encode())
         seq, *_ = await self._journal.append(
             Draft(
                 ToolResult(
@@ -237,6 +235,17 @@ class Dispatcher:
                     return await tool.call(arguments, key, handles)
             case _:
                 assert_never(tool)
+
+
+def _fitting(tool: str, content: object, *, ok: bool) -> tuple[bool, object]:
+    """What of a result is kept, and whether it came: one that is no plain JSON or too large does not."""
+    try:
+        size = len(json.dumps(content, ensure_ascii=False).encode())
+    except (TypeError, ValueError, RecursionError):
+        return False, {"error": f"{tool} gave a result that is not plain JSON."}
+    if size > RESULT_MAX_BYTES:
+        return False, {"error": f"The result was larger than {RESULT_MAX_BYTES} bytes."}
+    return ok, content
 
 
 def _ms_since(started: float) -> float:

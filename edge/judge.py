@@ -68,12 +68,16 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What is written of a decision. `call`: what may be done, None for nothing; `is_waiting`: people are asked."""
+    """What is written of a decision. `call`: what may be done, None for nothing; `is_waiting`: people are asked.
+
+    `is_again`: the call was let through before and interrupted; it is the same call, and counts once.
+    """
 
     decision: Decision
     draft: Draft
     labels: tuple[str, ...]
     argument: Blob | None = None
+    is_again: bool = False
 
     @property
     def call(self) -> Call | None:
@@ -99,6 +103,8 @@ class Seen:
     ok: bool
     at: datetime | None
     labels: tuple[str, ...] = ()
+    is_refused: bool = False
+    """The rules refused it: nothing was done, and what the model was told is their own sentence."""
 
 
 class RulesInForce(Protocol):
@@ -132,8 +138,13 @@ class Judge:
         clock: Clock,
         new_id: Callable[[], str],
         local: Callable[[datetime], datetime],
+        standing: Callable[[], Collection[str]] = frozenset,
     ) -> None:
-        """`local`: a moment in the time of the device's site, by which rules know the night."""
+        """`local`: a moment in the time of the device's site, by which rules know the night.
+
+        `standing`: detectors that have spoken about the device as a whole, and so in every task.
+        """
+        self._standing = standing
         self._rules = rules
         self._store = store
         self._clock = clock
@@ -162,7 +173,9 @@ class Judge:
         )
         flow.seen(request, labels, at=started)
         for each in past:
-            if each.result is None:
+            if each.is_refused:
+                flow.denied()
+            if each.is_refused or each.result is None:
                 continue
             content: object
             try:
@@ -175,6 +188,8 @@ class Judge:
             )  # as they were when it came, whatever the rules say now
         for detector, consequence in await self._store.findings(task, node):
             self.note_finding(flow, detector, consequence)
+        for detector in self._standing():
+            self.note_finding(flow, detector, package.consequence(detector))
         flow.spent(tokens, before_today=max(0, await self._store.spent(now - DAY) - tokens))
         return flow
 
@@ -246,9 +261,14 @@ class Judge:
             for vote in waiting.votes:
                 if vote.granted:
                     flow.approved(_approval(waiting, vote.role, vote.by))
-        situation = replace(flow.situation(tool, arguments, now=now), now=self._local(now))
+        before = await self._store.let_through(place.task, place.node, place.call)
+        for role, by, digest in () if before is None else before.agreed:
+            flow.approved(_agreed_before(place.task, role, by, digest, now))
+        again = None if before is None else before.at
+        situation = replace(flow.situation(tool, arguments, now=now, again=again), now=self._local(now))
         decision = _of_people(waiting, now) or await self._rules.decide(situation)
-        return self._written(tool, arguments, place, situation, decision, now)
+        written = self._written(tool, arguments, place, situation, decision, now)
+        return replace(written, is_again=before is not None)
 
     async def may_stream(self, flow: TaskFlow) -> bool:
         """Whether an answer may be shown while it is generated: no rule about answers reads what they say."""
@@ -266,6 +286,10 @@ class Judge:
     def result_labels(self, flow: TaskFlow, call: Call, content: object, *, ok: bool) -> tuple[str, ...]:
         """The labels of what a call returned: those of all that caused it, and its own."""
         flow.returned(call.tool, call.values(), content, ok=ok, at=self._clock.now())
+        return self.shown_labels(flow)
+
+    def shown_labels(self, flow: TaskFlow) -> tuple[str, ...]:
+        """The labels of all that a task has seen, as a record bears them."""
         return _shown(flow.labels, self._rules.package.labels)
 
     def _written(
@@ -375,6 +399,12 @@ def _approval(waiting: PendingApproval, role: str, by: str) -> Approval:
         nonce=f"{waiting.nonce}/{role}",
         expires=waiting.expires,
     )
+
+
+def _agreed_before(task: str, role: str, by: str, digest: bytes, now: datetime) -> Approval:
+    """What was given in time for a call counts when it is tried again, however long the interruption was."""
+    nonce = f"again/{role}/{digest.hex()}"
+    return Approval(digest=digest, task=task, role=role, by=by, nonce=nonce, expires=now + DAY)
 
 
 def _shown(labels: frozenset[str], known: Collection[str]) -> tuple[str, ...]:

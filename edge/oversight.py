@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from edge.button import stop_file
+from edge.drift import Drift
 from edge.ports import Draft, Journal, PendingApproval, PolicyStore
-from edge.rules import Rules
+from edge.rules import NO_BUNDLE, Rules
 from edge.settings import EdgeSettings
 from shared.clock import Clock, to_ms
 from shared.errors import ConfigError, RefusedError
@@ -17,8 +18,16 @@ class Oversight:
     """The rules, for the local API and the commands."""
 
     def __init__(
-        self, *, settings: EdgeSettings, rules: Rules, store: PolicyStore, journal: Journal, clock: Clock
+        self,
+        *,
+        settings: EdgeSettings,
+        rules: Rules,
+        drift: Drift,
+        store: PolicyStore,
+        journal: Journal,
+        clock: Clock,
     ) -> None:
+        self._drift = drift
         self._settings = settings
         self._rules = rules
         self._store = store
@@ -38,6 +47,14 @@ class Oversight:
             "stopped_by": list(status.stopped_by),
         }
 
+    def tools(self) -> dict[str, Any]:
+        """Each tool's fingerprint, and whether it is another one than people knew."""
+        drifted = self._drift.drifted
+        return {
+            name: {"fingerprint": digest, "drifted": name in drifted}
+            for name, digest in self._drift.fingerprints.items()
+        }
+
     def issues(self) -> dict[str, str]:
         """What a person should know: a stop, and rules that no longer hold. Having none at all is no fault."""
         status = self._rules.status
@@ -47,8 +64,14 @@ class Oversight:
                 f"This device is stopped (by {', '.join(status.stopped_by)}) and does nothing;"
                 " `covey-edge resume` releases what was stopped here, `covey-hub device resume` what the hub stopped."
             )
-        if status.why is not None and status.package is not None:
+        if status.why is not None and status.why != NO_BUNDLE:
             found["rules"] = f"{status.why} Until then it only reads."
+        if self._drift.drifted:
+            names = ", ".join(sorted(self._drift.drifted))
+            found["tools"] = (
+                f"Not what people knew when the rules were made: {names}. `covey-edge policy show` has the"
+                " fingerprints; rules of a newer version that fit take the tools as they are."
+            )
         return found
 
     async def approvals(self) -> list[dict[str, Any]]:
@@ -128,5 +151,6 @@ class Oversight:
             "missing": list(waiting.missing),
             "local": waiting.is_local,
             "expires_at": waiting.expires.isoformat(),
+            "left_s": max(0, int((waiting.expires - now).total_seconds())),
             "over": waiting.is_decided or now >= waiting.expires,
         }

@@ -138,6 +138,9 @@ def _policy_text(view: dict[str, Any]) -> str:
         lines.append(f"holds without the hub until {view['lease_ends_at']}")
     else:
         lines.append(f"{view['why']} The device only reads.")
+    for name, tool in view.get("tools", {}).items():
+        changed = "  CHANGED since the rules were made" if tool["drifted"] else ""
+        lines.append(f"tool {name} {tool['fingerprint']}{changed}")
     if view["stopped_by"]:
         lines.append(f"stopped by: {', '.join(view['stopped_by'])}")
     return "\n".join(lines)

@@ -54,6 +54,10 @@ class NodeView:
     cancel: str | None
     labels: tuple[str, ...] = ()
     asker: BlobRef | None = None
+    """Of local work: for whom, if whoever asked said so."""
+    hub_asker: str = ""
+    hub_roles: tuple[str, ...] = ()
+    """Of the hub's work: who asked for it there, and in which roles."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,12 +258,17 @@ class SecretStore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredPolicy:
-    """The bundle that holds, as it came. `heard`: when the hub was last heard, from which the lease runs."""
+    """The bundle that holds, as it came. `heard`: when the hub was last heard, from which the lease runs.
+
+    `used_s`: what has gone by since, as far as the device ran. `is_refused`: the hub was told last that it cannot hold.
+    """
 
     version: int
     hash: bytes
     sealed: bytes
     heard: datetime
+    used_s: int = 0
+    is_refused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,6 +330,39 @@ class Called:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenTool:
+    """A tool as it was known. `told`: the digest about which a finding was raised, if it is another one now."""
+
+    tool: str
+    digest: str
+    told: str = ""
+
+
+class ToolStore(Protocol):
+    """What the store remembers of tools."""
+
+    async def tools(self) -> tuple[SeenTool, ...]:
+        """By name."""
+        ...
+
+    async def see(self, tools: Sequence[SeenTool]) -> None:
+        """In the place of what was remembered."""
+        ...
+
+    async def sequences(self, limit: int) -> tuple[tuple[str, ...], ...]:
+        """The tools of the latest tasks that succeeded and in which no detector spoke, each in order; oldest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetThrough:
+    """When a call was let through, and what people had agreed to for it: role, name and digest of the call."""
+
+    at: datetime
+    agreed: tuple[tuple[str, str, bytes], ...] = ()
+
+
 class PolicyStore(Protocol):
     """What the store knows of rules."""
 
@@ -335,7 +377,15 @@ class PolicyStore(Protocol):
         ...
 
     async def heard(self, at: datetime) -> None:
-        """The hub was heard; a clock that was set back shortens nothing."""
+        """The hub was heard."""
+        ...
+
+    async def used(self, seconds: int) -> None:
+        """So long the device has run since the hub was heard."""
+        ...
+
+    async def refused(self, *, is_refused: bool) -> None:
+        """The hub was told that what is held cannot hold, or does again."""
         ...
 
     async def halted(self) -> frozenset[str]:
@@ -348,6 +398,10 @@ class PolicyStore(Protocol):
 
     async def called(self, since: datetime) -> tuple[Called, ...]:
         """Calls that were let through after a moment."""
+        ...
+
+    async def let_through(self, task: str, node: int, call: int) -> LetThrough | None:
+        """Whether this very call was let through before; None: it was not, or it is long ago."""
         ...
 
     async def findings(self, task: str, node: int) -> tuple[tuple[str, str], ...]:
@@ -563,6 +617,8 @@ class Episode:
     goal: str
     result: str
     at: datetime
+    labels: tuple[str, ...] = ()
+    """Of the result; untrusted if nobody knows them."""
 
 
 class Episodes(Protocol):

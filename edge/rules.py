@@ -2,16 +2,19 @@
 
 A bundle is judged by the device itself: who signed it, whom it is for, whether it is older than what ran. It is put
 into the store whole, or what held before stays. Without one, with one that cannot be read, or when the hub was not
-heard for longer than its lease, the device only reads (`Baseline`). A stop, by the hub or by hand, outranks everything.
+heard for longer than its lease, the device only reads (`Baseline`). At each start the bundle that holds is compared
+with the tools as they are now. A stop, by the hub or by hand, outranks everything.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import Final
 
+from edge.core.lease import Lease
 from edge.core.turn import ToolSpec
 from edge.ports import Draft, Journal, PolicyStore, StoredPolicy
 from shared.clock import Clock, to_ms
@@ -30,8 +33,11 @@ RETRY_S: Final = 30.0
 BUTTON_EVERY_S: Final = 1.0
 """How often the device's own button is looked at, so that work that runs is paused; actions look by themselves."""
 BUTTON: Final = "button"
+CONTRADICTS: Final = "contract_contradicts"
 HEARD_EVERY: Final = timedelta(minutes=1)
 """How often it is noted that the hub was heard: a lease is counted in hours."""
+USED_EVERY_S: Final = 300.0
+"""How often a device without its hub notes how long that has been."""
 NO_BUNDLE: Final = "This device has no rules yet."
 BASELINE_PACKAGE: Final = Package(name="baseline", version=1)
 """Nothing is known of any tool, so what it returns is untrusted."""
@@ -53,7 +59,9 @@ class RulesStatus:
 class _Active:
     bundle: Bundle
     monitor: RuleMonitor
-    heard: datetime
+    lease: Lease
+    is_new: bool = False
+    """Activated by this process, and not taken up from the store."""
 
 
 def _not_pressed() -> bool:
@@ -62,6 +70,10 @@ def _not_pressed() -> bool:
 
 def _nobody() -> None:
     """Who listens where nobody has to."""
+
+
+async def _no_one(_package: Package, _is_new: bool) -> None:
+    """As `_nobody`."""
 
 
 class Rules:
@@ -78,13 +90,18 @@ class Rules:
         trusted: Callable[[], tuple[TrustedKey, ...]],
         threshold: int = 1,
         button: Callable[[], bool] = _not_pressed,
+        monotonic_s: Callable[[], float] = monotonic,
     ) -> None:
         """`trusted`: the keys that may sign rules now; `threshold`: how many of them must.
 
-        `button`: whether the device's own button is pressed; quick, and asked before every action.
+        `button`: whether the device's own button is pressed; quick, and asked before every action. `monotonic_s`: a
+        clock that nobody can set, for the lease.
         """
+        self._monotonic_s = monotonic_s
         self._button = button
         self._on_stop: Callable[[], None] = _nobody
+        self._on_active: Callable[[Package, bool], Awaitable[None]] = _no_one
+        self._looked_at: bytes | None = None
         self._store = store
         self._journal = journal
         self._clock = clock
@@ -98,6 +115,7 @@ class Rules:
         self._stopped_by: frozenset[str] = frozenset()
         self._told_stops: frozenset[str] | None = None
         self._noted_heard: datetime | None = None
+        self._noted_used_s = 0.0
         self._is_linked = False
         self._changed = asyncio.Event()
         self._turn = asyncio.Lock()
@@ -127,7 +145,7 @@ class Rules:
         active = self._active
         if active is None or self._is_linked:
             return facts
-        offline = max(0, int((self._clock.now() - active.heard).total_seconds()))
+        offline = int(active.lease.offline_s(self._clock.now(), self._monotonic_s()))
         return DeviceFacts(
             principal=facts.principal,
             name=facts.name,
@@ -145,9 +163,7 @@ class Rules:
             version=0 if active is None else active.bundle.version,
             hash=b"" if active is None else active.bundle.hash,
             why=None if held is not None else self._reason(),
-            lease_ends=None
-            if active is None
-            else active.heard + timedelta(seconds=active.bundle.package.lease),
+            lease_ends=None if active is None else self._lease_ends(active),
             stopped_by=tuple(sorted(self._stopped_by)),
         )
 
@@ -195,6 +211,11 @@ class Rules:
         """Call `listener` on the loop when the device was stopped or released."""
         self._on_stop = listener
 
+    def on_active(self, listener: Callable[[Package, bool], Awaitable[None]]) -> None:
+        """Tell `listener`, at the start and at each activation, the rules that hold, and whether they were activated
+        just now. It may raise what a store raises: then it is told again."""
+        self._on_active = listener
+
     def changed(self) -> None:
         """Orders came."""
         self._changed.set()
@@ -236,8 +257,7 @@ class Rules:
         Raises `CapacityError` or `UnavailableError` if the store cannot take it; what held before holds on.
         """
         async with self._turn:
-            if self._active is None:
-                self._load(await self._store.policy())
+            await self._take_up()
             for order in await self._store.orders():
                 answer: PolicyActivated | PolicyRefused
                 try:
@@ -257,17 +277,18 @@ class Rules:
                         reason=error.code,
                     )
                 await self._journal.append(Draft(answer), durable=True)
+            await self._tell_active()
             await self._keep_lease()
             await self._tell_stops()
 
     async def install(self, sealed: bytes) -> Bundle:
         """Go by a bundle that a person brought. Raises `BundleError`, and what the store raises."""
         async with self._turn:
-            if self._active is None:
-                self._load(await self._store.policy())
+            await self._take_up()
             bundle = await self._take(sealed)
             record = PolicyActivated(at_ms=self._now_ms(), version=bundle.version, bundle=bundle.hash)
             await self._journal.append(Draft(record), durable=True)
+            await self._tell_active()
             return bundle
 
     async def _take(self, sealed: bytes | None) -> Bundle:
@@ -292,46 +313,107 @@ class Rules:
         )
         self._check_contracts(bundle.package)
         monitor = await asyncio.to_thread(monitor_of, bundle, facts)
+        lease = Lease.since(now, used_s=0.0, now=now, monotonic_s=self._monotonic_s())
+        if self._active is not None and self._active.bundle.hash == bundle.hash:
+            lease = self._active.lease  # brought once more, it is not the hub's word
         await self._store.put(
-            StoredPolicy(version=bundle.version, hash=bundle.hash, sealed=sealed, heard=now)
+            StoredPolicy(
+                version=bundle.version,
+                hash=bundle.hash,
+                sealed=sealed,
+                heard=lease.heard,
+                used_s=int(lease.used_s),
+            )
         )
-        self._active = _Active(bundle, monitor, now)
+        is_new = self._newest != (bundle.version, bundle.hash)
+        self._active = _Active(bundle, monitor, lease, is_new)
         self._newest = (bundle.version, bundle.hash)
         logger.info("rules %s version %d hold now", bundle.package.name, bundle.version)
         return bundle
 
-    def _load(self, stored: StoredPolicy | None) -> None:
-        """What held when the device stopped. It was verified when it came; its signers may be gone since."""
+    async def _take_up(self) -> None:
+        """At the start, what held when the device stopped; the hub is told if it no longer does, or does again."""
+        if self._active is not None:
+            return
+        stored = await self._store.policy()
         if stored is None or self._newest == (stored.version, stored.hash):
-            return  # nothing, or what was found to be unreadable before
+            return  # nothing, or what was found to be unusable before
+        code = self._load(stored)
+        if stored.is_refused == (code is not None):
+            return
+        record: PolicyActivated | PolicyRefused = (
+            PolicyActivated(at_ms=self._now_ms(), version=stored.version, bundle=stored.hash)
+            if code is None
+            else PolicyRefused(at_ms=self._now_ms(), version=stored.version, reason=code)
+        )
+        await self._journal.append(Draft(record), durable=True)
+        await self._store.refused(is_refused=code is not None)
+
+    async def _tell_active(self) -> None:
+        """What is in force, whether its lease lasts or not: the tools are the same."""
+        active = self._active
+        hash_ = b"" if active is None else active.bundle.hash
+        if hash_ == self._looked_at:
+            return
+        is_new = active is not None and active.is_new
+        await self._on_active(BASELINE_PACKAGE if active is None else active.bundle.package, is_new)
+        self._looked_at = hash_
+
+    def _load(self, stored: StoredPolicy) -> str | None:
+        """It was verified when it came, and its signers may be gone since; but the tools may be others now.
+
+        Returns why it cannot hold, as a code; None: it holds.
+        """
         # Also if it cannot be read: an older version is refused all the same.
         self._newest = (stored.version, stored.hash)
         try:
             bundle, _ = unpack(stored.sealed)
             if bundle.hash != stored.hash:
                 raise BundleError("The bundle in the store was altered.", code="bundle_broken")
-            self._active = _Active(bundle, monitor_of(bundle, self._facts()), stored.heard)
+            self._check_contracts(bundle.package)
+            lease = Lease.since(
+                stored.heard,
+                used_s=stored.used_s,
+                now=self._clock.now(),
+                monotonic_s=self._monotonic_s(),
+            )
+            self._active = _Active(bundle, monitor_of(bundle, self._facts()), lease)
+            self._noted_used_s = lease.used_s
         except CoveyError as error:
-            logger.error("the rules in the store cannot be read: %s", error)  # noqa: TRY400  # one sentence
-            self._why = f"The rules in this device's store cannot be read ({error})."
+            logger.error("the rules in the store cannot hold: %s", error)  # noqa: TRY400  # one sentence
+            is_contradiction = error.code == CONTRADICTS
+            self._why = (
+                f"The rules in this device's store no longer fit its tools ({error}) Publish rules that do."
+                if is_contradiction
+                else f"The rules in this device's store cannot be read ({error})."
+            )
+            return error.code
+        return None
 
     def _check_contracts(self, package: Package) -> None:
         """A contract may say more of a tool than its code does, never less, and nothing else."""
         for name, tool in self._tools.items():
             contract = package.tools.get(name)
             if contract is not None and (wrong := _contradiction(contract, tool)) is not None:
-                raise BundleError(
-                    f"The contract of {name} contradicts the tool: {wrong}.", code="contract_contradicts"
-                )
+                raise BundleError(f"The contract of {name} contradicts the tool: {wrong}.", code=CONTRADICTS)
 
     async def _keep_lease(self) -> None:
-        if self._active is None or not self._is_linked:
+        active = self._active
+        if active is None:
             return
-        now = self._clock.now()
-        if self._noted_heard is None or abs(now - self._noted_heard) >= HEARD_EVERY:
-            await self._store.heard(now)
-            self._noted_heard = now
-        self._active = _Active(self._active.bundle, self._active.monitor, max(now, self._active.heard))
+        now, monotonic_s = self._clock.now(), self._monotonic_s()
+        if not self._is_linked:
+            lease = active.lease.look(now, monotonic_s)
+            if lease.used_s - self._noted_used_s >= USED_EVERY_S:
+                await self._store.used(int(lease.used_s))
+                self._noted_used_s = lease.used_s
+        else:
+            if self._noted_heard is None or abs(now - self._noted_heard) >= HEARD_EVERY:
+                await self._store.heard(now)
+                self._noted_heard = now
+            lease = active.lease.renewed(now, monotonic_s)
+            self._noted_used_s = 0.0
+        self._active = replace(active, lease=lease)
 
     async def _tell_stops(self) -> None:
         """The hub is told that its stop, or release, has come."""
@@ -355,9 +437,14 @@ class Rules:
         now, package = self._clock.now(), active.bundle.package
         if package.expires is not None and now >= package.expires:
             return f"The rules of this device ended at {package.expires.isoformat()}."
-        if not self._is_linked and now >= active.heard + timedelta(seconds=package.lease):
+        if not self._is_linked and active.lease.offline_s(now, self._monotonic_s()) >= package.lease:
             return f"The hub was not heard for longer than the rules allow ({package.lease} s)."
         return None
+
+    def _lease_ends(self, active: _Active) -> datetime:
+        now = self._clock.now()
+        left_s = active.bundle.package.lease - active.lease.offline_s(now, self._monotonic_s())
+        return now + timedelta(seconds=left_s)
 
     def _now_ms(self) -> int:
         return to_ms(self._clock.now())

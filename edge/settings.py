@@ -94,6 +94,10 @@ class EdgeSettings(BaseModel):
     cpu_nice: Annotated[int, Field(ge=0, le=19)] = 0
     api_host: str = "127.0.0.1"
     api_port: Annotated[int, Field(ge=0, le=65_535)] = 8_765
+    page_hosts: tuple[
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$")], ...
+    ] = ()
+    page_session_s: Annotated[int, Field(ge=60, le=2_592_000)] = 43_200
     body_max_bytes: Annotated[int, Field(ge=1_024, le=16_777_216)] = 1_048_576
     goal_max_bytes: Annotated[int, Field(ge=64, le=49_152)] = 16_384
     tasks_max_open: Annotated[int, Field(ge=1, le=100_000)] = 1_000

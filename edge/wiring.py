@@ -33,6 +33,7 @@ from edge.credentials import Credentials
 from edge.daemon import Daemon
 from edge.desired import Desired
 from edge.dispatch import Dispatcher
+from edge.drift import DETECTOR, Drift
 from edge.identity import Identity, load_identity
 from edge.judge import Judge
 from edge.key_files import SEALING_KEY, KeyFiles
@@ -54,6 +55,7 @@ from edge.tools import AnyTool, builtin_tools
 from edge.tools.read_sensor import read_value
 from edge.vault import Vault
 from edge.vault_key import VaultKey, open_vault_key
+from edge.watch import Watch
 from shared.clock import Clock
 from shared.errors import CapacityError, ConfigError, RefusedError
 from shared.ids import HUB, ID_RANDOM_BYTES, id_from_random
@@ -61,6 +63,7 @@ from shared.inference.installed import InstalledEmbedder, InstalledLlama
 from shared.inference.native import share_processors
 from shared.inference.ports import LanguageModel, TextEmbedder
 from shared.keys import Purpose, TrustedKey
+from shared.policy.contracts import Package
 from shared.policy.decisions import DeviceFacts
 from shared.renewal import RenewRequest
 from shared.sealed_box import Sealing, open_secret
@@ -175,12 +178,25 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
     model = ScrubbedModel(ports.model, lambda: vault.scrubber)
     policies = SqlitePolicies(ports.database)
     rules = build_rules(settings, ports, policies, observed)
-    judge = Judge(rules=rules, store=policies, clock=ports.clock, new_id=new_id, local=_local_time)
+    watch = Watch(clock=ports.clock, store=policies)
+    drift = Drift(
+        tools=[tool.spec for tool in ports.tools], store=policies, journal=observed, drafts=watch.drafts
+    )
+    rules.on_active(partial(_look_at_tools, drift=drift, rules=rules))
+    judge = Judge(
+        rules=rules,
+        store=policies,
+        clock=ports.clock,
+        new_id=new_id,
+        local=_local_time,
+        standing=lambda: {DETECTOR} if drift.drifted else frozenset(),
+    )
     dispatcher = Dispatcher(
         tools=ports.tools,
         journal=journal,
         clock=ports.clock,
         judge=judge,
+        watch=watch,
         quarantine=partial(rules.stop, is_stopped=True),
         secrets=vault,
     )
@@ -263,7 +279,12 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         vault=vault,
         rules=rules,
         oversight=Oversight(
-            settings=settings, rules=rules, store=policies, journal=observed, clock=ports.clock
+            settings=settings,
+            rules=rules,
+            drift=drift,
+            store=policies,
+            journal=observed,
+            clock=ports.clock,
         ),
         runner=runner,
         sync=sync,
@@ -319,6 +340,11 @@ def build_rules(settings: EdgeSettings, ports: Ports, store: SqlitePolicies, jou
         threshold=settings.policy_threshold,
         button=button,
     )
+
+
+async def _look_at_tools(package: Package, is_new: bool, *, drift: Drift, rules: Rules) -> None:
+    if await drift.look(package, is_new=is_new) == "quarantine":
+        await rules.stop(is_stopped=True)
 
 
 def _local_time(moment: datetime) -> datetime:

@@ -27,6 +27,8 @@ from shared.tasks.states import BY_VALUE, NodeState
 RECORD_MAX_BYTES: Final = 16_384
 MAX_CAUSES: Final = 64
 MAX_LABELS: Final = 32
+MAX_ROLES: Final = 32
+"""Of whoever asked for work."""
 MAX_SERIES: Final = 96
 """Of a window: at its longest names they fit a record."""
 MAX_REFUSED: Final = 32
@@ -127,7 +129,8 @@ def _node_state(value: object) -> object:
 class NodeMoved(NodeBody):
     """A node entered `state`. A terminal state may carry the result; `reason` is a code, its detail the result.
 
-    `is_repeated`: it did so before; this answers `NodeQueried` and says nothing new at the device.
+    `is_repeated`: it did so before; this answers `NodeQueried` and says nothing new at the device. `is_labelled`:
+    `labels` are all that the result bears; without it they were lost, and the result counts as untrusted.
     """
 
     kind: Literal["node.moved"] = "node.moved"
@@ -136,6 +139,7 @@ class NodeMoved(NodeBody):
     reason: Code | None = None
     result: BlobRef | None = None
     is_repeated: bool = False
+    is_labelled: bool = False
 
     def blob_refs(self) -> tuple[BlobRef, ...]:
         return () if self.result is None else (self.result,)
@@ -392,7 +396,10 @@ class MetricsShed(RecordBody):
 
 
 class TaskOffered(NodeBody):
-    """Work for the device. The device's word is awaited for `lease_s`; after `deadline_ms` it is worth nothing."""
+    """Work for the device. The device's word is awaited for `lease_s`; after `deadline_ms` it is worth nothing.
+
+    `labels`: what the request bears. `asker`: who at the hub asked for it, in which roles; rules read them.
+    """
 
     kind: Literal["task.offered"] = "task.offered"
     attempt: Annotated[int, Field(ge=1, le=65_535)]
@@ -400,6 +407,8 @@ class TaskOffered(NodeBody):
     limits: Limits
     lease_s: Annotated[int, Field(ge=1, le=31_536_000)]
     deadline_ms: AtMs
+    asker: Name | None = None
+    asker_roles: Annotated[tuple[Code, ...], Field(max_length=MAX_ROLES, strict=False)] = ()
 
     def blob_refs(self) -> tuple[BlobRef, ...]:
         return (self.goal,)

@@ -63,6 +63,8 @@ def labels(pairs: list[str] | None) -> dict[str, str]:
     for pair in pairs or []:
         key, separator, value = pair.partition("=")
         if not separator:
-            raise ConfigError(f"--label {pair} is not of the form key=value.")
+            raise ConfigError(
+                f"--label {pair} is not of the form key=value; what a request bears is said with --request-label."
+            )
         values[key] = value
     return values

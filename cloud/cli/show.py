@@ -249,8 +249,9 @@ def task(view: TaskView) -> RenderableType:
         "  ",
         state(view.state),
         asked,
-        f"  from {printable(view.origin)}, {_when(view.created_at)}\n",
+        f"  from {printable(view.origin)}{_asker(view)}, {_when(view.created_at)}\n",
         printable(view.goal or "(withheld)"),
+        *((("\nbears " + ", ".join(view.request_labels), "yellow"),) if view.request_labels else ()),
     )
     table = _table("node", "where", "state", "tries", "tool calls", "result")
     for node in view.nodes:
@@ -264,7 +265,7 @@ def task(view: TaskView) -> RenderableType:
             _node_state(node),
             str(node.attempt),
             "\n".join(_effects(node)),
-            node.result or "",
+            _result(node),
         )
     parts: list[RenderableType] = [head, table]
     if view.late_results:
@@ -273,6 +274,17 @@ def task(view: TaskView) -> RenderableType:
             _row(late, each.principal, str(each.node), state(each.state), each.result or "", _when(each.at))
         parts.append(late)
     return Group(*parts)
+
+
+def _asker(view: TaskView) -> str:
+    return f" for {printable(view.asker)}" if view.asker else ""
+
+
+def _result(node: NodeView) -> str:
+    if node.result is None:
+        return ""
+    labels = ["untrusted (labels lost)"] if node.result_labels is None else node.result_labels
+    return f"{node.result}\n[{', '.join(labels)}]" if labels else node.result
 
 
 def journal(page: JournalPage) -> Table:

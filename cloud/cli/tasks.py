@@ -33,6 +33,14 @@ def create(
         bool, typer.Option("--any", help="One device, whichever is online and least busy.")
     ] = False,
     label: Labels = None,
+    request_label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL", help="What the request bears for the devices' rules, e.g. patient."),
+    ] = None,
+    result: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TASK[/NODE]", help="Give on what came of other work, with its labels."),
+    ] = None,
     lease: Annotated[str | None, typer.Option(help="How long a device may be silent, e.g. 5m.")] = None,
     deadline: Annotated[str | None, typer.Option(help="After this it is worth nothing, e.g. 1d.")] = None,
     turns: Annotated[int | None, typer.Option(min=1, help="Most turns of each agent.")] = None,
@@ -53,6 +61,8 @@ def create(
         devices=tuple(device or ()),
         any=any_,
         labels=labels(label),
+        request_labels=tuple(request_label or ()),
+        results=tuple(result or ()),
         tenant=tenant,
         lease_s=None if lease is None else seconds(lease, "--lease"),
         deadline_s=None if deadline is None else seconds(deadline, "--deadline"),

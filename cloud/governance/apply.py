@@ -31,12 +31,16 @@ def on_activated(session: Session, applied: Applied, record: PolicyActivated) ->
     """The device goes by it."""
     row = _policy(session, applied)
     row.version, row.sha256, row.changed_at = record.version, record.bundle, applied.now
+    if row.refused_version == record.version:
+        row.refused_version, row.refused_reason = 0, None
 
 
 def on_refused(session: Session, applied: Applied, record: PolicyRefused) -> None:
     """The device did not take it."""
     row = _policy(session, applied)
     row.refused_version, row.refused_reason, row.changed_at = record.version, record.reason, applied.now
+    if not record.causes and row.version == record.version:
+        row.version, row.sha256 = 0, None  # it went by it, and found at its start that it no longer can
 
 
 def on_decided(session: Session, applied: Applied, record: PolicyDecided) -> None:

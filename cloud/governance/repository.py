@@ -17,6 +17,7 @@ from cloud.governance.tables import (
     PolicyTally,
     ThreatRow,
 )
+from cloud.journal.repository import IN_CHUNK
 
 RUNNING_STATES = (ReleaseState.ROLLING.value, ReleaseState.ACTIVE.value)
 
@@ -100,6 +101,15 @@ def tally(session: Session, principals: Sequence[str], versions: Sequence[int] |
 def policies_of(session: Session, principals: Sequence[str]) -> dict[str, DevicePolicy]:
     rows = session.exec(select(DevicePolicy).where(col(DevicePolicy.principal).in_(principals))).all()
     return {row.principal: row for row in rows}
+
+
+def halts_of(session: Session, principals: Sequence[str]) -> dict[str, DeviceHalt]:
+    found: dict[str, DeviceHalt] = {}
+    for begin in range(0, len(principals), IN_CHUNK):
+        part = list(principals[begin : begin + IN_CHUNK])
+        for row in session.exec(select(DeviceHalt).where(col(DeviceHalt.principal).in_(part))):
+            found[row.principal] = row
+    return found
 
 
 def approvals(session: Session, tenant: str | None, *, is_open: bool, limit: int) -> Sequence[Approval]:

@@ -16,18 +16,20 @@ from typing import Any, Final
 
 from sqlmodel import Session
 
-from cloud.caller import Caller
+from cloud.caller import Caller, as_name, device_unknown
 from cloud.devices.repository import lock_device
 from cloud.governance import repository
 from cloud.governance.repository import Member
 from cloud.governance.schemas import ApprovalView, FindingView, HaltView, ReleaseView
 from cloud.governance.states import ApprovalState, ReleaseState
 from cloud.governance.tables import Approval, DeviceHalt, DevicePolicy, Duty, PolicyRelease
+from cloud.journal.broadcast import append_to_each, lock_for_orders
 from cloud.journal.service import append_order, read_blob
 from cloud.journal.tables import LaneRow
 from shared.blobs import SALT_BYTES, Blob
 from shared.clock import to_ms
 from shared.errors import ConflictError, RefusedError
+from shared.ids import HUB
 from shared.keys import Signer
 from shared.policy.bundle import Bundle, pack, sign, unpack
 from shared.records import ApprovalReplied, ForeignCause, HaltOrdered, PolicyPublished
@@ -112,17 +114,20 @@ def order_wave(session: Session, release: PolicyRelease, *, now: datetime) -> se
         return set()
     blob = Blob(salt=release.salt, content=release.sealed)
     record = PolicyPublished(at_ms=to_ms(now), version=release.version, bundle=blob.ref())
-    known = repository.policies_of(session, [member.principal for member in due])
-    for member in due:
-        lock_device(session, member.principal)
-        append_order(session, principal=member.principal, records=[(record, (blob,))], now=now)
-        row = known.get(member.principal)
+    lanes = lock_for_orders(session, [member.principal for member in due])
+    # Whose log somebody else has locked just now gets it in the next round.
+    told = append_to_each(
+        session, lanes=lanes, records=dict.fromkeys(lanes, record), blobs=[blob], blobs_of=HUB, now=now
+    )
+    known = repository.policies_of(session, list(told))
+    for principal in told:
+        row = known.get(principal)
         if row is None:
-            row = DevicePolicy(principal=member.principal, changed_at=now)
+            row = DevicePolicy(principal=principal, changed_at=now)
             session.add(row)
         row.ordered_version, row.ordered_at, row.changed_at = release.version, now, now
     session.flush()
-    return {member.principal for member in due}
+    return set(told)
 
 
 def advance(session: Session, release: PolicyRelease, *, now: datetime) -> set[str]:
@@ -277,7 +282,7 @@ def vote(
         call=row.call,
         nonce=row.nonce,
         role=wanted[0],
-        by=_named(person),
+        by=as_name(person),
         granted=granted,
     )
     lock_device(session, row.principal)
@@ -304,40 +309,41 @@ def _epoch_of(session: Session, row: Approval) -> bytes:
     return session.get_one(LaneRow, row.lane_id).epoch
 
 
-def _named(person: str) -> str:
-    """A user's name as records take names."""
-    kept = "".join(
-        char if char.isascii() and (char.isalnum() or char in "._:@/+-") else "-" for char in person
-    )
-    return (kept.lstrip("._:@/+-") or "somebody")[:128]
-
-
 # --- stops
 
 
 def stop(
     session: Session, caller: Caller, principals: Sequence[str], *, is_stopped: bool, now: datetime
 ) -> set[str]:
-    """Order devices to stand still, or to go on; returns whom it concerns. Said twice it is ordered once."""
-    told: set[str] = set()
+    """Order devices to stand still, or to go on; returns whom it concerns. Said twice it is ordered once.
+
+    Raises `RefusedError` with code `device_unknown`.
+    """
+    lanes = lock_for_orders(session, principals)
     for principal in principals:
-        lock_device(session, principal)
-        row = session.get(DeviceHalt, principal)
-        if row is None:
-            row = DeviceHalt(principal=principal, changed_at=now)
-            session.add(row)
-        if row.is_ordered == is_stopped and row.is_held_by_hub == is_stopped:
-            continue
-        append_order(
-            session,
-            principal=principal,
-            records=[(HaltOrdered(at_ms=to_ms(now), is_stopped=is_stopped), ())],
-            now=now,
-        )
+        if principal not in lanes:
+            raise device_unknown(principal)
+    rows = repository.halts_of(session, list(lanes))
+    for principal in lanes.keys() - rows.keys():
+        rows[principal] = DeviceHalt(principal=principal, changed_at=now)
+        session.add(rows[principal])
+    due = {
+        principal: lane
+        for principal, lane in lanes.items()
+        if rows[principal].is_ordered != is_stopped or rows[principal].is_held_by_hub != is_stopped
+    }
+    record = HaltOrdered(at_ms=to_ms(now), is_stopped=is_stopped)
+    told = append_to_each(
+        session, lanes=due, records=dict.fromkeys(due, record), blobs=(), blobs_of=HUB, now=now
+    )
+    for principal in sorted(due.keys() - told.keys()):
+        # Somebody else has its log locked: a stop waits for that, and leaves nobody out.
+        append_order(session, principal=principal, records=[(record, ())], now=now)
+    for principal in due:
+        row = rows[principal]
         row.is_ordered, row.ordered_by, row.ordered_at, row.changed_at = is_stopped, caller.name, now, now
-        told.add(principal)
     session.flush()
-    return told
+    return set(due)
 
 
 def halt_view(row: DeviceHalt) -> HaltView:

@@ -128,13 +128,15 @@ class _Run:
         self._ledger = Ledger()
         self._flows: dict[tuple[str, int], TaskFlow] = {}
         self._asked: dict[tuple[str, int, int], PolicyDecided] = {}
+        self._called: dict[tuple[str, int, int], datetime] = {}
         self._arguments: dict[tuple[str, int, int], tuple[str, dict[str, object]]] = {}
 
     def over(self, lane: LaneRow, since: datetime) -> None:
         for seq, record in _records(self._session, lane, to_ms(since)):
             match record:
                 case TaskCreated():
-                    self._begin(record.task, 0, self._asker(record), record.goal, from_ms(record.at_ms))
+                    at = from_ms(record.at_ms)
+                    self._begin(record.task, 0, self._asker(record), record.goal, record.labels, at)
                 case ModelCalled(task=str() as task, node=int() as node):
                     self._flow(task, node, from_ms(record.at_ms)).spent(record.output_tokens)
                 case PolicyDecided(task=str(), node=int(), call=int()):
@@ -147,10 +149,18 @@ class _Run:
                 case _:
                     pass
 
-    def _begin(self, task: str, node: int, asker: Asker, goal: BlobRef | None, at: datetime) -> TaskFlow:
+    def _begin(
+        self,
+        task: str,
+        node: int,
+        asker: Asker,
+        goal: BlobRef | None,
+        labels: Sequence[str],
+        at: datetime,
+    ) -> TaskFlow:
         flow = TaskFlow(self._bundle.package, task=task, asker=asker, device=self._facts, ledger=self._ledger)
         text = None if goal is None else self._text(goal)
-        flow.seen(text or "", (), at=at)
+        flow.seen(text or "", labels, at=at)
         self._flows[(task, node)] = flow
         return flow
 
@@ -160,8 +170,11 @@ class _Run:
             return flow
         # Asked by the hub: its tables have the request.
         row = self._session.get(Task, task)
-        goal = None if row is None else BlobRef(hash=row.goal_hash, size=0)
-        return self._begin(task, node, Asker(kind="hub"), goal, at)
+        if row is None:
+            return self._begin(task, node, Asker(kind="hub"), None, (), at)
+        asker = Asker(kind="hub", who=row.asker, roles=frozenset(row.asker_roles))
+        goal = BlobRef(hash=row.goal_hash, size=0)
+        return self._begin(task, node, asker, goal, row.request_labels, at)
 
     def _decided(self, lane: LaneRow, seq: int, record: PolicyDecided) -> None:
         assert record.task is not None
@@ -186,7 +199,8 @@ class _Run:
         asked = self._asked.pop(place, None)
         if record.decision == "needs_approval":
             self._asked[place] = record
-        situation = flow.situation(record.action, arguments, now=at)
+        again = self._called.get(place)
+        situation = flow.situation(record.action, arguments, now=at, again=again)
         would = self._monitor.decide(situation)
         if (
             asked is not None
@@ -205,11 +219,16 @@ class _Run:
                         expires=situation.now.replace(year=situation.now.year + 1),
                     )
                 )
-            would = self._monitor.decide(flow.situation(record.action, arguments, now=at))
+            would = self._monitor.decide(flow.situation(record.action, arguments, now=at, again=again))
         if rule not in NOT_OF_RULES:
             self._compare(lane, seq, record, rule, would)
         # What was done then tells what was seen next, whatever the candidate says of it.
-        if record.decision in ("allow", "transform") and isinstance(would, Allow | Transform | NeedsApproval):
+        if (
+            again is None
+            and record.decision in ("allow", "transform")
+            and isinstance(would, Allow | Transform | NeedsApproval)
+        ):
+            self._called[place] = at
             flow.called(would.call, at=at)
 
     def _compare(self, lane: LaneRow, seq: int, record: PolicyDecided, rule: str, would: Decision) -> None:
@@ -236,8 +255,10 @@ class _Run:
 
     def _asker(self, record: TaskCreated) -> Asker:
         said = self._json(record.asker)
-        who = said.get("who", "") if isinstance(said, dict) else ""
-        return Asker(kind="local", who=str(who))
+        if not isinstance(said, dict):
+            return Asker(kind="local")
+        roles = frozenset(str(role) for role in said.get("roles", ()))
+        return Asker(kind="local", who=str(said.get("who", "")), roles=roles)
 
     def _text(self, ref: BlobRef) -> str | None:
         blob = read_blob(self._session, ref.hash)

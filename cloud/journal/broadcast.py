@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam
+from sqlalchemy import bindparam, func
 from sqlalchemy import select as columns
 from sqlmodel import Session
 
 from cloud.db import table_of
+from cloud.devices.tables import Device
 from cloud.journal import repository
 from cloud.journal.repository import IN_CHUNK, RecordValues
 from cloud.journal.tables import LaneRow
@@ -19,6 +20,7 @@ from shared.log import Head, extend, start
 from shared.records import OrderRecord, encode_record
 
 _LANE = table_of(LaneRow)
+_DEVICE = table_of(Device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,31 @@ class Place:
 
     epoch: bytes
     seq: int
+
+
+def lock_for_orders(session: Session, principals: Sequence[str]) -> dict[str, int | None]:
+    """Lock the devices, in the order of their names; returns the open orders log of each, as `append_to_each` takes it.
+
+    A device that does not exist is left out.
+    """
+    lanes: dict[str, int | None] = {}
+    ordered = sorted(principals)
+    for begin in range(0, len(ordered), IN_CHUNK):
+        part = ordered[begin : begin + IN_CHUNK]
+        locked = (
+            columns(_DEVICE.c.principal).where(_DEVICE.c.principal.in_(part)).order_by(_DEVICE.c.principal)
+        )
+        lanes |= dict.fromkeys(session.execute(locked.with_for_update()).scalars())
+        newest = (
+            columns(func.max(_LANE.c.id))
+            .where(_LANE.c.principal.in_(part), _LANE.c.lane == Lane.ORDERS.value)
+            .group_by(_LANE.c.principal)
+        )
+        query = columns(_LANE.c.principal, _LANE.c.id).where(
+            _LANE.c.id.in_(newest), _LANE.c.closed_at.is_(None), _LANE.c.forked_at_seq.is_(None)
+        )
+        lanes |= {principal: key for principal, key in session.execute(query) if principal in lanes}
+    return lanes
 
 
 def append_to_each(

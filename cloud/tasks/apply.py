@@ -41,6 +41,7 @@ TASK_UNKNOWN: Final = "task_unknown"
 PLACE: Final = "tasks.place"
 EFFECT: Final = "tasks.effect"
 NO_LABELS: Final[dict[str, str]] = {}
+NO_ROLES: Final[list[str]] = []
 
 
 def prefetch(session: Session, applied: Applied, records: Sequence[Record]) -> None:
@@ -84,6 +85,8 @@ def on_task_created(session: Session, applied: Applied, record: TaskCreated) -> 
         origin=applied.principal,
         goal_hash=record.goal.hash,
         created_at=applied.now,
+        request_labels=list(record.labels),
+        asker_roles=NO_ROLES,
     )
     applied.make(
         Node,
@@ -154,7 +157,13 @@ def on_node_moved(session: Session, applied: Applied, record: NodeMoved) -> None
     if outcome is Step.ILLEGAL and _missed_its_beginning(session, applied, node, record.state):
         tree.move(session, node, NodeState.RUNNING, now=applied.now)
     moved = tree.move(
-        session, node, record.state, now=applied.now, reason=record.reason, result_hash=result_hash
+        session,
+        node,
+        record.state,
+        now=applied.now,
+        reason=record.reason,
+        result_hash=result_hash,
+        result_labels=record.labels if record.is_labelled else None,
     )
     if moved is Step.APPLIED:
         node.attempt = record.attempt

@@ -12,11 +12,10 @@ from cloud.consent.deeds import Deed, Done
 from cloud.settings import HubSettings
 from cloud.tasks import service
 from cloud.tasks.orders import Changes
+from cloud.tasks.requests import request_for
 from cloud.tasks.schemas import CreateTask
 from cloud.tasks.service import NewTask
-from shared.blobs import SALT_BYTES, Blob
 from shared.clock import Clock
-from shared.errors import CapacityError
 from shared.ids import ID_RANDOM_BYTES, id_from_random
 from shared.tasks.limits import Limits
 from shared.twin import Document
@@ -24,22 +23,38 @@ from shared.twin import Document
 FLEET: Final = "task.fleet"
 
 
+class FleetTask(CreateTask):
+    """A task as it is proposed to a second person: also for whom it will be done."""
+
+    asker: str = ""
+    asker_roles: tuple[str, ...] = ()
+
+
 def new_task(
-    request: CreateTask, *, tenant: str, principals: Sequence[str], settings: HubSettings
+    session: Session,
+    request: CreateTask,
+    *,
+    tenant: str,
+    principals: Sequence[str],
+    asker: tuple[str, Sequence[str]],
+    settings: HubSettings,
 ) -> NewTask:
-    """A task with an id of its own and the hub's defaults. Raises `CapacityError` for a goal that is too long."""
-    goal = request.goal.encode()
-    if len(goal) > settings.goal_max_bytes:
-        raise CapacityError(
-            f"The goal is {len(goal)} bytes long; at most {settings.goal_max_bytes} are allowed.",
-            bound="goal_max_bytes",
-            limit=settings.goal_max_bytes,
-            code="goal_too_large",
-        )
+    """A task with an id of its own and the hub's defaults. `asker`: who asks, and in which roles.
+
+    Raises as `requests.request_for`.
+    """
+    who, roles = asker
     return NewTask(
         id=id_from_random(secrets.token_bytes(ID_RANDOM_BYTES)),
         tenant=tenant,
-        goal=Blob(salt=secrets.token_bytes(SALT_BYTES), content=goal),
+        request=request_for(
+            session,
+            request,
+            tenant=tenant,
+            asker=who,
+            asker_roles=roles,
+            goal_max_bytes=settings.goal_max_bytes,
+        ),
         principals=tuple(principals),
         labels=request.labels,
         limits=Limits.model_validate(request.limits.model_dump(exclude_none=True)),
@@ -48,10 +63,18 @@ def new_task(
     )
 
 
-def fleet_content(request: CreateTask, *, tenant: str, principals: Sequence[str]) -> Document:
-    """The request with tenant and devices by their full names: it means the same whoever carries it out."""
+def fleet_content(
+    request: CreateTask, *, tenant: str, principals: Sequence[str], asker: tuple[str, Sequence[str]]
+) -> Document:
+    """The request with tenant and devices by their full names, and whoever asks: it means the same whoever carries it
+    out."""
     named = request.model_copy(update={"tenant": tenant, "devices": tuple(principals)})
-    content: Document = named.model_dump(mode="json", exclude_none=True)
+    who, roles = asker
+    content: Document = {
+        **named.model_dump(mode="json", exclude_none=True),
+        "asker": who,
+        "asker_roles": list(roles),
+    }
     return content
 
 
@@ -59,9 +82,16 @@ def fleet_deed(*, settings: HubSettings, clock: Clock, on_changes: Callable[[Cha
     """`on_changes` is called after the commit."""
 
     def carry_out(session: Session, content: Document, caller: Caller) -> Done:
-        request = CreateTask.model_validate(content)
+        request = FleetTask.model_validate(content)
         tenant = request.tenant or settings.tenant
-        new = new_task(request, tenant=tenant, principals=request.devices, settings=settings)
+        new = new_task(
+            session,
+            request,
+            tenant=tenant,
+            principals=request.devices,
+            asker=(request.asker, request.asker_roles),
+            settings=settings,
+        )
         changes = Changes()
         service.create(session, new, presence=settings.presence_limits, now=clock.now(), changes=changes)
         note(

@@ -14,9 +14,8 @@ from cloud.db import Transactions
 from cloud.devices.presence import PresenceLimits
 from cloud.devices.presence_sql import read_horizons
 from cloud.devices.tables import REPLACED_REASON, Device, DeviceStatus
-from cloud.journal.service import read_blob
 from cloud.tasks import repository, tree
-from cloud.tasks.orders import Changes, offer_node, withdraw
+from cloud.tasks.orders import Changes, offer_node, request_of, withdraw
 from cloud.tasks.repository import Candidate
 from cloud.tasks.service import pick
 from cloud.tasks.tables import Node, Task
@@ -110,8 +109,8 @@ def _pass_on(
     if node.attempt >= max_attempts:
         tree.move(session, node, NodeState.FAILED, now=now, reason="attempts_exhausted")
         return
-    goal = read_blob(session, task.goal_hash)
-    if goal is None:
+    request = request_of(session, task)
+    if request is None:
         tree.move(session, node, NodeState.FAILED, now=now, reason="goal_forgotten")
         return
     tree.move(session, node, NodeState.QUEUED, now=now, reason=DEVICE_REVOKED)
@@ -120,4 +119,4 @@ def _pass_on(
     chosen = pick(fleet, node.labels, excluding=None)
     if chosen is not None:  # else it waits for the sweep
         chosen.open_nodes += 1
-        offer_node(session, node, chosen.principal, goal, now=now, changes=changes)
+        offer_node(session, node, chosen.principal, request, now=now, changes=changes)

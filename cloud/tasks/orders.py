@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 from sqlmodel import Session
 
-from cloud.journal.service import append_order
+from cloud.journal.service import append_order, read_blob
 from cloud.tasks import repository, tree
-from cloud.tasks.tables import Node, Offer
+from cloud.tasks.tables import Node, Offer, Task
 from shared.blobs import Blob
 from shared.clock import to_ms
 from shared.records import NodeQueried, TaskCancelled, TaskOffered
@@ -26,21 +26,47 @@ class Changes:
     orders_for: set[str] = field(default_factory=set)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked of whoever does the work: the goal, the labels that it bears, and for whom it is done."""
+
+    goal: Blob
+    labels: tuple[str, ...] = ()
+    asker: str = ""
+    asker_roles: tuple[str, ...] = ()
+
+
+def request_of(session: Session, task: Task) -> Request | None:
+    """What was asked; None if its goal was forgotten."""
+    goal = read_blob(session, task.goal_hash)
+    if goal is None:
+        return None
+    return Request(
+        goal=goal,
+        labels=tuple(task.request_labels),
+        asker=task.asker,
+        asker_roles=tuple(task.asker_roles),
+    )
+
+
 def offer_node(
-    session: Session, node: Node, principal: str, goal: Blob, *, now: datetime, changes: Changes
+    session: Session, node: Node, principal: str, request: Request, *, now: datetime, changes: Changes
 ) -> None:
     assert node.deadline is not None
     record = TaskOffered(
         at_ms=to_ms(now),
+        labels=request.labels,
         task=node.task_id,
         node=node.node,
         attempt=node.attempt,
-        goal=goal.ref(),
+        goal=request.goal.ref(),
         limits=Limits.model_validate(node.limits),
         lease_s=node.lease_s,
         deadline_ms=to_ms(node.deadline),
+        asker=request.asker or None,
+        asker_roles=request.asker_roles,
     )
-    (seq,) = append_order(session, principal=principal, records=[(record, (goal,))], now=now)
+    (seq,) = append_order(session, principal=principal, records=[(record, (request.goal,))], now=now)
     lane_id = repository.orders_lane_of(session, principal)
     assert lane_id is not None
     session.add(

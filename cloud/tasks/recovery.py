@@ -11,10 +11,18 @@ from typing import Final
 from sqlmodel import Session
 
 from cloud.journal import repository as logs
-from cloud.journal.service import close_orders, order_again, read_blob
+from cloud.journal.service import close_orders, order_again
 from cloud.journal.tables import CloseReason, LaneRow
 from cloud.tasks import repository, tree
-from cloud.tasks.orders import Changes, end_node, offer_node, order_cancel, query_node, withdraw
+from cloud.tasks.orders import (
+    Changes,
+    end_node,
+    offer_node,
+    order_cancel,
+    query_node,
+    request_of,
+    withdraw,
+)
 from cloud.tasks.tables import Node, Offer
 from shared.ids import Lane
 from shared.records import NodeMoved, NodeQueried, TaskCreated, parse_record
@@ -155,11 +163,11 @@ def _settle(session: Session, principal: str, now: datetime, changes: Changes) -
         task = tasks[node.task_id]
         is_kept = node.state == NodeState.QUEUED
         # Work that began on the device itself was never offered, so it cannot be offered again.
-        goal = read_blob(session, task.goal_hash) if is_kept and node.deadline is not None else None
-        if goal is not None and not node.is_cancel_requested:
+        request = request_of(session, task) if is_kept and node.deadline is not None else None
+        if request is not None and not node.is_cancel_requested:
             withdraw(session, node, now)
             node.attempt += 1
-            offer_node(session, node, principal, goal, now=now, changes=changes)
+            offer_node(session, node, principal, request, now=now, changes=changes)
         else:
             end_node(session, node, NodeState.FAILED, "store_lost", now=now, changes=changes)
         tree.bump(task)

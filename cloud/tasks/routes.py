@@ -20,6 +20,7 @@ from cloud.tasks import repository, service, views
 from cloud.tasks.deeds import FLEET, fleet_content, new_task
 from cloud.tasks.feed import TaskFeed
 from cloud.tasks.orders import Changes
+from cloud.tasks.requests import asker_of
 from cloud.tasks.schemas import (
     EVENT_STREAM_RESPONSE,
     AnswerQuestion,
@@ -58,10 +59,14 @@ def task_routes(
         """Give work to devices. It is durable when this returns; a device that is away gets it when it comes back."""
         tenant = caller.tenant_or(settings.tenant, request.tenant)
         principals = _principals(request.devices, tenant, caller, settings)
-        new = new_task(request, tenant=tenant, principals=principals, settings=settings)
+        with database.read() as session:
+            asker = asker_of(session, caller, tenant)
+            new = new_task(
+                session, request, tenant=tenant, principals=principals, asker=asker, settings=settings
+            )
         is_fleet = len(principals) > settings.two_person_task_devices
         if is_fleet and consent is not None and consent.needs(FLEET):
-            content = fleet_content(request, tenant=tenant, principals=principals)
+            content = fleet_content(request, tenant=tenant, principals=principals, asker=asker)
             return consent.ask(
                 caller, FLEET, target=f"{len(principals)} devices", tenant=tenant, content=content
             )

@@ -7,9 +7,14 @@ from pydantic import Field, model_validator
 
 from cloud.devices.schemas import ApiModel, DeviceReference, Labels
 from shared.enrolment import TenantName
-from shared.records import Count
+from shared.ids import ID_PATTERN
+from shared.records import MAX_LABELS, Code, Count
 
 ABOUT_GOAL_CHARS = 200
+RESULTS_MAX = 16
+"""Whose results may be given with one request."""
+ResultReference = Annotated[str, Field(pattern=rf"{ID_PATTERN.removesuffix('$')}(/[0-9]{{1,5}})?$")]
+"""A task, or one of its nodes."""
 
 
 class LimitsChoice(ApiModel):
@@ -22,12 +27,18 @@ class LimitsChoice(ApiModel):
 
 
 class CreateTask(ApiModel):
-    """Either `devices`, or `any` with the labels that the device must have. The same device twice counts once."""
+    """Either `devices`, or `any` with the labels that the device must have. The same device twice counts once.
+
+    `request_labels`: what the request bears for the devices' rules, such as `patient`. `results`: of which work
+    (`TASK`, or `TASK/NODE`) the results are given with the request; it bears their labels then.
+    """
 
     goal: Annotated[str, Field(min_length=1)]
     devices: tuple[DeviceReference, ...] = ()
     any: bool = False
     labels: Labels = Field(default_factory=dict)
+    request_labels: Annotated[tuple[Code, ...], Field(max_length=MAX_LABELS)] = ()
+    results: Annotated[tuple[ResultReference, ...], Field(max_length=RESULTS_MAX)] = ()
     tenant: TenantName | None = None
     lease_s: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
     deadline_s: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
@@ -82,6 +93,7 @@ class NodeView(ApiModel):
     attempt: int
     reason: str | None
     result: str | None
+    result_labels: list[str] | None
     is_cancel_requested: bool
     limits: dict[str, int]
     lease_until: datetime | None
@@ -114,12 +126,16 @@ class TaskSummary(ApiModel):
 
 
 class TaskView(ApiModel):
-    """A whole tree. `state` is its root's. Text is null where content was withheld or forgotten."""
+    """A whole tree. `state` is its root's. Text is null where content was withheld or forgotten; labels of a result are
+    null where they were lost."""
 
     id: str
     tenant: str
     origin: str
     goal: str | None
+    request_labels: list[str]
+    asker: str
+    asker_roles: list[str]
     state: str
     is_cancel_requested: bool
     created_at: datetime

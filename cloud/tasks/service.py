@@ -15,12 +15,19 @@ from cloud.devices.presence import PresenceLimits
 from cloud.devices.presence_sql import read_horizons
 from cloud.devices.repository import find_device
 from cloud.devices.tables import DeviceStatus
-from cloud.journal.service import append_order, read_blob, store_blob
+from cloud.journal.service import append_order, store_blob
 from cloud.tasks import repository, tree
-from cloud.tasks.orders import Changes, end_node, offer_node, order_cancel, withdraw
+from cloud.tasks.orders import (
+    Changes,
+    Request,
+    end_node,
+    offer_node,
+    order_cancel,
+    request_of,
+    withdraw,
+)
 from cloud.tasks.repository import Candidate
 from cloud.tasks.tables import Effect, Node, Task
-from shared.blobs import Blob
 from shared.clock import to_ms
 from shared.errors import RefusedError
 from shared.ids import HUB, Principal
@@ -37,7 +44,7 @@ class NewTask:
 
     id: str
     tenant: str
-    goal: Blob
+    request: Request
     principals: tuple[str, ...]
     labels: dict[str, str]
     limits: Limits
@@ -59,19 +66,28 @@ def create(
                 f"Device {principal} is {device.status}; only active devices get work.",
                 code="device_inactive",
             )
+    request = new.request
     task = Task(
-        id=new.id, tenant=new.tenant, origin=HUB, goal_hash=new.goal.ref().hash, created_at=now, revision=1
+        id=new.id,
+        tenant=new.tenant,
+        origin=HUB,
+        goal_hash=request.goal.ref().hash,
+        created_at=now,
+        revision=1,
+        request_labels=list(request.labels),
+        asker=request.asker,
+        asker_roles=list(request.asker_roles),
     )
     session.add(task)
     session.flush()  # before the nodes, whose foreign key it is
-    store_blob(session, HUB, new.goal)
+    store_blob(session, HUB, request.goal)
     changes.tasks.add(task.id)
     if not new.principals:
         node = _agent_node(new, number=ROOT, parent=None, place=_any_place(new.labels), now=now)
         session.add(node)
         session.flush()
         fleet = repository.candidates(session, new.tenant, read_horizons(session, presence, now))
-        _assign(session, node, new.goal, fleet, now=now, changes=changes)
+        _assign(session, node, request, fleet, now=now, changes=changes)
         return task
     if len(new.principals) == 1:
         agents = [(ROOT, new.principals[0])]
@@ -96,7 +112,7 @@ def create(
     session.flush()
     # In the order of names: two requests then lock the devices' lanes in the same order.
     for node, principal in sorted(nodes, key=lambda item: item[1]):
-        offer_node(session, node, principal, new.goal, now=now, changes=changes)
+        offer_node(session, node, principal, request, now=now, changes=changes)
     return task
 
 
@@ -241,8 +257,8 @@ def _reassign(
     # With nobody else there, the holder keeps the node: it may still come back with the result.
     if pick(fleet, node.labels, excluding=holder) is None:
         return
-    goal = read_blob(session, task.goal_hash)
-    if goal is None:
+    request = request_of(session, task)
+    if request is None:
         end_node(session, node, NodeState.FAILED, "goal_forgotten", now=now, changes=changes)
         return
     if holder is not None:
@@ -250,14 +266,14 @@ def _reassign(
         order_cancel(session, node, holder, "lease_lapsed", now=now, changes=changes)
         tree.move(session, node, NodeState.QUEUED, now=now, reason="lease_lapsed")
         node.attempt += 1
-    _assign(session, node, goal, fleet, excluding=holder, now=now, changes=changes)
+    _assign(session, node, request, fleet, excluding=holder, now=now, changes=changes)
     changes.tasks.add(task.id)
 
 
 def _assign(
     session: Session,
     node: Node,
-    goal: Blob,
+    request: Request,
     fleet: list[Candidate],
     *,
     now: datetime,
@@ -269,7 +285,7 @@ def _assign(
     if chosen is None:
         return
     chosen.open_nodes += 1
-    offer_node(session, node, chosen.principal, goal, now=now, changes=changes)
+    offer_node(session, node, chosen.principal, request, now=now, changes=changes)
 
 
 def _lock(session: Session, task_id: str, among: str | None = None) -> Task:

@@ -10,7 +10,11 @@ from cloud.db import UtcDateTime
 
 class Task(SQLModel, table=True):
     """A tree. `origin` is `hub`, or the principal of the device on which the work began. `revision` grows with each
-    change of the tree, so a watcher knows by one number whether there is news."""
+    change of the tree, so a watcher knows by one number whether there is news.
+
+    `request_labels`: what the request bears, for the devices' rules. `asker`, `asker_roles`: who at the hub asked, and
+    what that person was then; empty for work that began on a device.
+    """
 
     id: str = Field(primary_key=True, max_length=16)
     tenant: str = Field(index=True, max_length=24)
@@ -18,6 +22,9 @@ class Task(SQLModel, table=True):
     goal_hash: bytes = Field(sa_column=Column(LargeBinary(32), nullable=False))
     created_at: datetime = Field(index=True, sa_type=UtcDateTime)
     revision: int = 0
+    request_labels: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    asker: str = Field(default="", max_length=128)
+    asker_roles: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
 
 
 class Node(SQLModel, table=True):
@@ -25,6 +32,7 @@ class Node(SQLModel, table=True):
 
     `place` is `hub`, `device:NAME`, `any` or `any(label=value,…)`. `lease_s` 0: the node is not leased, because
     the work began on the device itself. `labels` are those that a device must have to take an `any` node.
+    `result_labels`: what the result bears, by its device's word; None: nobody said, and it counts as untrusted.
     """
 
     task_id: str = Field(sa_column=Column(ForeignKey("task.id"), primary_key=True))
@@ -37,6 +45,7 @@ class Node(SQLModel, table=True):
     attempt: int = 1
     reason: str | None = Field(default=None, max_length=64)
     result_hash: bytes | None = Field(default=None, sa_column=Column(LargeBinary(32)))
+    result_labels: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     limits: dict[str, int] = Field(sa_column=Column(JSON, nullable=False))
     labels: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     lease_s: int

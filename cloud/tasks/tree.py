@@ -4,6 +4,7 @@ Invariants: a terminal state is never left (rule P16); a map's state is that of 
 task's revision grows with each change.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlmodel import Session
@@ -22,6 +23,7 @@ def move(
     now: datetime,
     reason: str | None = None,
     result_hash: bytes | None = None,
+    result_labels: Sequence[str] | None = None,
 ) -> Step:
     """Move `node`, and the maps above it. Raises `ProtocolError` for a step that the table of states does not have.
 
@@ -37,6 +39,7 @@ def move(
     node.updated_at = now
     if state in TERMINAL:
         node.result_hash = result_hash
+        node.result_labels = None if result_labels is None else list(result_labels)
         node.lease_until = None
     if node.parent is not None:
         _follow(session, node.task_id, node.parent, now)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.errors import RefusedError
 from shared.inference.ports import Message
 from shared.policy.bundle import SEALED_MAX_BYTES
+from shared.records import MAX_LABELS, Code
 
 
 class TextPart(BaseModel):
@@ -107,6 +108,8 @@ class TaskRequest(BaseModel):
     goal: Annotated[str, Field(min_length=1)]
     user: Annotated[str, Field(max_length=128)] = ""
     """For whom, as the caller says; rules read it as `asked_by.who`."""
+    labels: Annotated[tuple[Code, ...], Field(max_length=MAX_LABELS)] = ()
+    """What the request bears, such as `untrusted` for a text that came from elsewhere."""
 
 
 class AnswerRequest(BaseModel):
@@ -143,6 +146,14 @@ class VoteRequest(BaseModel):
     granted: bool
     role: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")] | None = None
     by: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,127}$")] = "somebody-on-site"
+
+
+class SessionRequest(BaseModel):
+    """POST /page/session: a browser signs in with the local API's token."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    token: Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class StopRequest(BaseModel):

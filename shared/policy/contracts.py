@@ -187,6 +187,8 @@ class ToolContract(_Part):
     description: Annotated[str, Field(max_length=DESCRIPTION_MAX_CHARS)] = ""
     side_effect: SideEffect
     idempotent: bool = False
+    fingerprint: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    """Of the tool as its author saw it (`shared.policy.fingerprint`); another one is told as drift."""
     parameters: Annotated[dict[Identifier, Parameter], Field(max_length=PARAMETERS_MAX)] = Field(
         default_factory=dict
     )

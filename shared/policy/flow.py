@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from shared.policy.arguments import ArgumentError, Call, decimal_of, normalise
 from shared.policy.context import entity_of
@@ -27,7 +27,10 @@ from shared.policy.labels import UNTRUSTED, Lattice
 HOUR: Final = timedelta(hours=1)
 ANY: Final = "*"
 """In a ledger: every tool."""
+ESCALATE: Final = "model.escalate"
 DAY: Final = timedelta(days=1)
+FREE: Final = frozenset({"message.person", "memory.read"})
+"""What costs no budget of calls: an answer to whoever asked, and what a person looks up."""
 LOOKUPS_MAX: Final = 1_024
 """Of a task; older ones are forgotten, and what rested on them is then refused."""
 LOOKUPS_PER_RESULT_MAX: Final = 128
@@ -87,6 +90,18 @@ class _Texts:
             at = self.text.find(written, at + 1)
         return False
 
+    def holds_number(self, written: str) -> bool:
+        """Whether a number stands in one of the texts with zeros that say nothing: 5 as `5.00` or `5,0`."""
+        zeros = r"[.,]0+" if written.lstrip("-").isdecimal() else "0+"
+        stands = re.compile(rf"(?<![\w@.,+-]){re.escape(written)}{zeros}(?![\w@+-]|[.,]\w)")
+        return written in self.text and stands.search(self.text, self.start) is not None
+
+
+class Count(Protocol):
+    """As `Ledger.count`."""
+
+    def __call__(self, tool: str, *, by: str, of: str, since: datetime) -> int: ...
+
 
 class Ledger:
     """When which tool was called, of all tasks of a device: what rates and counts are taken from.
@@ -100,12 +115,9 @@ class Ledger:
 
     def add(self, tool: str, *, task: str, entity: str | None, at: datetime) -> None:
         """A call was made."""
-        keys = (
-            (tool, "device", ""),
-            (tool, "task", task),
-            (tool, "entity", entity or ""),
-            (ANY, "device", ""),
-        )
+        keys = [(tool, "device", ""), (tool, "task", task), (tool, "entity", entity or "")]
+        if tool not in FREE:
+            keys += [(ANY, "device", ""), (ANY, "task", task)]
         for key in keys:
             insort(self._at.setdefault(key, []), at)
             self._size += 1
@@ -163,10 +175,8 @@ class TaskFlow:
         self._approvals: dict[str, Approval] = {}
         self._used_nonces: set[str] = set()
         self._findings: set[str] = set()
-        self._calls = 0
         self._tokens = 0
         self._tokens_today = 0
-        self._escalations = 0
         self._denied = 0
         self._started: datetime | None = None
 
@@ -208,9 +218,6 @@ class TaskFlow:
     def called(self, call: Call, *, at: datetime) -> None:
         """An action was let through and is being done: it counts, and uses up the approvals that it needed."""
         self._started = self._started or at
-        self._calls += 1
-        if call.tool == "model.escalate":
-            self._escalations += 1
         entity = self._entity(call.tool, call.values())
         self._ledger.add(call.tool, task=self._task, entity=entity, at=at)
         for nonce in [key for key, approval in self._approvals.items() if approval.digest == call.digest]:
@@ -225,7 +232,7 @@ class TaskFlow:
         contract = self._contracts.get(tool)
         own = (UNTRUSTED,) if contract is None else contract.result_labels
         arguments = _as_called(tool, contract, arguments)
-        chosen = self._lattice.join(own, labels or (), *self.origins(arguments).values())
+        chosen = self._lattice.join(own, labels or (), *self.origins(arguments, contract).values())
         self._labels |= chosen
         if contract is not None and ok:
             for lookup in _lookups(tool, contract, arguments, content, at):
@@ -264,22 +271,47 @@ class TaskFlow:
         self._tokens += tokens
         self._tokens_today += tokens + before_today
 
-    def origins(self, arguments: Mapping[str, object]) -> dict[str, frozenset[str]]:
-        """For each argument the labels of the texts that its value stands in."""
+    def origins(
+        self, arguments: Mapping[str, object], contract: ToolContract | None = None
+    ) -> dict[str, frozenset[str]]:
+        """For each argument the labels of the texts that its value stands in.
+
+        A number of one or two digits stands in many a text by chance. As a quantity it is what the text says all the
+        same; as the name of a thing or of a recipient it proves nothing, as a short word does not.
+        """
+        naming = _naming(contract)
         try:
-            return {name: self._origin(value) for name, value in arguments.items()}
+            return {
+                name: self._labels if name in naming and _is_short(value) else self._origin(value)
+                for name, value in arguments.items()
+            }
         except RecursionError:  # nested deeper than any contract allows
             return dict.fromkeys(arguments, self._labels)
 
     def situation(
-        self, tool: str, arguments: Mapping[str, object], *, now: datetime, labels: Iterable[str] = ()
+        self,
+        tool: str,
+        arguments: Mapping[str, object],
+        *,
+        now: datetime,
+        labels: Iterable[str] = (),
+        again: datetime | None = None,
     ) -> Situation:
-        """The action that the agent proposes, with all that it rests on. `labels`: of causes outside the task."""
+        """The action that the agent proposes, with all that it rests on. `labels`: of causes outside the task.
+
+        `again`: when this very call was let through already, before it was interrupted: it does not count against
+        itself.
+        """
         contract = self._contracts.get(tool)
         # What is counted and looked up is what would be done: 5.0 is the thing 5.
         values = _as_called(tool, contract, arguments)
         entity = self._entity(tool, values)
-        count = self._ledger.count
+        always = datetime.min.replace(tzinfo=now.tzinfo)
+
+        def count(tool: str, *, by: str, of: str, since: datetime) -> int:
+            used = self._ledger.count(tool, by=by, of=of, since=since)
+            return used - 1 if again is not None and again > since and used else used
+
         return Situation(
             tool=tool,
             arguments=arguments,
@@ -288,11 +320,11 @@ class TaskFlow:
             device=self.device,
             asker=self._asker,
             labels=self._labels | self._lattice.join(labels),
-            origins=self.origins(values),
+            origins=self.origins(values, contract),
             lookups=self._lookups_about(contract, values),
             approvals=tuple(self._approvals.values()),
             counts=Counts(
-                task=count(tool, by="task", of=self._task, since=datetime.min.replace(tzinfo=now.tzinfo)),
+                task=count(tool, by="task", of=self._task, since=always),
                 hour=count(tool, by="device", of="", since=now - HOUR),
                 day=count(tool, by="device", of="", since=now - DAY),
                 entity_day=0 if entity is None else count(tool, by="entity", of=entity, since=now - DAY),
@@ -309,7 +341,7 @@ class TaskFlow:
                 )
                 for rate in contract.rates
             ),
-            left=self._left(now),
+            left=self._left(now, always, count),
             findings=frozenset(self._findings),
         )
 
@@ -336,18 +368,22 @@ class TaskFlow:
             return None
         return self._name_entity(contract.entity.kind, name)
 
-    def _left(self, now: datetime) -> Left:
+    def _left(self, now: datetime, always: datetime, count: "Count") -> Left:
         """What is left of the task's budget and of the day's, the smaller of the two."""
         task, day = self._package.budgets.task, self._package.budgets.day
         elapsed = 0 if self._started is None else max(0, int((now - self._started).total_seconds()))
         since = now - DAY
-        today = self._ledger.count(ANY, by="device", of="", since=since)
-        asked = self._ledger.count("model.escalate", by="device", of="", since=since)
         return Left(
             tokens=min(_rest(task.tokens, self._tokens), _rest(day.tokens, self._tokens_today)),
-            calls=min(_rest(task.calls, self._calls), _rest(day.calls, today)),
+            calls=min(
+                _rest(task.calls, count(ANY, by="task", of=self._task, since=always)),
+                _rest(day.calls, count(ANY, by="device", of="", since=since)),
+            ),
             wall_s=_rest(task.wall, elapsed),
-            escalations=min(_rest(task.escalations, self._escalations), _rest(day.escalations, asked)),
+            escalations=min(
+                _rest(task.escalations, count(ESCALATE, by="task", of=self._task, since=always)),
+                _rest(day.escalations, count(ESCALATE, by="device", of="", since=since)),
+            ),
         )
 
     def _keep(self, text: str, labels: frozenset[str]) -> None:
@@ -378,10 +414,12 @@ class TaskFlow:
             return self._labels
         # What a trusted text says needs no untrusted one that repeats it, if it says it letter for letter: else the
         # untrusted one may have chosen the spelling.
+        is_number = isinstance(value, int | float)
         trusted = [
             labels
             for labels, texts in self._exact.items()
-            if UNTRUSTED not in labels and texts.holds(written)
+            if UNTRUSTED not in labels
+            and (texts.holds(written) or (is_number and texts.holds_number(written)))
         ]
         lowered = written.lower()
         found = trusted or [labels for labels, texts in self._texts.items() if texts.holds(lowered)]
@@ -402,6 +440,19 @@ def _as_called(
         return normalise(tool, contract, arguments).values()
     except (ArgumentError, RecursionError):
         return arguments
+
+
+def _naming(contract: ToolContract | None) -> frozenset[str]:
+    """The arguments that say what a call is about and to whom it goes."""
+    if contract is None:
+        return frozenset()
+    entity = None if contract.entity is None else contract.entity.argument
+    recipient = None if contract.sink is None else contract.sink.recipient
+    return frozenset(name for name in (entity, recipient) if name is not None)
+
+
+def _is_short(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10 ** (VALUE_MIN_CHARS - 1)
 
 
 def _compatible(text: str) -> str:

@@ -202,8 +202,16 @@ class FleetDevice:
         self._take(answers)
 
     def move(
-        self, task: str, state: NodeState, *, node: int = 0, attempt: int = 1, result: str | None = None
+        self,
+        task: str,
+        state: NodeState,
+        *,
+        node: int = 0,
+        attempt: int = 1,
+        result: str | None = None,
+        labels: tuple[str, ...] | None = (),
     ) -> None:
+        """`labels`: of the result; None: it lost them."""
         blob = None if result is None else text_blob(result)
         record = NodeMoved(
             at_ms=to_ms(self.hub.clock.now()),
@@ -212,6 +220,8 @@ class FleetDevice:
             attempt=attempt,
             state=state,
             result=None if blob is None else blob.ref(),
+            labels=labels or (),
+            is_labelled=labels is not None,
         )
         self.write(record, *(() if blob is None else (blob,)))
 
@@ -244,10 +254,17 @@ class FleetDevice:
                 result,
             )
 
-    def answer(self, offer: TaskOffered, result: str) -> None:
+    def answer(self, offer: TaskOffered, result: str, labels: tuple[str, ...] | None = ()) -> None:
         """Run an offer to its good end."""
         self.move(offer.task, NodeState.RUNNING, node=offer.node, attempt=offer.attempt)
-        self.move(offer.task, NodeState.SUCCEEDED, node=offer.node, attempt=offer.attempt, result=result)
+        self.move(
+            offer.task,
+            NodeState.SUCCEEDED,
+            node=offer.node,
+            attempt=offer.attempt,
+            result=result,
+            labels=labels,
+        )
 
     def set_status(self, status: str) -> None:
         with self.hub.database.write() as session:

@@ -14,10 +14,21 @@ import pytest
 from edge.agent import AgentRunner, AwaitsApproval, Ended
 from edge.core.turn import ToolSpec
 from edge.ports import Draft
+from shared.blobs import Blob
+from shared.clock import to_ms
 from shared.inference.ports import Generation, TextDelta
 from shared.policy.arguments import Call
 from shared.policy.contracts import Package
-from shared.records import PolicyDecided, ToolIntent, ToolResult
+from shared.records import (
+    NodeMoved,
+    NodeQueried,
+    PolicyDecided,
+    TaskOffered,
+    ThreatFound,
+    ToolIntent,
+    ToolResult,
+)
+from shared.tasks.limits import Limits
 from shared.tasks.states import TERMINAL, NodeState
 from tests.support.agent import (
     ANSWER,
@@ -30,6 +41,7 @@ from tests.support.agent import (
     running,
     until,
 )
+from tests.support.device import bytes_from, task_id_from
 from tests.support.model import Reply, ScriptedModel
 from tests.support.policy import PERMIT_ALL, package_of
 from tests.support.policy_device import PolicyDevice, policy_device, sealed_bundle
@@ -120,7 +132,7 @@ async def agent(
         faulty = FaultyJournal(device.journal, before=before, after=after)
         runner = make_runner(
             faulty, model, valve, page, work=device.journal, clock=device.clock, judge=device.judge, name=name,
-            is_stopped=lambda: device.rules.is_stopped,
+            is_stopped=lambda: device.rules.is_stopped, watch=device.watch,
         )  # fmt: skip
         device.rules.on_stop(runner.changed)
         async with running(runner):
@@ -193,6 +205,115 @@ async def test_what_a_result_brought_counts_at_the_next_call(tmp_path: Path) -> 
         assert [(each.action, each.decision, each.labels) for each in await at.decisions()] == [
             ("page", "allow", ()), ("valve", "deny", ("untrusted",)),
         ]  # fmt: skip
+
+
+async def test_what_is_usual_is_learned_from_work_that_went_well(tmp_path: Path) -> None:
+    rules = DENIES.replace('== "open"', '== "closed"')
+    script = (
+        *(act("page", to="start"), OPEN, ANSWER, "One."),
+        *(CLOSED, OPEN, ANSWER, "Two."),
+    )
+    async with agent(tmp_path, *script, rules=rules) as at:
+        await at.ends()
+        await at.ends()
+        assert await at.device.store.sequences(10) == (("page", "valve"), ("valve",)), (
+            "what was refused was not done"
+        )
+        assert await at.device.store.sequences(1) == (("valve",),)
+        finding = ThreatFound(
+            at_ms=1, detector="imitation", severity="high", consequence="note",
+            task=(await at.decisions())[0].task, node=0,
+        )  # fmt: skip
+        await at.device.journal.append(Draft(finding), durable=True)
+        assert await at.device.store.sequences(10) == (("valve",),), (
+            "what a detector spoke about is no example"
+        )
+
+
+# --- labels from elsewhere ---
+
+
+FOR_WARDS = (
+    PERMIT_ALL
+    + """
+    @id("kept") forbid (principal, action == Action::"valve", resource)
+    when { context.labels.contains("internal") };
+    @id("for-ann") forbid (principal, action == Action::"page", resource)
+    unless { context.asked_by.who == "ann" && context.asked_by.roles.contains("shift-lead") };
+"""
+)
+
+
+async def offered(at: At, *, labels: tuple[str, ...] = (), asker: str = "ann") -> str:
+    """The hub asks for work; the task."""
+    goal = Blob(salt=bytes_from("goal"), content=b"turn the valve")
+    record = TaskOffered(
+        at_ms=1,
+        labels=labels,
+        task=task_id_from("from the hub"),
+        node=0,
+        attempt=1,
+        goal=goal.ref(),
+        limits=Limits(),
+        lease_s=60,
+        deadline_ms=to_ms(at.device.clock.now() + timedelta(hours=1)),
+        asker=asker,
+        asker_roles=("shift-lead",),
+    )
+    await at.device.order(record, goal)
+    return record.task
+
+
+async def ends_of(at: At, task: str) -> NodeMoved:
+    """The record of its end."""
+
+    async def ended() -> list[NodeMoved]:
+        found = [each for each in await records(at.device.journal) if isinstance(each, NodeMoved)]
+        return [each for each in found if each.task == task and each.state in TERMINAL]
+
+    await until(at.device.journal, ended)
+    (end,) = await ended()
+    return end
+
+
+async def test_what_a_request_of_the_hub_bears_counts_and_comes_back_on_the_result(tmp_path: Path) -> None:
+    async with agent(tmp_path, OPEN, ANSWER, "No.", rules=FOR_WARDS) as at:
+        end = await ends_of(at, await offered(at, labels=("internal",)))
+        assert at.valve.calls == []
+        assert [each.rules for each in await at.decisions() if each.action == "valve"] == [("kept",)]
+        assert (end.state, end.labels, end.is_labelled) == (NodeState.SUCCEEDED, ("internal",), True)
+
+
+async def test_a_result_bears_what_its_task_has_seen(tmp_path: Path) -> None:
+    async with agent(tmp_path, act("page", to="start"), ANSWER, "Hello.", rules=PERMIT_ALL) as at:
+        end = await ends_of(at, await offered(at))
+        assert (end.labels, end.is_labelled) == (("untrusted",), True)
+        (episode,) = await at.device.journal.episodes(limit=1)
+        assert episode.labels == ("untrusted",), "what is remembered bears it too"
+
+
+async def test_the_labels_of_a_result_are_told_again_with_it(tmp_path: Path) -> None:
+    async with agent(tmp_path, act("page", to="start"), ANSWER, "Hello.", rules=PERMIT_ALL) as at:
+        end = await ends_of(at, await offered(at))
+        await at.device.order(NodeQueried(at_ms=1, task=end.task, node=0, attempt=1))
+        told = [each for each in await records(at.device.journal) if isinstance(each, NodeMoved)][-1]
+        assert (told.is_repeated, told.result, told.labels, told.is_labelled) == (
+            True, end.result, ("untrusted",), True,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(("asker", "decision"), [("ann", "allow"), ("ben", "deny")])
+async def test_rules_know_who_at_the_hub_asked(tmp_path: Path, asker: str, decision: str) -> None:
+    async with agent(tmp_path, act("page", to="start"), ANSWER, "Hello.", rules=FOR_WARDS) as at:
+        await ends_of(at, await offered(at, asker=asker))
+        assert [each.decision for each in await at.decisions() if each.action == "page"] == [decision]
+
+
+async def test_a_request_on_site_may_bear_labels(tmp_path: Path) -> None:
+    async with agent(tmp_path, OPEN, ANSWER, "No.", rules=FOR_WARDS) as at:
+        task = await at.runner.submit("turn the valve", labels=("internal",))
+        assert (await ends_of(at, task)).labels == ("internal",)
+        assert at.valve.calls == []
 
 
 # --- people ---
@@ -328,7 +449,10 @@ def sensible(generation: Generation) -> str:
 async def test_killed_at_any_append_an_approved_call_is_done_at_most_once(
     tmp_path: Path, moment: str, is_idempotent: bool
 ) -> None:
-    """The yes is given once; whatever dies in between, the valve is not turned twice by it."""
+    """The yes is given once; whatever dies in between, the valve is not turned twice by it.
+
+    An idempotent tool is called again with the same key, which is the same turn.
+    """
     ends: list[tuple[NodeState, str | None]] = []
     for step in range(1, 12):
         home, turned = tmp_path / f"{step}", Probe("valve", is_idempotent=is_idempotent)
@@ -362,7 +486,8 @@ async def test_killed_at_any_append_an_approved_call_is_done_at_most_once(
             nodes = await at.device.journal.open_nodes()
             if nodes:
                 ends.append(await until(at.device.journal, partial(settled, at, nodes[0].task)))
-            assert len(turned.calls) <= 1, step
+            assert len({key for _, key in turned.calls}) <= 1, step
+            assert is_idempotent or len(turned.calls) <= 1, step
         assert set(verified(left).values()) == {None}, step
     assert (NodeState.SUCCEEDED, None) in ends
     assert (NodeState.WAITING, "approval") in ends
@@ -388,24 +513,80 @@ async def settled(at: At, task: str) -> tuple[NodeState, str | None] | None:
 async def test_an_interrupted_call_that_the_rules_no_longer_allow_is_refused_and_the_task_goes_on(
     tmp_path: Path,
 ) -> None:
-    """The call was counted when it was first let through, so the retry of it is one too many."""
-    of = package("rates: [{max: 1, per: 1h}]")
-    begun = asyncio.Event()
-
-    async def hang(_: Mapping[str, object]) -> object:
-        begun.set()
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    async with agent(tmp_path, OPEN, rules=PERMIT_ALL, of=of, is_idempotent=True, outcome=hang) as at:
+    hanging = Hanging()
+    async with agent(tmp_path, OPEN, rules=PERMIT_ALL, is_idempotent=True, outcome=hanging) as at:
         task = await at.runner.submit("turn")
-        async with asyncio.timeout(20):
-            await begun.wait()
+        await hanging.is_begun()
         hub, clock = at.device.hub, at.device.clock
+    async with policy_device(tmp_path, hub=hub, clock=clock) as device:
+        await device.publish(sealed_bundle(package(version=2), DENIES), version=2)
     async with agent(tmp_path, ANSWER, "It was interrupted.", hub=hub, clock=clock, is_idempotent=True) as at:
         assert (await finished(at, task)).text == "It was interrupted."
         assert at.valve.calls == []
         assert [each.decision for each in await at.decisions()] == ["allow", "deny"]
+
+
+class Hanging:
+    """A tool's outcome that never comes."""
+
+    def __init__(self) -> None:
+        self._begun = asyncio.Event()
+
+    async def __call__(self, _: Mapping[str, object]) -> object:
+        self._begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def is_begun(self) -> None:
+        async with asyncio.timeout(20):
+            await self._begun.wait()
+
+
+async def test_a_call_that_is_tried_again_after_an_interruption_is_one_call(tmp_path: Path) -> None:
+    """It counts once, asks nobody again, and does not take its own yes for too old."""
+    of = package("rates: [{max: 1, per: 1h}]", "budgets: {task: {calls: 1}}")
+    hanging = Hanging()
+    async with agent(tmp_path, OPEN, rules=ASKS, of=of, is_idempotent=True, outcome=hanging) as at:
+        task = await at.waits()
+        await at.device.agree()
+        await hanging.is_begun()
+        hub, clock = at.device.hub, at.device.clock
+    clock.advance(timedelta(minutes=12))
+    more = (ANSWER, "Open.", CLOSED, ANSWER, "Not twice.")
+    async with agent(tmp_path, *more, hub=hub, clock=clock, is_idempotent=True, name="later") as at:
+        assert (await finished(at, task)).text == "Open."
+        assert [key for _, key in at.valve.calls] == [f"{task}/0/1"]
+        assert [each.decision for each in await at.decisions() if each.action == "valve"] == [
+            "needs_approval", "allow", "allow",
+        ]  # fmt: skip
+        assert await at.device.store.pending() == ()
+        assert (await at.ends()).text == "Not twice."
+        assert len(at.valve.calls) == 1, "for others the rate is used up"
+
+
+async def test_a_budget_of_calls_holds_for_each_task(tmp_path: Path) -> None:
+    of = package("", "budgets: {task: {calls: 1}}")
+    script = (act("page", to="start"), OPEN, ANSWER, "One.", OPEN, ANSWER, "Two.")
+    async with agent(tmp_path, *script, rules=PERMIT_ALL, of=of) as at:
+        await at.ends()
+        assert [each.rules for each in await at.decisions() if each.decision == "deny"] == [("budget.calls",)]
+        await at.ends()
+        assert len(at.valve.calls) == 1
+
+
+async def test_what_was_refused_is_counted_and_is_no_text_from_elsewhere(tmp_path: Path) -> None:
+    rules = (
+        DENIES
+        + """@id("no-more") forbid (principal, action == Action::"page", resource)
+        when { context.counts.denied > 0 };"""
+    )
+    async with agent(tmp_path, OPEN, act("page", to="start"), ANSWER, "No.", rules=rules) as at:
+        end = await ends_of(at, await at.runner.submit("turn"))
+        assert [each.rules for each in await at.decisions() if each.decision == "deny"] == [
+            ("never",),
+            ("no-more",),
+        ]
+        assert end.labels == ()
 
 
 # --- stops ---

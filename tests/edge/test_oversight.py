@@ -39,6 +39,7 @@ async def overseen(home: Path) -> AsyncIterator[tuple[PolicyDevice, Oversight]]:
             Oversight(
                 settings=EdgeSettings(home=home, models_dir=home),
                 rules=device.rules,
+                drift=device.drift,
                 store=device.store,
                 journal=device.journal,
                 clock=device.clock,

@@ -235,7 +235,77 @@ async def test_a_tool_that_the_bundle_does_not_know_is_refused(tmp_path: Path) -
         assert rule_of(await device.decide("open", to="all")) == "unknown_tool"
 
 
+# --- tools that are others than before ---
+
+
+CHANGED = ToolSpec(
+    name="open", description="Open.", choices=({"how": "far"},), is_idempotent=False, side_effect="external"
+)
+
+
+async def test_a_bundle_that_no_longer_fits_the_tools_leaves_a_device_that_reads_and_says_why(
+    tmp_path: Path,
+) -> None:
+    async with policy_device(tmp_path, LOOK, OPEN) as device:
+        await device.publish(sealed_bundle(package()))
+        hub = device.hub
+    async with policy_device(tmp_path, LOOK, CHANGED) as device:
+        assert isinstance(await device.decide("look"), Allow)
+        denial = await device.decide("open", how="far")
+        assert isinstance(denial, Deny)
+        assert denial.sentence.startswith("The rules in this device's store no longer fit its tools")
+        assert device.rules.status.why is not None
+        assert await device.answers() == [1, "contract_contradicts"]
+    async with policy_device(tmp_path, LOOK, CHANGED, hub=hub) as device:
+        assert await device.answers() == [1, "contract_contradicts"], "it is told once"
+        assert await said(device) == "baseline"
+        await device.publish(
+            sealed_bundle(package_of("tools: {look: {side_effect: none}}", version=2)), version=2
+        )
+        assert await device.answers() == [1, "contract_contradicts", 2]
+
+
+async def test_a_tool_that_is_again_what_it_was_brings_the_rules_back(tmp_path: Path) -> None:
+    for tools, told in (
+        ((LOOK, OPEN), [1]),
+        ((LOOK, CHANGED), ["contract_contradicts"]),
+        ((LOOK, OPEN), [1]),
+    ):
+        async with policy_device(tmp_path, *tools) as device:
+            if device.rules.version == 0 and told == [1] and not await device.answers():
+                await device.publish(sealed_bundle(package()))
+            assert (await device.answers())[-1:] == told
+    async with policy_device(tmp_path, LOOK, OPEN) as device:
+        assert await device.answers() == [1, "contract_contradicts", 1]
+        assert await said(device) == "allow"
+
+
 # --- the lease ---
+
+
+async def test_a_clock_that_is_set_back_lengthens_no_lease(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with policy_device(tmp_path, LOOK, OPEN, clock=clock) as device:
+        await device.publish(sealed_bundle(package()))
+        clock.set(clock.now() - timedelta(days=100))
+        device.ran_s = 3_599
+        await device.rules.refresh()
+        assert await said(device) == "allow"
+        device.ran_s = 3_600
+        assert await said(device) == "baseline"
+        await device.rules.refresh()
+    async with policy_device(tmp_path, LOOK, OPEN, clock=clock) as device:
+        device.ran_s = 1
+        assert await said(device) == "baseline", "what was used up is used up after a restart"
+
+
+async def test_the_same_bundle_brought_again_lengthens_no_lease(tmp_path: Path) -> None:
+    async with policy_device(tmp_path, LOOK, OPEN) as device:
+        await device.publish(sealed_bundle(package()))
+        device.clock.advance(timedelta(minutes=59))
+        await device.rules.install(sealed_bundle(package()))
+        device.clock.advance(timedelta(minutes=1))
+        assert await said(device) == "baseline"
 
 
 async def test_a_lease_ends_and_the_hubs_word_brings_the_rules_back(tmp_path: Path) -> None:

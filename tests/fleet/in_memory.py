@@ -33,7 +33,7 @@ from cloud.ingest.applied import EndedNode
 from cloud.journal.repository import newest_lane, read_entries
 from cloud.journal.service import LaneReport, RecordView, tail, verify
 from cloud.tasks import service, views
-from cloud.tasks.orders import Changes
+from cloud.tasks.orders import Changes, Request
 from cloud.tasks.schemas import TaskView
 from cloud.tasks.service import NewTask
 from cloud.tasks.sweep import Sweeper
@@ -45,7 +45,7 @@ from edge.adapters.store_sqlite.database import open_database
 from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.daemon import Daemon
 from edge.identity import Identity
-from edge.ports import Traces
+from edge.ports import LanguageModel, Traces
 from edge.settings import EdgeSettings, SensorSettings
 from edge.sync import subscriptions, will
 from edge.tools import Tool, builtin_tools
@@ -53,7 +53,6 @@ from edge.wiring import Ports, build_daemon, prepare_home
 from shared.enrolment import BrokerAddress
 from shared.errors import RefusedError
 from shared.ids import HUB, Lane, Principal
-from shared.inference.ports import LanguageModel
 from shared.keys import KeyRing, Signer, TrustedKey
 from shared.tasks.limits import Limits
 from shared.tasks.states import TERMINAL
@@ -221,14 +220,20 @@ class MemoryFleet:
     # --- the hub's work
 
     async def create_task(
-        self, goal: str, *devices: MemoryDevice, lease_s: int = LEASE_S, deadline_s: int = 86_400
+        self,
+        goal: str,
+        *devices: MemoryDevice,
+        lease_s: int = LEASE_S,
+        deadline_s: int = 86_400,
+        labels: Sequence[str] = (),
+        asker: str = "",
     ) -> str:
-        """As `POST /v1/tasks` does it; without devices any device may take it."""
+        """As `POST /v1/tasks` does it; without devices any device may take it. `labels`: what the request bears."""
         number = next(self._tasks)
         new = NewTask(
             id=task_id_from(f"task {number}"),
             tenant=TENANT,
-            goal=blob_of(f"{goal}"),
+            request=Request(goal=blob_of(f"{goal}"), labels=tuple(labels), asker=asker),
             principals=tuple(device.principal for device in devices),
             labels={},
             limits=Limits(),

@@ -20,6 +20,7 @@ from edge.dispatch import Dispatcher
 from edge.judge import Judge
 from edge.ports import Draft, Journal, Room
 from edge.tools import Tool
+from edge.watch import Watch
 from shared.blobs import Blob, BlobRef
 from shared.clock import Clock
 from shared.inference.ports import Generation, LanguageModel
@@ -71,6 +72,7 @@ def make_runner(
     name: str = "",
     judge: Judge | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
+    watch: Watch | None = None,
 ) -> AgentRunner:
     """A runner that is not running yet. `journal` may be a faulty one around `work`."""
     numbers = count(1)
@@ -80,7 +82,7 @@ def make_runner(
         device="fridge-1",
         model=model,
         dispatcher=Dispatcher(
-            tools=[probe.tool() for probe in probes], journal=journal, clock=clock, judge=judge
+            tools=[probe.tool() for probe in probes], journal=journal, clock=clock, judge=judge, watch=watch
         ),
         judge=judge,
         is_stopped=is_stopped,

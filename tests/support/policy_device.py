@@ -12,9 +12,11 @@ from edge.adapters.store_sqlite.database import Database, open_database
 from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.adapters.store_sqlite.policy_rows import SqlitePolicies
 from edge.core.turn import ToolSpec
+from edge.drift import DETECTOR, Drift
 from edge.judge import Judge
 from edge.ports import Journal
 from edge.rules import Rules
+from edge.watch import Watch
 from shared.blobs import Blob
 from shared.clock import to_ms
 from shared.ids import HUB
@@ -46,16 +48,19 @@ def sealed_bundle(package: Package, rules: str = PERMIT_ALL, signers: Sequence[S
 
 @dataclass
 class PolicyDevice:
-    """`pressed`: whether its button is."""
+    """`pressed`: whether its button is. `ran_s`: what the clock that nobody can set says."""
 
     database: Database
     journal: SqliteJournal
     store: SqlitePolicies
     rules: Rules
     judge: Judge
+    drift: Drift
+    watch: Watch
     clock: ManualClock
     hub: ScriptedHub
     pressed: bool = False
+    ran_s: float = 0.0
     _numbers: Any = field(default_factory=lambda: count(1))
 
     async def order(self, record: OrderRecord, *blobs: Blob) -> None:
@@ -124,16 +129,25 @@ async def policy_device(
             trusted=lambda: tuple(TrustedKey(owner=HUB, public=signer.public) for signer in trusted),
             threshold=threshold,
             button=lambda: held[0].pressed,
+            monotonic_s=lambda: held[0].ran_s if held else 0.0,
         )
+        watch = Watch(clock=clock, store=store)
+        drift = Drift(tools=tools, store=store, journal=journal, drafts=watch.drafts)
+
+        async def look(package: Package, is_new: bool) -> None:
+            await drift.look(package, is_new=is_new)
+
+        rules.on_active(look)
         judge = Judge(
             rules=rules,
             store=store,
             clock=clock,
             new_id=lambda: task_id_from(f"nonce {next(numbers)} {clock.now()}"),
             local=lambda moment: moment,
+            standing=lambda: {DETECTOR} if drift.drifted else frozenset(),
         )
         hub = hub or ScriptedHub(PRINCIPAL, device=signer_from(PRINCIPAL).public)
-        held.append(PolicyDevice(database, journal, store, rules, judge, clock, hub))
+        held.append(PolicyDevice(database, journal, store, rules, judge, drift, watch, clock, hub))
         await rules.refresh()
         yield held[0]
     finally:

@@ -13,7 +13,7 @@ from edge.adapters.store_sqlite.database import Database
 from edge.adapters.store_sqlite.policy_rows import write_policy
 from edge.core.turn import ToolSpec
 from edge.judge import Judge
-from edge.ports import Called, PendingApproval, PolicyOrder, StoredPolicy
+from edge.ports import Called, LetThrough, PendingApproval, PolicyOrder, SeenTool, StoredPolicy
 from shared.clock import Clock
 from shared.keys import Signer
 from shared.policy.arguments import Call, canonical_json
@@ -106,6 +106,21 @@ class NoPolicies:
     async def heard(self, at: datetime) -> None:
         pass
 
+    async def used(self, seconds: int) -> None:
+        pass
+
+    async def refused(self, *, is_refused: bool) -> None:
+        pass
+
+    async def tools(self) -> tuple[SeenTool, ...]:
+        return ()
+
+    async def see(self, tools: Sequence[SeenTool]) -> None:
+        pass
+
+    async def sequences(self, limit: int) -> tuple[tuple[str, ...], ...]:
+        return ()
+
     async def halted(self) -> frozenset[str]:
         return frozenset()
 
@@ -114,6 +129,9 @@ class NoPolicies:
 
     async def findings(self, task: str, node: int) -> tuple[tuple[str, str], ...]:
         return ()
+
+    async def let_through(self, task: str, node: int, call: int) -> LetThrough | None:
+        return None
 
     async def spent(self, since: datetime) -> int:
         return 0

@@ -2,11 +2,12 @@
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
 from edge.adapters.store_sqlite.database import Database
-from edge.ports import ApprovalVote, Called, PendingApproval, PolicyOrder, StoredPolicy
+from edge.ports import ApprovalVote, Called, LetThrough, PendingApproval, PolicyOrder, SeenTool, StoredPolicy
 from shared.blobs import BlobRef
 from shared.clock import from_ms, to_ms
 from shared.records import (
@@ -29,7 +30,7 @@ HUB = "hub"
 
 
 class SqlitePolicies:
-    """`PolicyStore` over a `Database`."""
+    """`PolicyStore` and `ToolStore` over a `Database`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -45,8 +46,17 @@ class SqlitePolicies:
 
     async def heard(self, at: datetime) -> None:
         await self._database.write(
-            lambda db: db.execute("UPDATE policy SET heard_ms = max(heard_ms, ?)", (to_ms(at),)),
-            durable=False,
+            lambda db: db.execute("UPDATE policy SET heard_ms = ?, used_s = 0", (to_ms(at),)), durable=False
+        )
+
+    async def used(self, seconds: int) -> None:
+        await self._database.write(
+            lambda db: db.execute("UPDATE policy SET used_s = ?", (seconds,)), durable=False
+        )
+
+    async def refused(self, *, is_refused: bool) -> None:
+        await self._database.write(
+            lambda db: db.execute("UPDATE policy SET is_refused = ?", (is_refused,)), durable=True
         )
 
     async def halted(self) -> frozenset[str]:
@@ -58,11 +68,55 @@ class SqlitePolicies:
     async def called(self, since: datetime) -> tuple[Called, ...]:
         return await self._database.read(lambda db: read_called(db, to_ms(since)))
 
+    async def let_through(self, task: str, node: int, call: int) -> LetThrough | None:
+        return await self._database.read(lambda db: read_let_through(db, (task, node, call)))
+
     async def spent(self, since: datetime) -> int:
         return await self._database.read(lambda db: read_spent(db, to_ms(since)))
 
     async def findings(self, task: str, node: int) -> tuple[tuple[str, str], ...]:
         return await self._database.read(lambda db: read_findings(db, task, node))
+
+    async def tools(self) -> tuple[SeenTool, ...]:
+        return await self._database.read(read_tools)
+
+    async def see(self, tools: Sequence[SeenTool]) -> None:
+        await self._database.write(lambda db: write_tools(db, tools), durable=True)
+
+    async def sequences(self, limit: int) -> tuple[tuple[str, ...], ...]:
+        return await self._database.read(lambda db: read_sequences(db, limit))
+
+
+def read_tools(db: sqlite3.Connection) -> tuple[SeenTool, ...]:
+    """Each tool as it was known, by name."""
+    rows = db.execute("SELECT tool, digest, told FROM tool_seen ORDER BY tool").fetchall()
+    return tuple(SeenTool(tool=tool, digest=digest, told=told) for tool, digest, told in rows)
+
+
+def write_tools(db: sqlite3.Connection, tools: Sequence[SeenTool]) -> None:
+    """What is not here any more is not remembered."""
+    db.execute("DELETE FROM tool_seen")
+    db.executemany(
+        "INSERT INTO tool_seen (tool, digest, told) VALUES (?, ?, ?)",
+        [(each.tool, each.digest, each.told) for each in tools],
+    )
+
+
+def read_sequences(db: sqlite3.Connection, limit: int) -> tuple[tuple[str, ...], ...]:
+    """What was called in work that went well, as far as its effects are still held."""
+    rows = db.execute(
+        "WITH good AS (SELECT task, node, position FROM node n WHERE state = 'succeeded' AND EXISTS"
+        " (SELECT 1 FROM effect e WHERE e.task = n.task AND e.node = n.node AND e.kind = 'tool' AND e.intent_seq IS"
+        " NOT NULL) AND NOT EXISTS (SELECT 1 FROM finding f WHERE f.task = n.task AND f.node = n.node)"
+        " ORDER BY position DESC LIMIT ?)"
+        " SELECT g.position, e.name FROM good g JOIN effect e ON e.task = g.task AND e.node = g.node"
+        " WHERE e.kind = 'tool' AND e.intent_seq IS NOT NULL ORDER BY g.position, e.call",
+        (limit,),
+    ).fetchall()
+    found: dict[int, list[str]] = {}
+    for position, name in rows:
+        found.setdefault(position, []).append(name)
+    return tuple(tuple(names) for names in found.values())
 
 
 def read_findings(db: sqlite3.Connection, task: str, node: int) -> tuple[tuple[str, str], ...]:
@@ -85,18 +139,25 @@ def read_spent(db: sqlite3.Connection, since_ms: int) -> int:
 
 def read_policy(db: sqlite3.Connection) -> StoredPolicy | None:
     """The bundle that holds, as it came."""
-    row = db.execute("SELECT version, hash, sealed, heard_ms FROM policy").fetchone()
+    row = db.execute("SELECT version, hash, sealed, heard_ms, used_s, is_refused FROM policy").fetchone()
     if row is None:
         return None
-    version, hash_, sealed, heard_ms = row
-    return StoredPolicy(version=version, hash=hash_, sealed=sealed, heard=from_ms(heard_ms))
+    version, hash_, sealed, heard_ms, used_s, is_refused = row
+    return StoredPolicy(
+        version=version,
+        hash=hash_,
+        sealed=sealed,
+        heard=from_ms(heard_ms),
+        used_s=used_s,
+        is_refused=bool(is_refused),
+    )
 
 
 def write_policy(db: sqlite3.Connection, policy: StoredPolicy) -> None:
     """Put it in the place of the one before: either the one or the other holds, whenever the power goes."""
     db.execute(
-        "INSERT OR REPLACE INTO policy (id, version, hash, sealed, heard_ms) VALUES (1, ?, ?, ?, ?)",
-        (policy.version, policy.hash, policy.sealed, to_ms(policy.heard)),
+        "INSERT OR REPLACE INTO policy (id, version, hash, sealed, heard_ms, used_s) VALUES (1, ?, ?, ?, ?, ?)",
+        (policy.version, policy.hash, policy.sealed, to_ms(policy.heard), policy.used_s),
     )
 
 
@@ -157,13 +218,26 @@ def read_called(db: sqlite3.Connection, since_ms: int) -> tuple[Called, ...]:
     )
 
 
+def read_let_through(db: sqlite3.Connection, place: tuple[str, int, int]) -> LetThrough | None:
+    """The call of a node, if it was let through."""
+    row = db.execute(
+        "SELECT at_ms, agreed FROM called WHERE task = ? AND node = ? AND call = ?", place
+    ).fetchone()
+    if row is None:
+        return None
+    agreed = tuple((role, by, bytes.fromhex(digest)) for role, by, digest in json.loads(row[1]))
+    return LetThrough(at=from_ms(row[0]), agreed=agreed)
+
+
 # --- what records mean
 
 
 def apply_decided(db: sqlite3.Connection, record: PolicyDecided, *, seq: int) -> None:
     """A decision: let through, it counts; refused, it is the call's outcome; else people are asked."""
     place = (record.task, record.node, record.call)
+    agreed: list[tuple[str, str, str]] = []
     if None not in place:
+        agreed = _agreed_at(db, place)
         db.execute(
             "DELETE FROM approval_vote WHERE nonce IN"
             " (SELECT nonce FROM approval WHERE task = ? AND node = ? AND call = ?)",
@@ -172,13 +246,7 @@ def apply_decided(db: sqlite3.Connection, record: PolicyDecided, *, seq: int) ->
         db.execute("DELETE FROM approval WHERE task = ? AND node = ? AND call = ?", place)
     match record.decision:
         case "allow" | "transform":
-            db.execute(
-                "INSERT INTO called (tool, task, entity, at_ms) VALUES (?, ?, ?, ?)",
-                (record.action, record.task or "", record.entity, record.at_ms),
-            )
-            db.execute(
-                "DELETE FROM called WHERE position <= (SELECT max(position) FROM called) - ?", (CALLED_MAX,)
-            )
+            _count(db, record, agreed)
         case "deny":
             if record.told is not None and None not in place:
                 db.execute(
@@ -216,6 +284,41 @@ def apply_decided(db: sqlite3.Connection, record: PolicyDecided, *, seq: int) ->
                         seq,
                     ),
                 )
+
+
+def _agreed_at(db: sqlite3.Connection, place: tuple[object, ...]) -> list[tuple[str, str, str]]:
+    """What people agreed to at a call, now or when it was let through before."""
+    rows = db.execute(
+        "SELECT v.role, v.by, a.digest FROM approval a JOIN approval_vote v ON v.nonce = a.nonce"
+        " WHERE a.task = ? AND a.node = ? AND a.call = ? AND v.granted ORDER BY v.role",
+        place,
+    ).fetchall()
+    return [(role, by, bytes(digest).hex()) for role, by, digest in rows]
+
+
+def _count(db: sqlite3.Connection, record: PolicyDecided, agreed: list[tuple[str, str, str]]) -> None:
+    """A call that is tried again after an interruption is the same call, and counted once."""
+    place = (record.task, record.node, record.call)
+    row = db.execute(
+        "SELECT position, agreed FROM called WHERE task = ? AND node = ? AND call = ?", place
+    ).fetchone()
+    if row is not None:
+        every = [*json.loads(row[1]), *agreed]
+        db.execute("UPDATE called SET agreed = ? WHERE position = ?", (json.dumps(every), row[0]))
+        return
+    db.execute(
+        "INSERT INTO called (tool, task, entity, at_ms, node, call, agreed) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            record.action,
+            record.task or "",
+            record.entity,
+            record.at_ms,
+            record.node,
+            record.call,
+            json.dumps(agreed),
+        ),
+    )
+    db.execute("DELETE FROM called WHERE position <= (SELECT max(position) FROM called) - ?", (CALLED_MAX,))
 
 
 def apply_vote(db: sqlite3.Connection, record: ApprovalGiven | ApprovalReplied) -> None:

@@ -22,6 +22,7 @@ from edge.adapters.store_sqlite.twin import apply_desired, apply_reported
 from edge.ports import EffectView, Episode, NodeView
 from shared.blobs import BlobRef
 from shared.clock import from_ms
+from shared.policy.labels import UNTRUSTED
 from shared.records import (
     ApprovalGiven,
     ApprovalReplied,
@@ -80,6 +81,7 @@ def apply_journal(db: sqlite3.Connection, record: JournalRecord, *, seq: int, ep
                 cause=(epoch, seq),
                 labels=record.labels,
                 asker=record.asker,
+                asked_at_hub=None,
             )
         case NodeMoved(is_repeated=True) | QuestionAsked(is_repeated=True):
             pass  # for the hub, which missed it
@@ -202,6 +204,7 @@ def apply_order(db: sqlite3.Connection, record: OrderRecord, *, seq: int, epoch:
                 cause=(epoch, seq),
                 labels=record.labels,
                 asker=None,
+                asked_at_hub=(record.asker or "", record.asker_roles),
             )
         case TaskCancelled():
             changed = db.execute(
@@ -284,14 +287,21 @@ def read_effects(db: sqlite3.Connection, task: str, node: int) -> tuple[EffectVi
 def read_episodes(db: sqlite3.Connection, limit: int) -> tuple[Episode, ...]:
     """What succeeded and has a result, newest first."""
     rows = db.execute(
-        "SELECT n.task || '/' || n.node || '/' || n.attempt, g.content, r.content, n.created_ms FROM node n"
+        "SELECT n.task || '/' || n.node || '/' || n.attempt, g.content, r.content, n.created_ms, n.result_labels"
+        " FROM node n"
         " JOIN blob g ON g.hash = n.goal_hash JOIN blob r ON r.hash = n.result_hash"
         " WHERE n.state = ? ORDER BY n.position DESC LIMIT ?",
         (NodeState.SUCCEEDED.value, limit),
     ).fetchall()
     return tuple(
-        Episode(key, goal.decode(errors="replace"), result.decode(errors="replace"), from_ms(at_ms))
-        for key, goal, result, at_ms in rows
+        Episode(
+            key,
+            goal.decode(errors="replace"),
+            result.decode(errors="replace"),
+            from_ms(at_ms),
+            (UNTRUSTED,) if labels is None else tuple(json.loads(labels)),
+        )
+        for key, goal, result, at_ms, labels in rows
     )
 
 
@@ -302,7 +312,7 @@ def read_conditions(db: sqlite3.Connection) -> frozenset[str]:
 
 _SELECT_NODE = (
     "SELECT task, node, origin, attempt, state, reason, goal_hash, result_hash, limits, deadline_ms, started_ms,"
-    " cause_epoch, cause_seq, cancel, labels, asker_hash FROM node"
+    " cause_epoch, cause_seq, cancel, labels, asker_hash, asked_at_hub FROM node"
 )
 
 
@@ -310,6 +320,7 @@ def _node_view(db: sqlite3.Connection, row: Sequence[Any]) -> NodeView:
     goal = _blob_ref(db, row[6])
     if goal is None:
         raise AssertionError(f"the goal of task {row[0]} is gone")
+    who, roles = ("", ()) if row[16] is None else json.loads(row[16])
     return NodeView(
         task=row[0],
         node=row[1],
@@ -326,6 +337,8 @@ def _node_view(db: sqlite3.Connection, row: Sequence[Any]) -> NodeView:
         cancel=row[13],
         labels=tuple(json.loads(row[14])),
         asker=_blob_ref(db, row[15]),
+        hub_asker=who,
+        hub_roles=tuple(roles),
     )
 
 
@@ -343,16 +356,18 @@ def _insert_node(
     cause: tuple[bytes, int],
     labels: tuple[str, ...],
     asker: BlobRef | None,
+    asked_at_hub: tuple[str, tuple[str, ...]] | None,
 ) -> None:
     # A later attempt of a node that came back to this device starts the node anew, but keeps its finished effects.
     db.execute(
         "INSERT INTO node (task, node, position, origin, attempt, state, goal_hash, limits, deadline_ms, created_ms,"
-        " cause_epoch, cause_seq, labels, asker_hash)"
-        " VALUES (?, ?, (SELECT coalesce(max(position), 0) + 1 FROM node), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " cause_epoch, cause_seq, labels, asker_hash, asked_at_hub)"
+        " VALUES (?, ?, (SELECT coalesce(max(position), 0) + 1 FROM node), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (task, node) DO UPDATE SET attempt = excluded.attempt, state = excluded.state,"
-        " reason = NULL, result_hash = NULL, cancel = NULL, goal_hash = excluded.goal_hash,"
+        " reason = NULL, result_hash = NULL, result_labels = NULL, cancel = NULL, goal_hash = excluded.goal_hash,"
         " limits = excluded.limits, labels = excluded.labels, deadline_ms = excluded.deadline_ms, started_ms = NULL,"
-        " cause_epoch = excluded.cause_epoch, cause_seq = excluded.cause_seq, past = 0"
+        " cause_epoch = excluded.cause_epoch, cause_seq = excluded.cause_seq, past = 0,"
+        " asker_hash = excluded.asker_hash, asked_at_hub = excluded.asked_at_hub"
         " WHERE excluded.attempt > node.attempt",
         (
             task,
@@ -367,6 +382,7 @@ def _insert_node(
             *cause,
             json.dumps(labels),
             _ref(asker),
+            None if asked_at_hub is None else json.dumps(asked_at_hub),
         ),
     )
     if origin == "local":
@@ -387,12 +403,20 @@ def _move(db: sqlite3.Connection, record: NodeMoved) -> None:
         return
     started_ms = record.at_ms if record.state is NodeState.RUNNING else None
     db.execute(
-        "INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state,"
-        " reason = excluded.reason, result_hash = excluded.result_hash,"
+        "INSERT INTO attempt (task, node, attempt, state, reason, result_hash, result_labels, started_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state,"
+        " reason = excluded.reason, result_hash = excluded.result_hash, result_labels = excluded.result_labels,"
         # The node's time begins anew after a question: how long a person takes to answer is not its own.
         " started_ms = CASE WHEN attempt.state = 'waiting' THEN coalesce(excluded.started_ms, started_ms)"
         " ELSE coalesce(started_ms, excluded.started_ms) END",
-        (*key, record.state.value, record.reason, _ref(record.result), started_ms),
+        (
+            *key,
+            record.state.value,
+            record.reason,
+            _ref(record.result),
+            json.dumps(record.labels) if record.is_labelled else None,
+            started_ms,
+        ),
     )
     _show_attempt(db, record.task, record.node)
 
@@ -400,7 +424,8 @@ def _move(db: sqlite3.Connection, record: NodeMoved) -> None:
 def _show_attempt(db: sqlite3.Connection, task: str, node: int) -> None:
     """Let the node show what the journal says of its present attempt, if it says anything."""
     db.execute(
-        "UPDATE node SET state = a.state, reason = a.reason, result_hash = a.result_hash, started_ms = a.started_ms"
+        "UPDATE node SET state = a.state, reason = a.reason, result_hash = a.result_hash,"
+        " result_labels = a.result_labels, started_ms = a.started_ms"
         " FROM attempt a WHERE a.task = node.task AND a.node = node.node AND a.attempt = node.attempt"
         " AND node.task = ? AND node.node = ?",
         (task, node),

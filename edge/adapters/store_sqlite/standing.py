@@ -4,6 +4,7 @@ Also keeps, until its deadline, of a node whose row had to go, that this device 
 once more must not be done once more. Runs inside the transaction that takes the order.
 """
 
+import json
 import sqlite3
 from typing import Any
 
@@ -33,12 +34,17 @@ def answers_to(
     cause = ForeignCause(lane="orders", epoch=epoch, seq=seq)
     place = (order.task, order.node)
     known = db.execute(
-        "SELECT attempt, state, reason, result_hash FROM node WHERE task = ?1 AND node = ?2 UNION ALL"
-        " SELECT attempt, state, reason, NULL FROM ended WHERE task = ?1 AND node = ?2 LIMIT 1",
+        "SELECT attempt, state, reason, result_hash, result_labels FROM node WHERE task = ?1 AND node = ?2 UNION ALL"
+        " SELECT attempt, state, reason, NULL, NULL FROM ended WHERE task = ?1 AND node = ?2 LIMIT 1",
         place,
     ).fetchone()
 
-    def moved(state: NodeState, reason: str | None = None, result: BlobRef | None = None) -> NodeMoved:
+    def moved(
+        state: NodeState,
+        reason: str | None = None,
+        result: BlobRef | None = None,
+        labels: str | None = None,
+    ) -> NodeMoved:
         return NodeMoved(
             at_ms=order.at_ms,
             causes=(cause,),
@@ -49,6 +55,8 @@ def answers_to(
             reason=reason,
             result=result,
             is_repeated=True,
+            labels=() if labels is None else tuple(json.loads(labels)),
+            is_labelled=labels is not None,
         )
 
     if known is None:
@@ -56,7 +64,7 @@ def answers_to(
     attempt, state = known[0], NodeState(known[1])
     if attempt != order.attempt or state is NodeState.OFFERED:
         return ()  # it did not begin: what the device will say of it the hub can follow
-    last = moved(state, known[2], _blob_ref(db, known[3]))
+    last = moved(state, known[2], _blob_ref(db, known[3]), known[4])
     if state in _REACHED_AT_ONCE:
         return (last,)
     questions = _questions(db, order, cause) if state is NodeState.WAITING else ()

@@ -1,22 +1,11 @@
 """A tool that is no longer the one that was approved ("rug pull"). Pure; bounded by `tools_max`."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Final
 
 from shared.policy.threats.finding import Finding, shown
 
 TOOLS_MAX: Final = 1_024
-
-
-def tool_digest(description: str, parameters: Mapping[str, object]) -> str:
-    """SHA-256 in hex over what a model is told of a tool. The order of keys does not count.
-
-    Raises: ValueError or TypeError for parameters that are not JSON.
-    """
-    text = json.dumps([description, parameters], sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class ToolDrift:

@@ -30,6 +30,8 @@ DECODED_MAX_CHARS: Final = 8_192
 FINDINGS_MAX: Final = 16
 VALUE_MAX_DEPTH: Final = 32
 VALUE_MAX_NODES: Final = 20_000
+VALUE_MAX_CHARS: Final = 262_144
+"""Of all strings and keys together."""
 
 _ORDINARY: Final = re.compile(
     r"(?:[0-9a-fA-F]{32}|[0-9a-fA-F]{40}|[0-9a-fA-F]{56}|[0-9a-fA-F]{64}|[0-9a-fA-F]{96}|[0-9a-fA-F]{128}"  # digests
@@ -57,12 +59,14 @@ _WORDLIKE: Final = re.compile(r"[A-Za-z]+(?:[/_-][A-Za-z0-9]+)*")
 def encoded_payload(value: object) -> tuple[Finding, ...]:
     """Of the arguments of an outgoing call, any JSON-like value: at most `FINDINGS_MAX`, the first of them.
 
-    `where` in the evidence is a JSON Pointer (RFC 6901). Beyond `VALUE_MAX_DEPTH` and `VALUE_MAX_NODES` nothing is
-    read, and that is a finding too. Never raises.
+    `where` in the evidence is a JSON Pointer (RFC 6901). Beyond `VALUE_MAX_DEPTH`, `VALUE_MAX_NODES` and
+    `VALUE_MAX_CHARS` nothing is read, and that is a finding too. Never raises.
     """
     findings: list[Finding] = []
+    chars = 0
     for path, text in _strings(value, "", 0, [VALUE_MAX_NODES]):
-        if text is None:
+        chars += 0 if text is None else len(text)
+        if text is None or chars > VALUE_MAX_CHARS:
             findings.append(
                 _finding("unread", "medium", path, "The arguments are too large to be read.", "", 0)
             )

@@ -4,12 +4,17 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
+from sqlmodel import col, select
 
 from cloud.caller import HUB_ITSELF
 from cloud.db import Database
 from cloud.governance import repository, service
 from cloud.governance.tables import DevicePolicy, PolicyRelease, PolicyTally
+from cloud.journal.repository import lanes_of
+from cloud.journal.service import close_orders
+from cloud.journal.tables import CloseReason, LaneRow, RecordRow
 from shared.errors import ConflictError, RefusedError
+from shared.ids import Lane
 from shared.policy.bundle import make, pack
 from shared.policy.contracts import Audience, Package
 from tests.support.clock import ManualClock
@@ -161,3 +166,54 @@ def test_a_newer_release_takes_the_place_of_one_that_is_under_way(
     first = publish(database, clock, 1)
     publish(database, clock, 2)
     assert state_of(database, first)[0] == "superseded"
+
+
+# --- stops ---
+
+
+def orders_of(database: Database, principal: str) -> list[str]:
+    with database.read() as session:
+        rows = session.exec(
+            select(RecordRow.kind)
+            .join(LaneRow, col(LaneRow.id) == col(RecordRow.lane_id))
+            .where(LaneRow.principal == principal, LaneRow.lane == Lane.ORDERS.value)
+            .order_by(col(RecordRow.seq))
+        )
+        return list(rows)
+
+
+def stop(database: Database, clock: ManualClock, principals: Sequence[str], *, is_stopped: bool) -> set[str]:
+    with database.write() as session:
+        return service.stop(session, HUB_ITSELF, principals, is_stopped=is_stopped, now=clock.now())
+
+
+def test_a_whole_fleet_is_stopped_each_device_once(
+    database: Database, clock: ManualClock, fleet: list[str]
+) -> None:
+    assert stop(database, clock, fleet[:1], is_stopped=True) == {fleet[0]}
+    assert stop(database, clock, fleet, is_stopped=True) == set(fleet), (
+        "nobody has said yet that it has heard"
+    )
+    assert stop(database, clock, fleet, is_stopped=False) == set(fleet)
+    assert orders_of(database, fleet[0]) == ["halt.ordered"] * 3
+    assert {tuple(orders_of(database, each)) for each in fleet[1:]} == {("halt.ordered",) * 2}
+
+
+def test_a_stop_of_a_device_that_nobody_knows_stops_none(
+    database: Database, clock: ManualClock, fleet: list[str]
+) -> None:
+    with pytest.raises(RefusedError, match="no device"):
+        stop(database, clock, [*fleet, f"{TENANT}.nobody"], is_stopped=True)
+    assert orders_of(database, fleet[0]) == []
+
+
+def test_a_closed_log_gets_no_orders_and_a_new_one_begins(
+    database: Database, clock: ManualClock, fleet: list[str]
+) -> None:
+    stop(database, clock, fleet[:2], is_stopped=True)
+    with database.write() as session:
+        close_orders(session, fleet[0], CloseReason.STORE_LOST, clock.now())
+    stop(database, clock, fleet[:2], is_stopped=False)
+    with database.read() as session:
+        lanes = [row for row in lanes_of(session, fleet[0]) if row.lane == Lane.ORDERS]
+        assert [(row.head_seq, row.closed_at is None) for row in lanes] == [(1, False), (1, True)]

@@ -13,12 +13,16 @@ import pytest
 
 from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.agent import AgentRunner
-from edge.api.app import AGENT_MODEL, JOURNAL_PAGE_MAX, Api, build_app
+from edge.api.app import JOURNAL_PAGE_MAX, build_app
+from edge.api.chat import AGENT_MODEL
+from edge.api.parts import Api
+from edge.drift import Drift
 from edge.oversight import Oversight
 from edge.ports import Draft, Room
 from edge.recall import Recall
 from edge.rules import Rules
 from edge.settings import EdgeSettings
+from edge.watch import Watch
 from shared.errors import CapacityError, ConfigError, RefusedError, UnavailableError
 from shared.records import DeviceStarted, ModelCalled
 from tests.support.agent import (
@@ -102,7 +106,12 @@ async def serving(
             trusted=lambda: (),
         )
         oversight = Oversight(
-            settings=device_settings, rules=rules, store=NoPolicies(), journal=journal_seen, clock=clock
+            settings=device_settings,
+            rules=rules,
+            drift=Drift(tools=[], store=NoPolicies(), journal=journal_seen, drafts=Watch(clock=clock).drafts),
+            store=NoPolicies(),
+            journal=journal_seen,
+            clock=clock,
         )
         api = Api(
             settings=device_settings,

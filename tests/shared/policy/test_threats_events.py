@@ -2,8 +2,8 @@
 
 import pytest
 
+from shared.policy.fingerprint import tool_digest
 from shared.policy.threats import Loops, RepeatedDenials, ToolDrift, UnusualSequence
-from shared.policy.threats.drift import tool_digest
 
 
 def test_denials_are_told_from_the_threshold_on_for_their_task_only() -> None:

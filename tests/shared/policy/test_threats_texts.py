@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.policy.threats import IMITATION_THRESHOLD, Finding, encoded_payload, hidden_text, imitation
-from shared.policy.threats.encoded_payload import FINDINGS_MAX, VALUE_MAX_DEPTH
+from shared.policy.threats.encoded_payload import FINDINGS_MAX, VALUE_MAX_CHARS, VALUE_MAX_DEPTH
 from shared.policy.threats.finding import SHOWN_MAX_CHARS
 from shared.policy.threats.imitation import read_signs, scored
 from tests.shared.policy.growth import SLOW_SEEDS, calls
@@ -237,3 +237,11 @@ def test_work_grows_with_the_text_and_not_faster(seed: str, detector: object) ->
     detector(seed)
     once, twice = calls(lambda: detector(seed * size)), calls(lambda: detector(seed * size * 2))
     assert twice <= 2.2 * once + 200
+
+
+def test_all_texts_of_a_call_together_are_read_up_to_a_bound() -> None:
+    """Each alone is small; what would take too long to read is told as unread."""
+    half = "x " * (VALUE_MAX_CHARS // 4)
+    assert encoded_payload([half, half]) == ()
+    (finding,) = encoded_payload([half, half, "x"])
+    assert (finding.evidence["kind"], finding.severity) == ("unread", "medium")
