@@ -59,11 +59,6 @@ def terms(text: str) -> list[str]:
     return list(chain.from_iterable(map(_terms_of_word, _WORD.findall(_fold(text)))))
 
 
-def distinct_terms(text: str) -> list[str]:
-    """Each term once, in order of first appearance."""
-    return list(dict.fromkeys(terms(text)))
-
-
 def _fold(text: str) -> str:
     """Everything that separates words becomes a space. Case stays: it shows where identifiers have their joints."""
     if text.isascii():
