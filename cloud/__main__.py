@@ -16,12 +16,14 @@ from pydantic import ValidationError
 
 from cloud.cli import (
     approvals,
+    ask,
     audit,
     devices,
     doctor,
     hub,
     journal,
     keys,
+    knowledge,
     lifecycle,
     metrics,
     models,
@@ -77,6 +79,8 @@ app.add_typer(tasks.app, name="task")
 app.add_typer(journal.app, name="journal")
 app.add_typer(twins.app, name="twin")
 app.add_typer(vaults.app, name="secret")
+app.add_typer(knowledge.app, name="knowledge")
+app.command("ask")(ask.ask)
 app.add_typer(policies.app, name="policy")
 app.add_typer(approvals.app, name="approval")
 app.add_typer(proposals.app, name="proposal")

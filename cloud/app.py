@@ -6,7 +6,7 @@ route declares who may call it (`cloud.declarations`); an application with one t
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -42,6 +42,8 @@ def create_app(
     version: str,
     admin_token: str,
     body_max_bytes: int,
+    document_max_bytes: int = 0,
+    takes_document: Callable[[str, str], bool] = lambda _method, _path: False,
     routers: Sequence[APIRouter],
     doors: Sequence[Door] = (),
     authenticate: Authenticate | None = None,
@@ -65,6 +67,8 @@ def create_app(
         HttpGate,
         admin_token=admin_token,
         body_max_bytes=body_max_bytes,
+        document_max_bytes=document_max_bytes,
+        takes_document=takes_document,
         doors=doors,
         authenticate=authenticate,
         rates=rates,

@@ -19,6 +19,7 @@ from cloud.connection_limits import ConnectionLimits
 from cloud.devices.presence import PresenceLimits
 from cloud.devices.renewal_rules import RenewalRules
 from cloud.ingest.rates import DeviceRate
+from cloud.knowledge.extraction.limits import ExtractionLimits
 from cloud.rates import GateRates, Rate
 from shared.blobs import BLOB_MAX_BYTES
 from shared.enrolment import TenantName
@@ -434,6 +435,22 @@ class HubSettings(BaseModel):
     answer_model_memory_max_mb: Annotated[int, Field(ge=64)] | None = Field(
         default=None, description="Refuse a model that needs more, before loading it."
     )
+    knowledge_extract_max_s: float = Field(
+        default=120.0, ge=1, le=3_600, description="Time for reading one document."
+    )
+    knowledge_extract_memory_max_bytes: int = Field(
+        default=1_610_612_736,
+        ge=268_435_456,
+        description="Address space of the process that reads documents.",
+    )
+    vector_index: Literal["chroma", "off"] = Field(
+        default="chroma", description="What finds passages by meaning; `off`: keywords alone."
+    )
+    chroma_url: str = Field(
+        default="",
+        pattern=r"^(https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?)?$",
+        description="A Chroma server for the vectors, http://host:port; empty: embedded, in `home`.",
+    )
     shutdown_timeout_s: int = Field(
         default=10, ge=1, le=600, description="How long open requests may finish when the hub stops."
     )
@@ -536,6 +553,15 @@ class HubSettings(BaseModel):
             per_address_max=self.http_connections_per_address_max,
             head_timeout_s=self.http_head_timeout_s,
             trusted_proxies=self.trusted_proxies,
+        )
+
+    @property
+    def extraction_limits(self) -> ExtractionLimits:
+        return ExtractionLimits(
+            content_max_bytes=self.knowledge_document_max_bytes,
+            wall_max_s=self.knowledge_extract_max_s,
+            cpu_max_s=self.knowledge_extract_max_s,
+            memory_max_bytes=self.knowledge_extract_memory_max_bytes,
         )
 
     @property

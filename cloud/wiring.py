@@ -42,6 +42,9 @@ from cloud.ingest.status import HubWord
 from cloud.ingest.worker import SHARE_PURPOSE, IngestLimits, IngestWorker, filters
 from cloud.keys.deeds import KeyKeeper
 from cloud.keys.routes import key_routes
+from cloud.knowledge.answer_routes import answer_routes
+from cloud.knowledge.desk import Desk
+from cloud.knowledge.routes import knowledge_routes, takes_document
 from cloud.leader import Candidate, Job, Leader
 from cloud.people.assembly import People
 from cloud.ports import Traces, Waker
@@ -66,6 +69,7 @@ from cloud.twins.fanout import Fanout
 from cloud.twins.routes import twin_routes
 from cloud.vaults.routes import vault_routes
 from cloud.wiring_broker import BrokerParts, broker_parts
+from cloud.wiring_knowledge import desk_of
 from cloud.wiring_models import HubModels, models_of
 from cloud.wiring_people import Entrance, authenticator, entrance, people_of, people_routers
 from shared.errors import UnavailableError
@@ -186,6 +190,9 @@ def build_hub(
     web_token = admin_token if ground.role.has_https else None
     people = None if web_token is None else people_of(ground, web_token)
     dashboard = None if people is None else _dashboard(ground, people)
+    desk = None if web_token is None else desk_of(ground, models)
+    if desk is not None:
+        background["knowledge"] = desk.run
     if dashboard is not None:
         background["dashboard"] = dashboard.live.run
         background["sessions"] = dashboard.entrance.sessions.run
@@ -196,8 +203,10 @@ def build_hub(
         background["wake"] = lambda: waker.listen(hear)
     return server.Parts(
         web=None
-        if web_token is None or people is None
-        else _web(ground, web_token, people, feed, on_changes, fanout, dashboard, scrape, refused, around),
+        if web_token is None or people is None or desk is None
+        else _web(
+            ground, web_token, people, feed, on_changes, fanout, dashboard, scrape, refused, around, desk
+        ),
         background=background,
         connected=None if worker is None else worker.connected,
         broker=around.broker,
@@ -319,6 +328,7 @@ def _web(
     scrape: APIRouter,
     refused: Counter[str],
     around: BrokerParts,
+    desk: Desk,
 ) -> server.Web:
     settings, database, identity, clock = ground.settings, ground.database, ground.identity, ground.clock
     consent = _consent(ground, people, on_changes, fanout, around)
@@ -327,6 +337,8 @@ def _web(
         version=program_version(),
         admin_token=admin_token,
         body_max_bytes=settings.body_max_bytes,
+        document_max_bytes=settings.knowledge_document_max_bytes,
+        takes_document=takes_document,
         routers=[
             enrolment_routes(
                 database=database,
@@ -390,6 +402,8 @@ def _web(
                 on_published=_beginning(ground, on_changes),
                 consent=consent.second_person,
             ),
+            knowledge_routes(database=database, settings=settings, clock=clock, on_asked=desk.asked),
+            answer_routes(desk=desk, settings=settings),
             metrics_routes(database=database, settings=settings, clock=clock),
             audit_routes(database=database, settings=settings, clock=clock, keys=partial(keys_of, identity)),
             scrape,

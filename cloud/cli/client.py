@@ -12,6 +12,7 @@ import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from cloud.errors import Problem, error_from_status
+from cloud.knowledge.schemas import AnswerView, Question, SentenceView
 from cloud.private_files import announcements
 from cloud.settings import HubSettings, find_home, find_token_file
 from shared.errors import ConfigError, ProtocolError, RefusedError, UnavailableError
@@ -19,6 +20,9 @@ from shared.errors import ConfigError, ProtocolError, RefusedError, UnavailableE
 TIMEOUT_S: Final = 35.0
 """Longer than the hub waits for its database."""
 VERIFY_TIMEOUT_S: Final = 3_600.0
+UPLOAD_TIMEOUT_S: Final = 600.0
+ANSWER_TIMEOUT_S: Final = 300.0
+"""A model that has to be loaded first, on a machine that does other things too."""
 PROPOSAL_HEADER: Final = "Covey-Proposal"
 """`cloud.consent.second_person`'s: what was asked for was written down, not done."""
 STREAM_TIMEOUT_S: Final = 60.0
@@ -73,8 +77,8 @@ class HubClient:
     def get(self, model: type[M], path: str, params: Mapping[str, Any] | None = None) -> M:
         return self._parsed(model, self._request("GET", path, params=params))
 
-    def get_list(self, model: type[M], path: str) -> list[M]:
-        response = self._request("GET", path)
+    def get_list(self, model: type[M], path: str, params: Mapping[str, Any] | None = None) -> list[M]:
+        response = self._request("GET", path, params=params)
         try:
             return TypeAdapter(list[model]).validate_json(response.content)  # type: ignore[valid-type]  # a variable
         except ValidationError as error:
@@ -84,10 +88,35 @@ class HubClient:
         """For what takes the hub long."""
         return self._parsed(model, self._request("GET", path, timeout=VERIFY_TIMEOUT_S))
 
-    def post(self, model: type[M], path: str, body: BaseModel | None = None) -> M:
+    def post(
+        self,
+        model: type[M],
+        path: str,
+        body: BaseModel | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> M:
         content = None if body is None else body.model_dump_json(exclude_none=True)
         headers = {"Content-Type": "application/json"}
-        return self._parsed(model, self._request("POST", path, content=content, headers=headers))
+        return self._parsed(
+            model, self._request("POST", path, content=content, headers=headers, params=params)
+        )
+
+    def patch(self, model: type[M], path: str, body: BaseModel, params: Mapping[str, Any] | None = None) -> M:
+        content = body.model_dump_json(exclude_none=True)
+        headers = {"Content-Type": "application/json"}
+        return self._parsed(
+            model, self._request("PATCH", path, content=content, headers=headers, params=params)
+        )
+
+    def put_bytes(self, model: type[M], path: str, content: bytes, params: Mapping[str, Any]) -> M:
+        """The content as it is, which may take its time."""
+        headers = {"Content-Type": "application/octet-stream"}
+        return self._parsed(
+            model,
+            self._request(
+                "PUT", path, content=content, headers=headers, params=params, timeout=UPLOAD_TIMEOUT_S
+            ),
+        )
 
     def put(self, model: type[M], path: str, body: BaseModel) -> M:
         """With the nulls of the body, which may mean something."""
@@ -106,8 +135,8 @@ class HubClient:
                 raise _error_of(response)
             yield from response.iter_raw()
 
-    def delete(self, model: type[M], path: str) -> M:
-        return self._parsed(model, self._request("DELETE", path))
+    def delete(self, model: type[M], path: str, params: Mapping[str, Any] | None = None) -> M:
+        return self._parsed(model, self._request("DELETE", path, params=params))
 
     def remove(self, path: str) -> None:
         """For what answers nothing."""
@@ -131,6 +160,44 @@ class HubClient:
                         yield model.model_validate_json(line.removeprefix("data: "))
                     except ValidationError as error:
                         raise _strange(self._url) from error
+
+    def ask(self, model: type[M], path: str, body: BaseModel) -> M:
+        """What a model has to word first."""
+        headers = {"Content-Type": "application/json"}
+        content = body.model_dump_json()
+        return self._parsed(
+            model, self._request("POST", path, content=content, headers=headers, timeout=ANSWER_TIMEOUT_S)
+        )
+
+    def answer(self, question: Question) -> Iterator[SentenceView | AnswerView]:
+        """The sentences of an answer as they come, and at last the whole."""
+        kinds: dict[str, type[SentenceView | AnswerView]] = {"sentence": SentenceView, "answer": AnswerView}
+        with (
+            self._translated(),
+            self._http.stream(
+                "POST",
+                "/v1/ask",
+                content=question.model_dump_json(),
+                headers={"Content-Type": "application/json"},
+                timeout=ANSWER_TIMEOUT_S,
+            ) as response,
+        ):
+            if response.is_error:
+                response.read()
+                raise _error_of(response)
+            kind = ""
+            for line in response.iter_lines():
+                if line.startswith("event: "):
+                    kind = line.removeprefix("event: ")
+                elif line.startswith("data: ") and kind in kinds:
+                    try:
+                        yield kinds[kind].model_validate_json(line.removeprefix("data: "))
+                    except ValidationError as error:
+                        raise self.strange() from error
+
+    def strange(self) -> ProtocolError:
+        """What answers there does not speak as a hub does."""
+        return _strange(self._url)
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         with self._translated():

@@ -37,6 +37,8 @@ LINE_CHARS = 400
 PIPE_COLUMNS = 240
 
 console = Console(highlight=False, soft_wrap=False)
+errors = Console(stderr=True, highlight=False)
+"""Progress, and what is said beside the data."""
 
 
 def as_json(value: BaseModel | Sequence[BaseModel]) -> None:
@@ -84,6 +86,11 @@ def table(value: RenderableType) -> None:
 
 def line(text: str) -> None:
     console.print(Text(printable(text)))
+
+
+def note(text: str) -> None:
+    """A line beside the data, on standard error."""
+    errors.print(Text(printable(text)))
 
 
 def tokens(rows: Iterable[TokenView]) -> Table:

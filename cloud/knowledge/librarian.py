@@ -30,6 +30,7 @@ from shared.clock import Clock
 from shared.errors import CapacityError, CoveyError, ProtocolError, RefusedError, UnavailableError
 from shared.folded import fold
 from shared.knowledge.manifest import TITLE_MAX_CHARS
+from shared.retrieval.chunking import Chunk
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,8 @@ class Scribe(Protocol):
     """
 
     def read(self, name: str, content: bytes) -> ReadDocument: ...
+
+    def close(self) -> None: ...
 
 
 class Embeddings(Protocol):
@@ -127,6 +130,12 @@ class Librarian:
 
     async def run(self) -> None:
         """Until cancelled."""
+        try:
+            await self._run()
+        finally:
+            self._scribe.close()
+
+    async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
         is_first = True
         while True:
@@ -229,8 +238,7 @@ class Librarian:
             collection = repository.lock(session, claim.collection)
             row = repository.document(session, claim.collection, claim.name)
             if collection is None or row is None or row.sha256 != claim.sha256:
-                _drop(session, claim)
-                return True  # removed or replaced meanwhile
+                return True  # removed or replaced meanwhile, and its upload with it
             if not _add_contents(session, claim.tenant, model, read.pieces, vectors):
                 return False
             _drop(session, claim)
@@ -257,8 +265,8 @@ class Librarian:
         now = self._clock.now()
         with self._database.write() as session:
             row = repository.document(session, claim.collection, claim.name)
-            _drop(session, claim)
             if row is not None and row.sha256 == claim.sha256:
+                _drop(session, claim)
                 _refuse(row, error.code, str(error), now)
         logger.info("a document was refused: %s", error.code)
 
@@ -360,8 +368,8 @@ GIVEN_UP: Final = "Reading it ended the program that read it, again and again; i
 
 
 def embedded_text(headings: Sequence[str], text: str) -> str:
-    """What is embedded of a chunk: its text, below the headings that say what it is about."""
-    return "\n".join((*headings, text))
+    """What is embedded of a content."""
+    return Chunk(text=text, headings=tuple(headings), start=0, end=len(text), page=None).passage
 
 
 def _add_contents(

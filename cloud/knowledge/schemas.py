@@ -180,3 +180,49 @@ class SearchView(ApiModel):
     is_supported: bool
     ranked_by: str
     note: str | None
+
+
+class Question(ApiModel):
+    """`collections` empty: all of the tenant. `stream`: sentences as they come, as server-sent events."""
+
+    question: Annotated[str, Field(min_length=1, max_length=QUERY_MAX_CHARS)]
+    tenant: TenantName | None = None
+    collections: Annotated[list[CollectionName], Field(max_length=COLLECTIONS_MAX)] = Field(
+        default_factory=list
+    )
+    stream: bool = False
+
+    @field_validator("question")
+    @classmethod
+    def _has_words(cls, question: str) -> str:
+        if not question.strip():
+            raise ValueError("a question has at least one word")
+        return question
+
+
+class SentenceView(ApiModel):
+    """Event `sentence`: it stands in the source of that number."""
+
+    text: str
+    source: int
+
+
+class CitedView(ApiModel):
+    """`number` as in the answer's text."""
+
+    number: int
+    passage: PassageView
+
+
+class AnswerView(ApiModel):
+    """Event `answer`: the whole. `is_known` False: nothing in the collections supports an answer, and `text` says so.
+    `by`: the model that worded it, or `quotes` for sentences as they stand. `dropped`: of the model's sentences those
+    that no source supports. `labels`: of what it rests on."""
+
+    text: str
+    is_known: bool
+    sources: list[CitedView]
+    by: str
+    dropped: int
+    labels: list[str]
+    note: str | None

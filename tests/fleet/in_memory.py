@@ -45,7 +45,7 @@ from edge.adapters.store_sqlite.database import open_database
 from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.daemon import Daemon
 from edge.identity import Identity
-from edge.ports import LanguageModel, Traces
+from edge.ports import Traces
 from edge.settings import EdgeSettings, SensorSettings
 from edge.sync import subscriptions, will
 from edge.tools import Tool, builtin_tools
@@ -53,6 +53,7 @@ from edge.wiring import Ports, build_daemon, prepare_home
 from shared.enrolment import BrokerAddress
 from shared.errors import RefusedError
 from shared.ids import HUB, Lane, Principal
+from shared.inference.ports import LanguageModel
 from shared.keys import KeyRing, Signer, TrustedKey
 from shared.tasks.limits import Limits
 from shared.tasks.states import TERMINAL

@@ -1,0 +1,78 @@
+"""The part of wiring.py around knowledge: what reads documents, embeds, searches and answers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from cloud.ground import Ground
+from cloud.knowledge.desk import Desk
+from cloud.knowledge.extraction import Extractor
+from cloud.knowledge.librarian import Librarian
+from cloud.knowledge.replica import Replica
+from cloud.knowledge.scribe import DocumentScribe
+from cloud.settings import HubSettings
+from cloud.wiring_models import HubModels
+from shared.inference.ports import EmbeddingModel
+from shared.library.index_chroma import ChromaIndex
+from shared.library.library import Library
+from shared.library.vector_index import VectorIndex
+
+MAC_PURPOSE: Final = "library"
+DIRECTORY: Final = "knowledge"
+INDEX_DIRECTORY: Final = "vectors"
+
+
+class QuantisedEmbeddings:
+    """What the librarian and the answers embed with: the model's vectors as they are stored, in eight bits."""
+
+    def __init__(self, model: EmbeddingModel) -> None:
+        self._model = model
+
+    async def fingerprint(self) -> bytes:
+        return await self._model.fingerprint()
+
+    async def embed(self, texts: Sequence[str]) -> list[bytes]:
+        from shared.retrieval.vectors import quantised  # numpy, which a hub without knowledge does without
+
+        return [quantised(vector) for vector in await self._model.embed(texts)]
+
+    async def vector(self, text: str) -> bytes:
+        (only,) = await self.embed([text])
+        return only
+
+
+def desk_of(ground: Ground, models: HubModels) -> Desk:
+    """For a process with the API."""
+    settings, database = ground.settings, ground.database
+    embeddings = QuantisedEmbeddings(models.embedder)
+    mac_key = ground.identity.derive(MAC_PURPOSE)
+
+    def open_library(directory: Path) -> Library:
+        return Library(directory, mac_key=mac_key, index=_index(settings, directory))
+
+    desk: Desk
+    librarian = Librarian(
+        database=database,
+        clock=ground.clock,
+        scribe=DocumentScribe(
+            extractor=Extractor(settings.extraction_limits), count_tokens=models.embedder.count_tokens
+        ),
+        embeddings=embeddings,
+        revisions_keep=settings.knowledge_revisions_keep,
+        on_published=lambda _tenant, _name: desk.published(),
+    )
+    desk = Desk(
+        root=settings.home / DIRECTORY,
+        open_library=open_library,
+        make_replica=lambda library: Replica(database=database, library=library),
+        librarian=librarian,
+        embedder=embeddings,
+        model=models.answers,
+    )
+    return desk
+
+
+def _index(settings: HubSettings, directory: Path) -> VectorIndex | None:
+    if settings.vector_index == "off":
+        return None
+    return ChromaIndex(directory / INDEX_DIRECTORY, url=settings.chroma_url)

@@ -1,0 +1,1 @@
+"""`./run bench recall`: how well and how fast is found what was taken in."""

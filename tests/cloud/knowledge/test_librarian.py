@@ -1,0 +1,246 @@
+"""Documents become revisions: read once, embedded once, published when all are read, whatever some of them are."""
+
+from datetime import timedelta
+
+import pytest
+from sqlmodel import select
+
+from cloud.knowledge import service
+from cloud.knowledge.librarian import ATTEMPTS_MAX, CLAIM_S
+from cloud.knowledge.schemas import ChangeCollection
+from cloud.knowledge.tables import KnowledgeContent, KnowledgeUpload, KnowledgeVersion
+from shared.errors import CapacityError, ConfigError, ConflictError, RefusedError, UnavailableError
+from tests.cloud.knowledge.world import KEEP, NAME, OVEN, PUMP, TENANT, Knowledge
+from tests.support.device import bytes_from
+from tests.support.library import BROKEN, HANGING
+
+pytestmark = pytest.mark.slow
+
+
+async def test_what_was_added_is_found_once_it_is_published(knowledge: Knowledge) -> None:
+    knowledge.create(labels=("internal",))
+    await knowledge.publish({"pump.md": PUMP, "oven.md": OVEN})
+    view = knowledge.view()
+    assert (view.revision, view.documents, view.chunks, view.ready, view.is_publishing) == (1, 2, 5, 2, False)
+    found = knowledge.search("cleaning the pump valve")
+    assert found.passages[0].item.text == "Close valve V2 before cleaning the pump."
+    assert (found.passages[0].labels, found.passages[0].number) == (("internal",), 1)
+    assert knowledge.published == [(TENANT, NAME)]
+
+
+async def test_the_same_bytes_are_read_and_embedded_once(knowledge: Knowledge) -> None:
+    knowledge.create()
+    await knowledge.publish({"pump.md": PUMP})
+    embedded = knowledge.embeddings.embedded
+    await knowledge.publish({"pump.md": PUMP, "copy.md": PUMP})
+    assert knowledge.scribe.read_names == ["pump.md", "copy.md"]
+    assert knowledge.embeddings.embedded == embedded
+    assert knowledge.view().revision == 2
+    await knowledge.publish({"pump.md": PUMP})
+    assert knowledge.view().revision == 2
+
+
+async def test_a_document_that_cannot_be_read_stops_no_other(knowledge: Knowledge) -> None:
+    knowledge.create()
+    await knowledge.publish({"bad.pdf": BROKEN, "pump.md": PUMP})
+    view = knowledge.view()
+    assert (view.revision, view.ready, view.refused, view.documents) == (1, 1, 1, 1)
+    with knowledge.database.read() as session:
+        (bad, _) = service.list_documents(
+            session, service.get(session, TENANT, NAME), after="", limit=9
+        ).documents
+    assert (bad.state, bad.code, bad.message) == (
+        "refused",
+        "file_broken",
+        "The file is broken; save it again.",
+    )
+
+
+async def test_the_version_before_serves_when_the_new_bytes_cannot_be_read(knowledge: Knowledge) -> None:
+    knowledge.create()
+    await knowledge.publish({"pump.md": PUMP})
+    await knowledge.publish({"pump.md": BROKEN, "oven.md": OVEN})
+    assert knowledge.view().documents == 2
+    assert knowledge.texts("valve")[0] == "Close valve V2 before cleaning the pump."
+    await knowledge.publish({"pump.md": PUMP})
+    assert (knowledge.view().refused, knowledge.view().ready) == (0, 2)
+
+
+async def test_a_revision_waits_until_every_document_is_read(knowledge: Knowledge) -> None:
+    knowledge.create()
+    knowledge.put({"pump.md": PUMP, "oven.md": HANGING})
+    knowledge.ask()
+    with pytest.raises(UnavailableError):
+        await knowledge.librarian.work()
+    assert (knowledge.view().revision, knowledge.view().is_publishing) == (0, True)
+    knowledge.put({"oven.md": OVEN})
+    await knowledge.librarian.work()
+    assert (knowledge.view().revision, knowledge.view().documents) == (1, 2)
+
+
+async def test_a_document_on_which_process_after_process_ends_is_given_up(knowledge: Knowledge) -> None:
+    knowledge.create()
+    knowledge.put({"pump.md": PUMP})
+    for _ in range(ATTEMPTS_MAX):
+        with knowledge.database.write() as session:  # as a process that claimed it and was killed
+            upload = session.exec(select(KnowledgeUpload)).one()
+            upload.attempts += 1
+            upload.claimed_until = knowledge.clock.now() + timedelta(seconds=CLAIM_S)
+        knowledge.ask()
+        await knowledge.librarian.work()
+        assert knowledge.view().waiting == 1
+        knowledge.clock.advance(timedelta(seconds=CLAIM_S + 1))
+    await knowledge.librarian.work()
+    assert (knowledge.view().waiting, knowledge.view().refused) == (0, 1)
+
+
+async def test_documents_wait_while_the_model_is_missing(knowledge: Knowledge) -> None:
+    knowledge.create()
+    knowledge.put({"pump.md": PUMP})
+    knowledge.ask()
+    knowledge.embeddings.is_missing = True
+    for _ in range(ATTEMPTS_MAX + 1):
+        with pytest.raises(ConfigError):
+            await knowledge.librarian.work()
+    knowledge.embeddings.is_missing = False
+    await knowledge.librarian.work()
+    assert knowledge.view().revision == 1
+
+
+async def test_what_was_replaced_while_it_was_read_is_not_taken(knowledge: Knowledge) -> None:
+    knowledge.create()
+    knowledge.put({"pump.md": PUMP})
+    claim = knowledge.librarian._claim()
+    assert claim is not None
+    knowledge.put({"pump.md": OVEN})
+    await knowledge.librarian._read(claim)
+    assert knowledge.view().waiting == 1
+    knowledge.ask()
+    await knowledge.librarian.work()
+    knowledge.replica.refresh()
+    assert set(knowledge.texts("valve pump oven")) == {"The oven reaches 250 degrees.", "# Oven"}
+
+
+async def test_a_document_that_was_taken_out_is_gone_with_the_next_revision(knowledge: Knowledge) -> None:
+    knowledge.create()
+    await knowledge.publish({"pump.md": PUMP, "oven.md": OVEN})
+    knowledge.remove("pump.md")
+    await knowledge.publish({})
+    assert knowledge.view().revision == 2
+    assert "Close valve V2 before cleaning the pump." not in knowledge.texts("valve")
+    with pytest.raises(RefusedError, match="no document"):
+        knowledge.remove("pump.md")
+
+
+async def test_removal_everywhere_drops_the_revisions_that_had_it(knowledge: Knowledge) -> None:
+    knowledge.create()
+    await knowledge.publish({"pump.md": PUMP})
+    await knowledge.publish({"oven.md": OVEN})
+    knowledge.remove("pump.md")
+    await knowledge.publish({})
+    knowledge.put({"x.md": b"# X\n\nmore"})
+    with knowledge.database.read() as session:
+        assert session.exec(select(KnowledgeVersion).where(KnowledgeVersion.name == "pump.md")).all()
+    knowledge.put({"pump.md": PUMP})
+    assert knowledge.remove("pump.md", everywhere=True) == [1, 2]
+    with knowledge.database.read() as session:
+        assert not session.exec(select(KnowledgeVersion).where(KnowledgeVersion.name == "pump.md")).all()
+        assert all("valve" not in row.text for row in session.exec(select(KnowledgeContent)))
+
+
+async def test_a_roll_back_is_a_new_revision_with_the_documents_of_then(knowledge: Knowledge) -> None:
+    knowledge.create()
+    await knowledge.publish({"pump.md": PUMP})
+    root = knowledge.manifest().root
+    await knowledge.publish({"pump.md": OVEN, "oven.md": OVEN})
+    knowledge.roll_back(1)
+    assert (knowledge.view().revision, knowledge.view().documents) == (3, 1)
+    assert knowledge.manifest().root == root
+    assert knowledge.texts("valve")[0] == "Close valve V2 before cleaning the pump."
+    await knowledge.publish({})
+    assert knowledge.view().revision == 3  # the documents are what they were then
+    with pytest.raises(RefusedError, match="no revision"):
+        knowledge.roll_back(77)
+    knowledge.put({"new.md": b"# New\n\nnew"})
+    with pytest.raises(ConflictError):
+        knowledge.roll_back(1)
+
+
+async def test_old_revisions_go_with_what_only_they_needed(knowledge: Knowledge) -> None:
+    knowledge.create()
+    for number in range(KEEP + 2):
+        await knowledge.publish({"log.md": f"# Log\n\nentry number {number}".encode()})
+    with knowledge.database.read() as session:
+        row = knowledge.row(session)
+        assert [each.number for each in service.list_revisions(session, row, limit=99)] == [5, 4, 3]
+        texts = {content.text for content in session.exec(select(KnowledgeContent))}
+    assert texts == {"# Log", *(f"entry number {number}" for number in range(2, KEEP + 2))}
+
+
+async def test_labels_hold_from_the_next_revision_on(knowledge: Knowledge) -> None:
+    knowledge.create()
+    await knowledge.publish({"pump.md": PUMP})
+    with knowledge.database.write() as session:
+        service.change(
+            knowledge.row(session), ChangeCollection(labels=["patient"]), by="ada", now=knowledge.clock.now()
+        )
+    await knowledge.publish({})
+    assert (knowledge.view().revision, knowledge.manifest().labels) == (2, ("patient",))
+    assert knowledge.search("valve").passages[0].labels == ("patient",)
+
+
+async def test_another_embedding_model_embeds_everything_anew(knowledge: Knowledge) -> None:
+    knowledge.create()
+    await knowledge.publish({"pump.md": PUMP})
+    knowledge.embeddings.model = bytes_from("another model", 32)
+    await knowledge.librarian._ask_for_present_model()
+    await knowledge.librarian.work()
+    knowledge.replica.refresh()
+    assert knowledge.manifest().model == knowledge.embeddings.model
+    assert knowledge.scribe.read_names == ["pump.md"]
+    assert knowledge.search("valve").ranked_by == "fused"
+
+
+async def test_tenants_do_not_meet(knowledge: Knowledge) -> None:
+    knowledge.create()
+    knowledge.create(tenant="acme")
+    await knowledge.publish({"pump.md": PUMP})
+    embedded = knowledge.embeddings.embedded
+    await knowledge.publish({"pump.md": PUMP}, tenant="acme")
+    assert knowledge.embeddings.embedded == 2 * embedded  # nothing tells one what another has
+    await knowledge.publish({"oven.md": OVEN}, tenant="acme")
+    assert "The oven reaches 250 degrees." in knowledge.texts("oven degrees", tenant="acme")
+    assert "The oven reaches 250 degrees." not in knowledge.texts("oven degrees")
+    with pytest.raises(RefusedError, match="no collection"):
+        knowledge.replica.names("acme", ["elsewhere"])
+
+
+async def test_a_removed_collection_leaves_nothing(knowledge: Knowledge) -> None:
+    knowledge.create()
+    await knowledge.publish({"pump.md": PUMP})
+    with knowledge.database.write() as session:
+        service.remove(session, knowledge.row(session))
+    assert knowledge.replica.refresh() == 1
+    with knowledge.database.read() as session:
+        assert not session.exec(select(KnowledgeContent)).all()
+        assert not session.exec(select(KnowledgeVersion)).all()
+    assert knowledge.replica.library.held() == []
+    assert knowledge.index.held == {}
+
+
+def test_as_many_documents_as_a_collection_may_hold_and_not_one_more(knowledge: Knowledge) -> None:
+    knowledge.create()
+    knowledge.put({f"{number}.md": PUMP for number in range(5)})
+    knowledge.put({"0.md": OVEN})
+    with pytest.raises(CapacityError) as caught:
+        knowledge.put({"5.md": PUMP})
+    assert caught.value.bound == "knowledge_documents_max"
+
+
+def test_no_more_waits_than_may(knowledge: Knowledge) -> None:
+    knowledge.create()
+    knowledge.put({"a.md": b"x" * 10_000})
+    knowledge.put({"a.md": b"y" * 10_000})  # in the place of the other
+    with pytest.raises(CapacityError) as caught:
+        knowledge.put({"b.md": b"x"})
+    assert caught.value.bound == "knowledge_waiting_max_bytes"
