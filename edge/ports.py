@@ -15,7 +15,13 @@ from shared.blobs import Blob, BlobRef
 from shared.ids import Lane, LaneId
 from shared.log import Head
 from shared.messages import Batch
-from shared.records import ForeignCause, JournalRecord, MetricsRecord
+from shared.records import (
+    ForeignCause,
+    JournalRecord,
+    KnowledgeOffered,
+    KnowledgeWithdrawn,
+    MetricsRecord,
+)
 from shared.replication import Parcel
 from shared.tasks.limits import Limits
 from shared.tasks.states import NodeState
@@ -250,6 +256,32 @@ class SecretStore(Protocol):
 
     async def put(self, secrets: Sequence[StoredSecret]) -> None:
         """In the place of what is there under their names; on the disk on return."""
+        ...
+
+
+# --- knowledge -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnowledgeOffer:
+    """The hub's newest word on a collection. `inline`: what came along, until it is taken up. `answer`: what the journal
+    says became of it: None, `applied`, or the code of a refusal."""
+
+    record: KnowledgeOffered | KnowledgeWithdrawn
+    inline: bytes | None
+    order: ForeignCause
+    answer: str | None
+
+    @property
+    def collection(self) -> str:
+        return self.record.collection
+
+
+class KnowledgeOffers(Protocol):
+    """What the hub said last of each collection."""
+
+    async def offers(self) -> tuple[KnowledgeOffer, ...]:
+        """By collection."""
         ...
 
 

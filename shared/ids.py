@@ -19,6 +19,8 @@ PRINCIPAL_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,23}\.[a-z0-9][a-z0-9-]{0,38}$"
 
 ID_PATTERN: Final = r"^[a-z2-7]{16}$"
 ID_RANDOM_BYTES: Final = 10
+COLLECTION_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,47}$"
+"""Of a collection of knowledge, unique within its tenant."""
 EPOCH_BYTES: Final = 16
 
 _PRINCIPAL = re.compile(PRINCIPAL_PATTERN)

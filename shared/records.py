@@ -19,7 +19,7 @@ from shared.blobs import BLOB_MAX_BYTES, BlobRef
 from shared.cbor import decode, decode_each, encode
 from shared.clock import MAX_MS
 from shared.errors import CapacityError, ProtocolError
-from shared.ids import EPOCH_BYTES, ID_PATTERN
+from shared.ids import COLLECTION_PATTERN, EPOCH_BYTES, ID_PATTERN
 from shared.sealed_box import SECRET_NAME_PATTERN
 from shared.tasks.limits import Limits
 from shared.tasks.states import BY_VALUE, NodeState
@@ -49,6 +49,8 @@ NewId = Annotated[str, Field(pattern=ID_PATTERN)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,127}$")]
 Code = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 Reading = Annotated[float, Field(allow_inf_nan=False)]
+CollectionName = Annotated[str, Field(pattern=COLLECTION_PATTERN)]
+Digest = Annotated[bytes, Field(min_length=32, max_length=32)]
 SecretName = Annotated[str, Field(pattern=SECRET_NAME_PATTERN)]
 UnitName = Annotated[str, Field(pattern=r"^[A-Za-z0-9%°µΩ²³/·._-]{0,16}$")]
 RefusedPath = Annotated[tuple[Name, Code], Field(strict=False)]
@@ -339,6 +341,38 @@ class HaltReported(RecordBody):
     is_stopped: bool
 
 
+# --- knowledge (DESIGN.md section 5, rule P28) ---
+
+
+class KnowledgeApplied(RecordBody):
+    """The device answers from this revision from now on. `held_chunks` of `chunks`; `reason`: why not all."""
+
+    kind: Literal["knowledge.applied"] = "knowledge.applied"
+    collection: CollectionName
+    number: Seq
+    root: Digest
+    chunks: Count
+    held_chunks: Count
+    reason: Code | None = None
+
+
+class KnowledgeRefused(RecordBody):
+    """The device could not take up a revision; what it had of the collection before goes on serving."""
+
+    kind: Literal["knowledge.refused"] = "knowledge.refused"
+    collection: CollectionName
+    number: Seq
+    reason: Code
+
+
+class KnowledgeRemoved(RecordBody):
+    """Nothing of the collection is on the device any more. `reason`: its own settings say so, or the hub does."""
+
+    kind: Literal["knowledge.removed"] = "knowledge.removed"
+    collection: CollectionName
+    reason: Literal["setting", "order"]
+
+
 class ThreatFound(RecordBody):
     """A detector spoke about what the cause says. `consequence`: what the rules make of it."""
 
@@ -491,6 +525,35 @@ class HaltOrdered(RecordBody):
     is_stopped: bool
 
 
+class KnowledgeOffered(RecordBody):
+    """The newest revision of a collection that the device subscribes to. It is fetched by `hash` over HTTPS; a small
+    change comes along: `inline` holds a delta from revision `base` and the contents that are new (rule P28).
+
+    `bytes`: about what the contents take, for a device that has to choose. `model`: of the embeddings.
+    """
+
+    kind: Literal["knowledge.offered"] = "knowledge.offered"
+    collection: CollectionName
+    number: Seq
+    hash: Digest
+    root: Digest
+    model: Digest
+    chunks: Count
+    bytes: Count
+    base: Annotated[bytes, Field(max_length=32)] = b""
+    inline: BlobRef | None = None
+
+    def blob_refs(self) -> tuple[BlobRef, ...]:
+        return () if self.inline is None else (self.inline,)
+
+
+class KnowledgeWithdrawn(RecordBody):
+    """The device may not have the collection any more, and removes it."""
+
+    kind: Literal["knowledge.withdrawn"] = "knowledge.withdrawn"
+    collection: CollectionName
+
+
 class SecretRemoved(RecordBody):
     """The device shall forget the secret."""
 
@@ -520,6 +583,9 @@ JournalRecord = (
     | PolicyRefused
     | HaltReported
     | ThreatFound
+    | KnowledgeApplied
+    | KnowledgeRefused
+    | KnowledgeRemoved
 )
 MetricsRecord = MetricsWindow | MetricsShed
 OrderRecord = (
@@ -533,6 +599,8 @@ OrderRecord = (
     | PolicyPublished
     | ApprovalReplied
     | HaltOrdered
+    | KnowledgeOffered
+    | KnowledgeWithdrawn
 )
 Record = JournalRecord | MetricsRecord | OrderRecord
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from shared.cbor import decode
 from shared.errors import ProtocolError
+from shared.ids import COLLECTION_PATTERN
 from shared.merkle import Frontier, leaf_hash
 
 FORMAT: Final = 1
@@ -27,11 +28,10 @@ DOCUMENT_ID_MAX_CHARS: Final = 512
 TITLE_MAX_CHARS: Final = 512
 MEDIA_TYPE_MAX_CHARS: Final = 128
 MANIFEST_MAX_BYTES: Final = 64 * 1_024 * 1_024
-NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,47}$"
 SPAN_MAX: Final = 2**40
 PAGE_MAX: Final = 2**31
 
-CollectionName = Annotated[str, Field(pattern=NAME_PATTERN)]
+CollectionName = Annotated[str, Field(pattern=COLLECTION_PATTERN)]
 Digest = Annotated[bytes, Field(min_length=HASH_BYTES, max_length=HASH_BYTES)]
 LabelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,47}$")]
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from edge.adapters.store_sqlite.database import Database
 from edge.adapters.store_sqlite.gauge import Gauge, record_disk_bytes
+from edge.adapters.store_sqlite.knowledge_rows import take_offered
 from edge.adapters.store_sqlite.policy_rows import take_published
 from edge.adapters.store_sqlite.projection import (
     apply_journal,
@@ -43,6 +44,7 @@ from shared.ids import EPOCH_BYTES, UPWARD, Lane, LaneId
 from shared.log import Entry, Head, chain, extend, start
 from shared.messages import BATCH_MAX_RECORDS, Batch
 from shared.records import (
+    KnowledgeOffered,
     MetricsRecord,
     NodeQueried,
     OrderRecord,
@@ -364,6 +366,10 @@ def _take_order(
     elif isinstance(record, PolicyPublished):
         bundle = blobs.get(record.bundle.hash)
         take_published(db, record, seq=seq, epoch=epoch, bundle=None if bundle is None else bundle.content)
+        reason = None
+    elif isinstance(record, KnowledgeOffered):
+        inline = None if record.inline is None else blobs.get(record.inline.hash)
+        take_offered(db, record, seq=seq, epoch=epoch, inline=None if inline is None else inline.content)
         reason = None
     else:
         size = store_blobs(db, lane_id, seq, record, blobs)

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, assert_never
 
+from edge.adapters.store_sqlite.knowledge_rows import note_knowledge, take_offered
 from edge.adapters.store_sqlite.policy_rows import (
     apply_decided,
     apply_halt,
@@ -33,6 +34,11 @@ from shared.records import (
     HaltOrdered,
     HaltReported,
     JournalRecord,
+    KnowledgeApplied,
+    KnowledgeOffered,
+    KnowledgeRefused,
+    KnowledgeRemoved,
+    KnowledgeWithdrawn,
     ModelCalled,
     NodeMoved,
     NodeQueried,
@@ -177,6 +183,8 @@ def apply_journal(db: sqlite3.Connection, record: JournalRecord, *, seq: int, ep
             apply_halt(db, record)
         case ThreatFound():
             apply_threat(db, record)
+        case KnowledgeApplied() | KnowledgeRefused() | KnowledgeRemoved():
+            note_knowledge(db, record)
         case DeviceStarted() | DeviceStopped():
             pass
         case _:
@@ -228,7 +236,9 @@ def apply_order(db: sqlite3.Connection, record: OrderRecord, *, seq: int, epoch:
             apply_vote(db, record)
         case HaltOrdered():
             apply_halt(db, record)
-        case SecretSet() | PolicyPublished():
+        case KnowledgeWithdrawn():
+            take_offered(db, record, seq=seq, epoch=epoch, inline=None)
+        case SecretSet() | PolicyPublished() | KnowledgeOffered():
             pass  # what came along is no content of the log: whoever takes the order keeps it (`_take_order`)
         case _:
             assert_never(record)

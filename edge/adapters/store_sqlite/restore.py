@@ -13,12 +13,21 @@ from pathlib import Path
 from edge.adapters.store_sqlite.database import Database, open_database
 from edge.adapters.store_sqlite.gauge import record_disk_bytes
 from edge.adapters.store_sqlite.journal import store_blobs
+from edge.adapters.store_sqlite.knowledge_rows import take_offered
 from edge.adapters.store_sqlite.projection import apply_journal, apply_order
 from shared.blobs import Blob
 from shared.errors import ProtocolError, RefusedError
 from shared.ids import Lane
 from shared.log import chain
-from shared.records import JournalRecord, OrderRecord, Poison, PolicyPublished, SecretSet, parse_record
+from shared.records import (
+    JournalRecord,
+    KnowledgeOffered,
+    OrderRecord,
+    Poison,
+    PolicyPublished,
+    SecretSet,
+    parse_record,
+)
 from shared.restore import RestoredPage
 
 PART_SUFFIX = ".restored"
@@ -120,6 +129,11 @@ def _apply(
     """What the record means, and its content; returns the content's bytes."""
     record = parse_record(data)
     if isinstance(record, Poison | SecretSet | PolicyPublished):
+        return 0
+    if isinstance(record, KnowledgeOffered):
+        take_offered(
+            db, record, seq=seq, epoch=epoch, inline=None
+        )  # this board has no base for what came along
         return 0
     size = store_blobs(db, lane_id, seq, record, blobs)
     if isinstance(record, JournalRecord):
