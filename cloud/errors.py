@@ -37,6 +37,7 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "token_used": 403,
     "proof_invalid": 403,
     "renewal_refused": 403,
+    "fetch_refused": 403,
     "grace_over": 403,
     "device_not_active": 403,
     "hub_clock": 503,

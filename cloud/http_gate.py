@@ -29,11 +29,14 @@ from cloud.errors import Problem, problem_of, status_of
 from cloud.rates import GateRates, Rates
 from shared.enrolment import CA_PATH, ENROL_PATH, HEALTH_PATH
 from shared.errors import CoveyError, UnavailableError
+from shared.knowledge.fetch import FETCH_PATH
 from shared.renewal import RENEW_PATH
 from shared.restore import RESTORE_PATH
 
 SIGN_IN_PATH: Final = "/v1/sign-in"
-OPEN_PATHS: Final = frozenset({HEALTH_PATH, CA_PATH, ENROL_PATH, RENEW_PATH, RESTORE_PATH, SIGN_IN_PATH})
+OPEN_PATHS: Final = frozenset(
+    {HEALTH_PATH, CA_PATH, ENROL_PATH, RENEW_PATH, RESTORE_PATH, FETCH_PATH, SIGN_IN_PATH}
+)
 BODY_TIMEOUT_S: Final = 30.0
 DOCUMENT_TIMEOUT_S: Final = 600.0
 """The same for a document, which may come over a slow line."""

@@ -43,7 +43,9 @@ from cloud.ingest.worker import SHARE_PURPOSE, IngestLimits, IngestWorker, filte
 from cloud.keys.deeds import KeyKeeper
 from cloud.keys.routes import key_routes
 from cloud.knowledge.answer_routes import answer_routes
+from cloud.knowledge.delivery import Courier
 from cloud.knowledge.desk import Desk
+from cloud.knowledge.fetch_routes import fetch_routes
 from cloud.knowledge.routes import knowledge_routes, takes_document
 from cloud.leader import Candidate, Job, Leader
 from cloud.people.assembly import People
@@ -69,7 +71,7 @@ from cloud.twins.fanout import Fanout
 from cloud.twins.routes import twin_routes
 from cloud.vaults.routes import vault_routes
 from cloud.wiring_broker import BrokerParts, broker_parts
-from cloud.wiring_knowledge import desk_of
+from cloud.wiring_knowledge import carrying, courier_of, desk_of
 from cloud.wiring_models import HubModels, models_of
 from cloud.wiring_people import Entrance, authenticator, entrance, people_of, people_routers
 from shared.errors import UnavailableError
@@ -138,6 +140,7 @@ def build_hub(
         max_attempts=settings.task_max_attempts,
         presence=settings.presence_limits,
     )
+    courier = courier_of(ground, on_ordered)
     fanout = Fanout(database=database, salt_of=_salts(ground), clock=ground.clock, on_ordered=on_ordered)
     jobs = [
         Job(name="sweep", interval_s=settings.sweep_interval_s, work=sweeper.sweep),
@@ -166,6 +169,7 @@ def build_hub(
                 checkpoint_interval_s=settings.audit_checkpoint_interval_s,
             ).work,
         ),
+        Job(name="knowledge", interval_s=settings.sweep_interval_s, work=courier.work),
         Job(name="metrics", interval_s=settings.metrics_roll_up_interval_s, work=_rolling_up(ground)),
     ]
     if not database.is_sqlite:
@@ -190,7 +194,7 @@ def build_hub(
     web_token = admin_token if ground.role.has_https else None
     people = None if web_token is None else people_of(ground, web_token)
     dashboard = None if people is None else _dashboard(ground, people)
-    desk = None if web_token is None else desk_of(ground, models)
+    desk = None if web_token is None else desk_of(ground, models, carrying(courier, ground))
     if desk is not None:
         background["knowledge"] = desk.run
     if dashboard is not None:
@@ -205,7 +209,18 @@ def build_hub(
         web=None
         if web_token is None or people is None or desk is None
         else _web(
-            ground, web_token, people, feed, on_changes, fanout, dashboard, scrape, refused, around, desk
+            ground,
+            web_token,
+            people,
+            feed,
+            on_changes,
+            fanout,
+            dashboard,
+            scrape,
+            refused,
+            around,
+            desk,
+            courier,
         ),
         background=background,
         connected=None if worker is None else worker.connected,
@@ -329,6 +344,7 @@ def _web(
     refused: Counter[str],
     around: BrokerParts,
     desk: Desk,
+    courier: Courier,
 ) -> server.Web:
     settings, database, identity, clock = ground.settings, ground.database, ground.identity, ground.clock
     consent = _consent(ground, people, on_changes, fanout, around)
@@ -402,7 +418,15 @@ def _web(
                 on_published=_beginning(ground, on_changes),
                 consent=consent.second_person,
             ),
-            knowledge_routes(database=database, settings=settings, clock=clock, on_asked=desk.asked),
+            knowledge_routes(
+                database=database,
+                settings=settings,
+                clock=clock,
+                on_asked=desk.asked,
+                on_changed=carrying(courier, ground),
+                on_ordered=lambda principals: on_changes(Changes(orders_for=principals)),
+            ),
+            fetch_routes(database=database),
             answer_routes(desk=desk, settings=settings),
             metrics_routes(database=database, settings=settings, clock=clock),
             audit_routes(database=database, settings=settings, clock=clock, keys=partial(keys_of, identity)),

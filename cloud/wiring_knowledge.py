@@ -1,21 +1,27 @@
 """The part of wiring.py around knowledge: what reads documents, embeds, searches and answers."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from cloud.ground import Ground
+from cloud.knowledge.delivery import Courier
 from cloud.knowledge.desk import Desk
 from cloud.knowledge.extraction import Extractor
 from cloud.knowledge.librarian import Librarian
 from cloud.knowledge.replica import Replica
 from cloud.knowledge.scribe import DocumentScribe
 from cloud.settings import HubSettings
+from cloud.twins.delivery import SALT_PURPOSE, salts_of
 from cloud.wiring_models import HubModels
+from shared.errors import UnavailableError
 from shared.inference.ports import EmbeddingModel
 from shared.library.index_chroma import ChromaIndex
 from shared.library.library import Library
 from shared.library.vector_index import VectorIndex
+
+logger = logging.getLogger(__name__)
 
 MAC_PURPOSE: Final = "library"
 DIRECTORY: Final = "knowledge"
@@ -41,8 +47,27 @@ class QuantisedEmbeddings:
         return only
 
 
-def desk_of(ground: Ground, models: HubModels) -> Desk:
-    """For a process with the API."""
+def courier_of(ground: Ground, on_ordered: Callable[[set[str]], None]) -> Courier:
+    """For every process: the leader is one of them."""
+    return Courier(
+        clock=ground.clock, salt_of=salts_of(ground.identity.derive(SALT_PURPOSE)), on_ordered=on_ordered
+    )
+
+
+def carrying(courier: Courier, ground: Ground) -> Callable[[], None]:
+    """What is to be done at once when devices may have to be told; should it fail, the leader's next round does it."""
+
+    def carry() -> None:
+        try:
+            courier.round(ground.database)
+        except UnavailableError as error:
+            logger.warning("devices will be told of knowledge a little later: %s", error)
+
+    return carry
+
+
+def desk_of(ground: Ground, models: HubModels, on_published: Callable[[], None]) -> Desk:
+    """For a process with the API. `on_published` is called in a worker thread when there is a new revision."""
     settings, database = ground.settings, ground.database
     embeddings = QuantisedEmbeddings(models.embedder)
     mac_key = ground.identity.derive(MAC_PURPOSE)
@@ -51,6 +76,11 @@ def desk_of(ground: Ground, models: HubModels) -> Desk:
         return Library(directory, mac_key=mac_key, index=_index(settings, directory))
 
     desk: Desk
+
+    def published(_tenant: str, _name: str) -> None:
+        desk.published()
+        on_published()
+
     librarian = Librarian(
         database=database,
         clock=ground.clock,
@@ -59,7 +89,7 @@ def desk_of(ground: Ground, models: HubModels) -> Desk:
         ),
         embeddings=embeddings,
         revisions_keep=settings.knowledge_revisions_keep,
-        on_published=lambda _tenant, _name: desk.published(),
+        on_published=published,
     )
     desk = Desk(
         root=settings.home / DIRECTORY,

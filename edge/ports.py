@@ -264,8 +264,8 @@ class SecretStore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnowledgeOffer:
-    """The hub's newest word on a collection. `inline`: what came along, until it is taken up. `answer`: what the journal
-    says became of it: None, `applied`, or the code of a refusal."""
+    """The hub's newest word on a collection. `inline`: what came along, until it is taken up. `answer`: what the
+    journal says became of it: None, `applied`, or the code of a refusal."""
 
     record: KnowledgeOffered | KnowledgeWithdrawn
     inline: bytes | None

@@ -529,7 +529,7 @@ class KnowledgeOffered(RecordBody):
     """The newest revision of a collection that the device subscribes to. It is fetched by `hash` over HTTPS; a small
     change comes along: `inline` holds a delta from revision `base` and the contents that are new (rule P28).
 
-    `bytes`: about what the contents take, for a device that has to choose. `model`: of the embeddings.
+    `content_bytes`: about what the contents take, for a device that has to choose. `model`: of the embeddings.
     """
 
     kind: Literal["knowledge.offered"] = "knowledge.offered"
@@ -539,7 +539,7 @@ class KnowledgeOffered(RecordBody):
     root: Digest
     model: Digest
     chunks: Count
-    bytes: Count
+    content_bytes: Count
     base: Annotated[bytes, Field(max_length=32)] = b""
     inline: BlobRef | None = None
 

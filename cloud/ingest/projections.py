@@ -14,6 +14,7 @@ from sqlmodel import Session
 from cloud.devices import apply as devices
 from cloud.governance import apply as governance
 from cloud.ingest.applied import Applied, Handlers, Prefetch
+from cloud.knowledge import apply as knowledge
 from cloud.tasks import apply as tasks
 from cloud.telemetry import apply as telemetry
 from cloud.twins import apply as twins
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 HANDLERS: Final[Handlers] = {
     **devices.HANDLERS,
     **governance.HANDLERS,
+    **knowledge.HANDLERS,
     **tasks.HANDLERS,
     **telemetry.HANDLERS,
     **twins.HANDLERS,

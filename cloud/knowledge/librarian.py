@@ -102,7 +102,7 @@ class _Claim:
 
 
 class Librarian:
-    """`on_published` is called after the commit of a revision, with the collection's tenant and name."""
+    """`on_published` is called in a worker thread after the commit of a revision, with its tenant and collection."""
 
     def __init__(
         self,
@@ -162,7 +162,7 @@ class Librarian:
             await self._embed_anew(key)
             published = await asyncio.to_thread(self._publish, key, await self._embeddings.fingerprint())
             if published is not None:
-                self._on_published(*published)
+                await asyncio.to_thread(self._on_published, *published)
 
     # --- documents
 

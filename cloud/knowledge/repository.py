@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
+from typing import TypeVar
 
 from sqlalchemy import delete, func
 from sqlmodel import Session, col, or_, select
 
 from cloud.knowledge.tables import (
+    Delivery,
     DocumentState,
     KnowledgeCollection,
     KnowledgeContent,
@@ -18,6 +20,8 @@ from cloud.knowledge.tables import (
     KnowledgeVersion,
 )
 from shared.knowledge import Content
+
+T = TypeVar("T")
 
 IN_CHUNK = 500
 """Values that one IN carries."""
@@ -141,7 +145,7 @@ def next_upload(session: Session, now: datetime) -> KnowledgeUpload | None:
 def known_contents(session: Session, tenant: str, model: bytes, ids: Iterable[bytes]) -> set[bytes]:
     """Those of `ids` that are here with an embedding of that model."""
     found: set[bytes] = set()
-    for part in _parts(ids):
+    for part in parts(ids):
         query = select(KnowledgeContent.id).where(
             KnowledgeContent.tenant == tenant,
             KnowledgeContent.model == model,
@@ -152,7 +156,7 @@ def known_contents(session: Session, tenant: str, model: bytes, ids: Iterable[by
 
 
 def contents(session: Session, tenant: str, model: bytes, ids: Iterable[bytes]) -> Iterator[Content]:
-    for part in _parts(ids):
+    for part in parts(ids):
         query = select(KnowledgeContent).where(
             KnowledgeContent.tenant == tenant,
             KnowledgeContent.model == model,
@@ -186,14 +190,16 @@ def revisions(session: Session, key: int, *, limit: int) -> Sequence[KnowledgeRe
 
 
 def deliveries(session: Session, key: int) -> Sequence[KnowledgeDelivery]:
+    """Of the devices that hold it, or shall."""
     return session.exec(
         select(KnowledgeDelivery)
-        .where(KnowledgeDelivery.collection_id == key)
+        .where(KnowledgeDelivery.collection_id == key, KnowledgeDelivery.state != Delivery.REMOVED.value)
         .order_by(col(KnowledgeDelivery.principal))
     ).all()
 
 
-def _parts(ids: Iterable[bytes]) -> Iterator[list[bytes]]:
+def parts(ids: Iterable[T]) -> Iterator[list[T]]:
+    """As many as one IN carries at a time."""
     rest = iter(ids)
     while part := list(islice(rest, IN_CHUNK)):
         yield part

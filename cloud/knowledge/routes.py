@@ -11,6 +11,7 @@ from cloud.audit.log import note
 from cloud.caller import Caller
 from cloud.db import Database
 from cloud.knowledge import publishing, service
+from cloud.knowledge.delivery import withdraw_everywhere
 from cloud.knowledge.schemas import (
     ChangeCollection,
     CollectionPage,
@@ -53,9 +54,16 @@ def takes_document(method: str, path: str) -> bool:
 
 
 def knowledge_routes(
-    *, database: Database, settings: HubSettings, clock: Clock, on_asked: Callable[[], None]
+    *,
+    database: Database,
+    settings: HubSettings,
+    clock: Clock,
+    on_asked: Callable[[], None],
+    on_changed: Callable[[], None],
+    on_ordered: Callable[[set[str]], None],
 ) -> APIRouter:
-    """`on_asked` is called after the commit of what the librarian has to do something about."""
+    """`on_asked` is called after the commit of what the librarian has to do something about, `on_changed` after that of
+    what devices may have to be told, `on_ordered` with those that were."""
     router = APIRouter(prefix=PREFIX, tags=["knowledge"])
 
     @router.post("", status_code=201)
@@ -102,6 +110,7 @@ def knowledge_routes(
             view = service.view(session, row)
             _note(session, caller, "knowledge.change", row, content=request.canonical())
         on_asked()
+        on_changed()
         return view
 
     @router.delete("/{collection}")
@@ -110,9 +119,11 @@ def knowledge_routes(
         with database.write() as session:
             row = _get(session, caller, collection, tenant, for_change=True)
             view = service.view(session, row)
-            service.remove(session, row)
             _note(session, caller, "knowledge.remove", row)
+            ordered = withdraw_everywhere(session, row, clock.now())
+            service.remove(session, row)
         on_asked()
+        on_ordered(ordered)
         return view
 
     @router.get("/{collection}/documents")
@@ -217,6 +228,7 @@ def knowledge_routes(
             view = service.revision_view(revision, row)
             _note(session, caller, "knowledge.rollback", row, detail={"to": request.number})
         on_asked()
+        on_changed()
         return view
 
     @router.get("/{collection}/devices")

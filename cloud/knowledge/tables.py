@@ -35,7 +35,9 @@ class Delivery(StrEnum):
     """It holds a part of it, within its space."""
     REFUSED = "refused"
     WITHDRAWN = "withdrawn"
-    """Ordered to remove it; no longer listed once it has said that it did."""
+    """Ordered to remove it."""
+    REMOVED = "removed"
+    """It says that nothing of it is left; no longer listed, and offered again should it subscribe again."""
 
 
 class KnowledgeCollection(SQLModel, table=True):

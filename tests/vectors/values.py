@@ -230,7 +230,7 @@ RECORDS: Final[Mapping[str, Record]] = {
             root=b"\x41" * 32,
             model=b"\x42" * 32,
             chunks=1_200,
-            bytes=1_048_576,
+            content_bytes=1_048_576,
             base=b"\x43" * 32,
             inline=ANSWER.ref(),
         ),

@@ -15,6 +15,7 @@ from cloud.caller import Permission
 from cloud.http_gate import SIGN_IN_PATH
 from shared.enrolment import CA_PATH, ENROL_PATH, HEALTH_PATH, SECRET_BYTES, Token
 from shared.keys import SIGNATURE_BYTES
+from shared.knowledge.fetch import FETCH_PATH
 from shared.renewal import RENEW_PATH
 from shared.restore import RESTORE_PATH
 from tests.cloud.doors.world import CLERK, MARK, OURS, ROOT, SECRET, World
@@ -36,6 +37,8 @@ class Example:
     object: str = ""
     unknown: str = ""
     tenant_asked: bool = False
+    content: bytes | None = None
+    """A body that is no JSON."""
     also_needs: Permission | None = None
     """What one must be allowed to beyond what the operation declares."""
     refused: str = ""
@@ -82,6 +85,23 @@ def _restore(world: World) -> Example:
     proof = base64.b64encode(bytes(SIGNATURE_BYTES)).decode()
     body = {"token_id": world.enrolment_token(), "secret": secret, "lane": "journal", "proof": proof}
     return Example(path=RESTORE_PATH, json=body, refused="token_unknown")
+
+
+def _fetch(world: World) -> Example:
+    # What a real device sends is `tests.cloud.knowledge`'s.
+    body = {"device": world.principal(), "request": base64.b64encode(b"junk").decode()}
+    return Example(path=FETCH_PATH, json=body, refused="fetch_refused")
+
+
+def _put_document(world: World) -> Example:
+    collection = world.collection()
+    return Example(
+        path=f"/v1/knowledge/{collection}/documents",
+        params={"name": MARK},
+        content=MARK.encode(),
+        object=collection,
+        unknown=NO_COLLECTION,
+    )
 
 
 def _sign_in(world: World) -> Example:
@@ -188,9 +208,13 @@ BY_CONTENT: Final = frozenset(
     f"POST /v1/proposals/{{proposal_id}}/{verb}" for verb in ("agree", "reject", "withdraw")
 )
 """What these need follows from what was asked for, and who asked."""
+QUESTIONS: Final = frozenset({"POST /v1/knowledge/search", "POST /v1/ask"})
+"""These change nothing: a question may be too long for an address, and stands in no log of addresses."""
+NO_COLLECTION: Final = "nosuch"
 NO_USER: Final = "nobody-at-all"
 USER: Final = "/v1/users/{}"
 PASSWORD: Final = {"password": f"correct horse {MARK} staple"}
+COLLECTION: Final = "/v1/knowledge/{}"
 PUT: Final = {"document": {"a": MARK}}
 PATCH: Final = {"patch": {"b": MARK}}
 DEVICE: Final = "/v1/devices/{}"
@@ -253,6 +277,42 @@ EXAMPLES: Final[dict[str, Make]] = {
     # Keys of the hub
     "GET /v1/keys": plain("/v1/keys"),
     "POST /v1/keys/{purpose}/rotate": plain("/v1/keys/policy/rotate", {}),
+    # Knowledge
+    f"POST {FETCH_PATH}": _fetch,
+    "POST /v1/knowledge": lambda world: Example(
+        path="/v1/knowledge", json={"name": world.name(), "tenant": OURS}, tenant_asked=True
+    ),
+    "GET /v1/knowledge": in_tenant("/v1/knowledge"),
+    "POST /v1/knowledge/search": lambda _: Example(
+        path="/v1/knowledge/search", json={"query": MARK, "tenant": OURS}, tenant_asked=True
+    ),
+    "POST /v1/ask": lambda _: Example(
+        path="/v1/ask", json={"question": MARK, "tenant": OURS}, tenant_asked=True
+    ),
+    "GET /v1/knowledge/{collection}": of(COLLECTION, World.collection, unknown=NO_COLLECTION),
+    "PATCH /v1/knowledge/{collection}": of(
+        COLLECTION, World.collection, {"labels": ["patient"]}, unknown=NO_COLLECTION
+    ),
+    "DELETE /v1/knowledge/{collection}": of(COLLECTION, World.collection, unknown=NO_COLLECTION),
+    "GET /v1/knowledge/{collection}/documents": of(
+        f"{COLLECTION}/documents", World.document, unknown=NO_COLLECTION
+    ),
+    "PUT /v1/knowledge/{collection}/documents": _put_document,
+    "DELETE /v1/knowledge/{collection}/documents": of(
+        f"{COLLECTION}/documents", World.document, unknown=NO_COLLECTION, name=MARK
+    ),
+    "POST /v1/knowledge/{collection}/publish": of(
+        f"{COLLECTION}/publish", World.collection, unknown=NO_COLLECTION
+    ),
+    "GET /v1/knowledge/{collection}/revisions": of(
+        f"{COLLECTION}/revisions", World.revised, unknown=NO_COLLECTION
+    ),
+    "POST /v1/knowledge/{collection}/rollback": of(
+        f"{COLLECTION}/rollback", World.revised, {"number": 1}, unknown=NO_COLLECTION
+    ),
+    "GET /v1/knowledge/{collection}/devices": of(
+        f"{COLLECTION}/devices", World.revised, unknown=NO_COLLECTION
+    ),
     # Secrets
     "GET /v1/devices/{name}/secrets": of(f"{DEVICE}/secrets", World.principal),
     "GET /v1/secrets/{secret}": in_tenant(f"/v1/secrets/{SECRET}"),

@@ -7,6 +7,7 @@ import pytest
 from cloud.caller import Role
 from cloud.http_gate import SIGN_IN_PATH
 from shared.enrolment import ENROL_PATH
+from shared.knowledge.fetch import FETCH_PATH
 from shared.renewal import RENEW_PATH
 from shared.restore import RESTORE_PATH
 from tests.cloud.doors.examples import EXAMPLES, Example
@@ -19,6 +20,9 @@ CHANGES_NOTHING = {
     f"POST {RESTORE_PATH}": "it reads; POST because the secret must not be in an address",
     "POST /v1/users/{name}/totp": "it counts only with the first code, which is another operation",
     "POST /v1/policies/simulate": "it only looks",
+    f"POST {FETCH_PATH}": "it reads; POST because the request is signed",
+    "POST /v1/knowledge/search": "it reads; POST because a question must not be in an address",
+    "POST /v1/ask": "it reads; POST because a question must not be in an address",
     "POST /v1/approvals/{nonce}": "it takes a role of rules, which nobody has here (tests.fleet.test_rules)",
     "POST /v1/users/{name}/enable": "the example is enabled already",
 }
@@ -36,7 +40,9 @@ def newest(world: World) -> dict[str, object]:
 
 
 def send(world: World, who: str | None, name: str, example: Example) -> bool:
-    answer = world.call(who, name.split(maxsplit=1)[0], example.path, example.json, example.params)
+    answer = world.call(
+        who, name.split(maxsplit=1)[0], example.path, example.json, example.params, content=example.content
+    )
     return bool(answer.is_success)
 
 

@@ -4,6 +4,7 @@ Devices are scripted ones (`tests.cloud.hub_api`), but requests go to the very a
 belongs to tenant `main` has `MARK` in it wherever text can be, so that a leak can be seen.
 """
 
+import asyncio
 import base64
 import secrets
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from datetime import timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -24,6 +26,8 @@ from cloud.audit.hub_keys import keys_of
 from cloud.caller import Role, root
 from cloud.devices.tables import Device
 from cloud.ground import Ground
+from cloud.knowledge import publishing
+from cloud.knowledge import repository as knowledge
 from cloud.people import api_tokens
 from cloud.people.seals import PeopleSeals
 from cloud.roles import Role as ProcessRole
@@ -45,6 +49,7 @@ from tests.cloud.hub_api import ADMIN_TOKEN, FleetDevice, HubApi, hub_api
 from tests.support.clock import ManualClock
 from tests.support.device import ScriptedLog
 from tests.support.rules import ALL
+from tests.support.waiting import LOOK_AGAIN_S, WAIT_S
 
 OURS: Final = "main"
 THEIRS: Final = "acme"
@@ -70,10 +75,19 @@ class World:
     tokens: dict[str, str]
     _numbers: Iterator[int] = field(default_factory=count)
 
-    def call(self, who: str | None, method: str, path: str, json: Any = None, params: Any = None) -> Any:
+    def call(
+        self,
+        who: str | None,
+        method: str,
+        path: str,
+        json: Any = None,
+        params: Any = None,
+        *,
+        content: bytes | None = None,
+    ) -> Any:
         """`who`: a key of `tokens`, another bearer token, or None for no credential."""
         headers = {} if who is None else {"Authorization": f"Bearer {self.tokens.get(who, who)}"}
-        return self.client.request(method, path, json=json, params=params, headers=headers)
+        return self.client.request(method, path, json=json, content=content, params=params, headers=headers)
 
     def name(self) -> str:
         return f"{MARK}-{next(self._numbers)}"
@@ -197,6 +211,32 @@ class World:
         body = {"name": self.name(), "tenant": OURS, "role": "viewer"}
         return str(self.call(ROOT, "POST", "/v1/users", body).json()["name"])
 
+    def collection(self) -> str:
+        """An empty collection of ours."""
+        body = {"name": self.name(), "tenant": OURS}
+        return str(self.call(ROOT, "POST", "/v1/knowledge", body).json()["name"])
+
+    def document(self) -> str:
+        """The collection that has a document of the name `MARK`."""
+        collection = self.collection()
+        path = f"/v1/knowledge/{collection}/documents"
+        answer = self.call(ROOT, "PUT", path, params={"name": MARK}, content=MARK.encode())
+        assert answer.is_success, answer.text
+        return collection
+
+    def revised(self) -> str:
+        """A collection with a revision, in which there is nothing."""
+        name = self.collection()
+        with self.hub.database.write() as session:
+            row = knowledge.find(session, OURS, name)
+            assert row is not None
+            publishing.publish(session, row, model=bytes(32), keep=2, now=self.hub.clock.now())
+        return name
+
+    def is_open(self) -> bool:
+        """Whether the hub can search."""
+        return bool(self.call(ROOT, "POST", "/v1/knowledge/search", {"query": "pump"}).is_success)
+
     def tenant(self) -> str:
         """One that has nothing."""
         name = f"empty-{next(self._numbers)}"
@@ -265,10 +305,21 @@ def open_world(directory: Path, **settings: Any) -> Iterator[World]:
             address=address,
             reach=address,
         )
-        web = build_hub(ground, None, models=models_of(ground.settings), has_own_broker=False).web
-        assert web is not None
-        with TestClient(web.app, raise_server_exceptions=False) as client:
-            yield World(hub=hub, app=web.app, client=client, tokens=_tokens(hub))
+        parts = build_hub(ground, None, models=models_of(ground.settings), has_own_broker=False)
+        assert parts.web is not None
+        app, run = parts.web.app, parts.background["knowledge"]
+        with TestClient(app, raise_server_exceptions=False) as client:
+            assert client.portal is not None
+            running = client.portal.start_task_soon(run)
+            try:
+                world = World(hub=hub, app=app, client=client, tokens=_tokens(hub))
+                by = monotonic() + WAIT_S
+                while not world.is_open():
+                    assert monotonic() < by, "the hub's knowledge does not open"
+                    client.portal.call(asyncio.sleep, LOOK_AGAIN_S)
+                yield world
+            finally:
+                running.cancel()
 
 
 def _tokens(hub: HubApi) -> dict[str, str]:
