@@ -341,7 +341,7 @@ class HaltReported(RecordBody):
     is_stopped: bool
 
 
-# --- knowledge (DESIGN.md section 5, rule P28) ---
+# --- knowledge (DESIGN.md section 5, rule P29) ---
 
 
 class KnowledgeApplied(RecordBody):
@@ -527,7 +527,7 @@ class HaltOrdered(RecordBody):
 
 class KnowledgeOffered(RecordBody):
     """The newest revision of a collection that the device subscribes to. It is fetched by `hash` over HTTPS; a small
-    change comes along: `inline` holds a delta from revision `base` and the contents that are new (rule P28).
+    change comes along: `inline` holds a delta from revision `base` and the contents that are new (rule P29).
 
     `content_bytes`: about what the contents take, for a device that has to choose. `model`: of the embeddings.
     """

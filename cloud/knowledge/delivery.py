@@ -1,4 +1,4 @@
-"""Ordering devices to hold what they subscribe to: decided by what is, not by what happened (rule P28).
+"""Ordering devices to hold what they subscribe to: decided by what is, not by what happened (rule P29).
 
 A device subscribes by its reported setting `knowledge`. It is due when the newest revision of a collection that it may
 have is not what it was last ordered, in its present orders log, and no earlier offer of that collection waits for its

@@ -1,4 +1,4 @@
-"""`POST /v1/knowledge-fetch`: a device that takes up a revision asks for what it lacks (rule P28)."""
+"""`POST /v1/knowledge-fetch`: a device that takes up a revision asks for what it lacks (rule P29)."""
 
 from fastapi import APIRouter
 from fastapi.responses import Response

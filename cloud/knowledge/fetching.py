@@ -1,4 +1,4 @@
-"""What a device is given of a revision that it asks for (rule P28): decides and reads; changes nothing.
+"""What a device is given of a revision that it asks for (rule P29): decides and reads; changes nothing.
 
 Whose request it is its signing key proves; whether that device may have the collection is looked at each time. Who is
 not known is told nothing. What a pack holds are contents of that very revision, never others of the tenant.

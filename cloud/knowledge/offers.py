@@ -1,4 +1,4 @@
-"""What a device is told of a collection's newest revision: the order, and what comes along with it (rule P28).
+"""What a device is told of a collection's newest revision: the order, and what comes along with it (rule P29).
 
 A change that is small travels in the order itself: a delta from the revision that the device said it has, and the
 contents that are new. Devices that come from the same revision are told the same bytes, which are kept once.

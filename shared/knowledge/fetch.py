@@ -1,4 +1,4 @@
-"""Fetching a revision over HTTPS (rule P28): what a device asks, sealed by its signing key. Pure; both sides use it.
+"""Fetching a revision over HTTPS (rule P29): what a device asks, sealed by its signing key. Pure; both sides use it.
 
 A device asks for a manifest, or for what leads to it from one that it has, and then for contents by name, a few hundred
 at a time: so an interrupted transfer goes on where it stopped, and nothing that is there travels again. There is no

@@ -1,4 +1,4 @@
-"""A revision that is small enough to come along with its order (rule P28). Pure; both sides use it.
+"""A revision that is small enough to come along with its order (rule P29). Pure; both sides use it.
 
 What leads to the manifest (a delta from the order's `base`, or the folded manifest where that is empty) and the new
 contents as a pack: exactly what would have come over HTTPS, so it is believed exactly as far.

@@ -1,4 +1,4 @@
-"""Who is ordered what, and when: by what devices report, what they may have, and what is newest (rule P28)."""
+"""Who is ordered what, and when: by what devices report, what they may have, and what is newest (rule P29)."""
 
 import pytest
 
@@ -29,7 +29,7 @@ def audience(knowledge: Knowledge, **named: list[str]) -> None:
 
 
 async def test_subscribers_are_offered_the_newest_revision_once(knowledge: Knowledge, fleet: Fleet) -> None:
-    """P28"""
+    """P29"""
     wants, other = fleet.device("till-1", NAME), fleet.device("till-2", "recipes")
     fleet.round()
     assert fleet.words(wants) == []
@@ -56,7 +56,7 @@ async def test_a_device_of_another_tenant_is_offered_nothing(knowledge: Knowledg
 async def test_what_is_small_comes_along_and_leads_to_the_revision(
     knowledge: Knowledge, fleet: Fleet
 ) -> None:
-    """P28"""
+    """P29"""
     device = fleet.device("till-1", NAME)
     await knowledge.publish({"pump.md": PUMP})
     fleet.round()
@@ -93,7 +93,7 @@ async def test_what_came_along_is_forgotten_when_something_newer_takes_its_place
 async def test_a_device_that_is_away_has_one_offer_waiting_and_gets_the_newest_next(
     knowledge: Knowledge, fleet: Fleet
 ) -> None:
-    """P28"""
+    """P29"""
     device = fleet.device("till-1", NAME)
     for number in range(3):
         await knowledge.publish({"pump.md": PUMP + b"\n\nAgain %d." % number})
@@ -116,7 +116,7 @@ async def test_a_device_with_a_new_log_is_ordered_anew(knowledge: Knowledge, fle
 
 
 async def test_whoever_leaves_the_audience_is_told_to_remove_it(knowledge: Knowledge, fleet: Fleet) -> None:
-    """P28"""
+    """P29"""
     device, stays = fleet.device("till-1", NAME, site="north"), fleet.device("till-2", NAME, site="south")
     await knowledge.publish({"pump.md": PUMP})
     fleet.round()
@@ -156,7 +156,7 @@ async def test_a_device_that_no_longer_subscribes_is_forgotten_and_offered_again
 async def test_a_removed_collection_is_withdrawn_from_every_device(
     knowledge: Knowledge, fleet: Fleet
 ) -> None:
-    """P28"""
+    """P29"""
     device = fleet.device("till-1", NAME)
     await knowledge.publish({"pump.md": PUMP})
     fleet.round()

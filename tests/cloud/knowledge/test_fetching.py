@@ -1,4 +1,4 @@
-"""What a device gets of a revision over HTTPS, and who gets nothing (rule P28)."""
+"""What a device gets of a revision over HTTPS, and who gets nothing (rule P29)."""
 
 import os
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ def refusal(database: Database, body: FetchByHttps) -> str:
 
 
 async def test_a_device_fetches_a_manifest_and_then_its_contents(knowledge: Knowledge, fleet: Fleet) -> None:
-    """P28"""
+    """P29"""
     await knowledge.publish({"pump.md": PUMP})
     wanted = knowledge.manifest()
     raw = unfold(fetch(knowledge.database, request(wanted.hash)), max_bytes=MANIFEST_MAX_BYTES)
@@ -90,7 +90,7 @@ async def test_from_a_revision_that_it_has_a_device_gets_what_leads_on(
 
 
 async def test_contents_of_another_collection_are_not_in_the_pack(knowledge: Knowledge, fleet: Fleet) -> None:
-    """P28: names of contents are no secret, and open nothing."""
+    """P29: names of contents are no secret, and open nothing."""
     knowledge.create("private")
     await knowledge.publish({"oven.md": OVEN}, "private")
     await knowledge.publish({"pump.md": PUMP})
@@ -100,7 +100,7 @@ async def test_contents_of_another_collection_are_not_in_the_pack(knowledge: Kno
 
 
 async def test_whoever_is_not_the_device_is_told_nothing(knowledge: Knowledge, fleet: Fleet) -> None:
-    """P28"""
+    """P29"""
     await knowledge.publish({"pump.md": PUMP})
     hash_ = knowledge.manifest().hash
     other = fleet.device("till-2", NAME)
@@ -118,7 +118,7 @@ async def test_whoever_is_not_the_device_is_told_nothing(knowledge: Knowledge, f
 async def test_a_device_of_another_tenant_finds_no_such_collection(
     knowledge: Knowledge, fleet: Fleet
 ) -> None:
-    """P28"""
+    """P29"""
     await knowledge.publish({"pump.md": PUMP})
     other = fleet.device("till-1", NAME, tenant="acme")
     body = request(knowledge.manifest().hash, device=other)
@@ -126,7 +126,7 @@ async def test_a_device_of_another_tenant_finds_no_such_collection(
 
 
 async def test_outside_the_audience_there_is_no_such_collection(knowledge: Knowledge, fleet: Fleet) -> None:
-    """P28"""
+    """P29"""
     await knowledge.publish({"pump.md": PUMP})
     with knowledge.database.write() as session:
         change = ChangeCollection(audience=Audience(sites=["north"]))

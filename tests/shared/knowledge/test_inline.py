@@ -17,7 +17,7 @@ def test_what_was_wrapped_is_unwrapped() -> None:
 
 
 def test_what_fills_the_bound_travels_and_a_byte_more_does_not() -> None:
-    """P28"""
+    """P29"""
     fits = wrap(Inline(lead=b"1", pack=bytes(INLINE_MAX_BYTES - FRAME_BYTES)))
     assert fits is not None
     assert len(fits) == INLINE_MAX_BYTES
