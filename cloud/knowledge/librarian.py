@@ -133,7 +133,7 @@ class Librarian:
         try:
             await self._run()
         finally:
-            self._scribe.close()
+            await asyncio.to_thread(self._scribe.close)
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -203,6 +203,10 @@ class Librarian:
         except UnavailableError:
             await asyncio.to_thread(self._release, claim)
             raise
+        except Exception:  # a mistake of ours with this document must not hold up the others
+            logger.exception("a document could not be read")
+            await asyncio.to_thread(self._refused, claim, RefusedError(OUR_MISTAKE, code="reading_failed"))
+            return
         vectors: dict[bytes, bytes] = {}
         is_stored = False
         while not is_stored:  # again, should contents that were held have been pruned meanwhile
@@ -364,6 +368,7 @@ class Librarian:
             return collection.tenant, collection.name
 
 
+OUR_MISTAKE: Final = "Reading it failed within the hub, whose log says how; the others are not held up."
 GIVEN_UP: Final = "Reading it ended the program that read it, again and again; it was given up."
 
 

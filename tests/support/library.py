@@ -11,10 +11,11 @@ from tests.support.vectors import vector_of
 MODEL = bytes_from("embedding model", 32)
 BROKEN = b"%broken"
 HANGING = b"%hanging"
+SURPRISING = b"%surprising"
 
 
 class ScriptedScribe:
-    """Refuses `BROKEN`, and is away for `HANGING`."""
+    """Refuses `BROKEN`, is away for `HANGING`, and makes a mistake with `SURPRISING`."""
 
     def __init__(self) -> None:
         self.read_names: list[str] = []
@@ -26,6 +27,8 @@ class ScriptedScribe:
             raise RefusedError("The file is broken; save it again.", code="file_broken")
         if content == HANGING:
             raise UnavailableError("No process can be started to read documents.")
+        if content == SURPRISING:
+            raise IndexError("nobody thought of that")
         text = content.decode()
         title, pieces, start = text.partition("\n")[0].removeprefix("# "), [], 0
         for paragraph in text.split("\n\n"):

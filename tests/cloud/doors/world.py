@@ -287,6 +287,7 @@ def open_world(directory: Path, **settings: Any) -> Iterator[World]:
     """The page is left out: NiceGUI's application can be mounted once in a process."""
     chosen = {
         "dashboard": "off",
+        "models_dir": directory / "no-models",
         "http_failed_burst_requests": 100_000,
         "http_open_burst_requests": 100_000,
         "two_person_actions": ("task.fleet",),
@@ -318,6 +319,7 @@ def open_world(directory: Path, **settings: Any) -> Iterator[World]:
                     assert monotonic() < by, "the hub's knowledge does not open"
                     client.portal.call(asyncio.sleep, LOOK_AGAIN_S)
                 yield world
+                assert not running.done(), f"the hub's knowledge ended by itself: {running.exception()!r}"
             finally:
                 running.cancel()
 

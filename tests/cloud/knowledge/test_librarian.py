@@ -12,7 +12,7 @@ from cloud.knowledge.tables import KnowledgeContent, KnowledgeUpload, KnowledgeV
 from shared.errors import CapacityError, ConfigError, ConflictError, RefusedError, UnavailableError
 from tests.cloud.knowledge.world import KEEP, NAME, OVEN, PUMP, TENANT, Knowledge
 from tests.support.device import bytes_from
-from tests.support.library import BROKEN, HANGING
+from tests.support.library import BROKEN, HANGING, SURPRISING
 
 pytestmark = pytest.mark.slow
 
@@ -54,6 +54,12 @@ async def test_a_document_that_cannot_be_read_stops_no_other(knowledge: Knowledg
         "file_broken",
         "The file is broken; save it again.",
     )
+
+
+async def test_a_mistake_of_ours_with_a_document_stops_no_other(knowledge: Knowledge) -> None:
+    knowledge.create()
+    await knowledge.publish({"odd.pdf": SURPRISING, "pump.md": PUMP})
+    assert (knowledge.view().ready, knowledge.view().refused) == (1, 1)
 
 
 async def test_the_version_before_serves_when_the_new_bytes_cannot_be_read(knowledge: Knowledge) -> None:
