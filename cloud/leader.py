@@ -35,6 +35,9 @@ RENEWALS_PER_LIFE: Final = 3
 """How often the lease is renewed, and looked at by those who wait for it, within its life."""
 LEASE_LOST: Final = "lease_lost"
 RELEASE_TIMEOUT_S: Final = 5.0
+JOB_MAX_S: Final = 300.0
+"""A job that has not come back after so long hangs: on a connection, say, that swallows everything. Who cannot do the
+jobs does not lead."""
 
 
 class Lease(SQLModel, table=True):
@@ -199,8 +202,17 @@ class Leader:
     """Runs the jobs while this process holds the lease. Start with `run()`."""
 
     def __init__(
-        self, *, database: Database, candidate: Candidate, name: str, ttl_s: float, jobs: Sequence[Job]
+        self,
+        *,
+        database: Database,
+        candidate: Candidate,
+        name: str,
+        ttl_s: float,
+        jobs: Sequence[Job],
+        job_max_s: float = JOB_MAX_S,
     ) -> None:
+        self._job_max_s = job_max_s
+        self._begun: dict[str, float] = {}
         self._database = database
         self._candidate = candidate
         self._name = name
@@ -227,7 +239,9 @@ class Leader:
                 while True:
                     started = loop.time()
                     try:
-                        generation = await loop.run_in_executor(lease, self._candidate.hold)
+                        hanging = self._hanging(started)
+                        hold = self._candidate.hold if hanging is None else self._give_up
+                        generation = await loop.run_in_executor(lease, hold)
                         renewed = started
                     except UnavailableError as error:
                         logger.warning("the lease could not be renewed: %s", error)
@@ -241,6 +255,18 @@ class Leader:
             finally:
                 await self._end(leading)
                 await _in_peace(loop.run_in_executor(lease, self._release))
+
+    def _hanging(self, now: float) -> str | None:
+        """The job that does not come back, of this term or an earlier one."""
+        for name, begun in self._begun.items():
+            if now - begun > self._job_max_s:
+                if self._term is not None:
+                    logger.error("the job %s hangs for %g s: another process shall lead", name, now - begun)
+                return name
+        return None
+
+    def _give_up(self) -> None:
+        self._candidate.release()
 
     def _begin(self, generation: int, threads: ThreadPoolExecutor) -> asyncio.Task[None]:
         logger.info("this process leads now (%s, generation %d)", self._name, generation)
@@ -259,33 +285,37 @@ class Leader:
     async def _lead(self, term: Term, threads: ThreadPoolExecutor) -> None:
         async with asyncio.TaskGroup() as group:
             for job in self._jobs:
-                group.create_task(_repeat(job, term, threads), name=f"job[{job.name}]")
+                group.create_task(self._repeat(job, term, threads), name=f"job[{job.name}]")
+
+    async def _repeat(self, job: Job, term: Term, threads: ThreadPoolExecutor) -> None:
+        """A job that fails is tried again after its interval. Ends when the term has."""
+        loop = asyncio.get_running_loop()
+        is_failing = False
+        while True:
+            work = loop.run_in_executor(threads, job.work, term)
+            self._begun[job.name] = loop.time()
+            work.add_done_callback(lambda _: self._begun.pop(job.name, None))
+            try:
+                await asyncio.shield(work)
+                is_failing = False
+            except UnavailableError as error:
+                logger.log(
+                    logging.DEBUG if is_failing else logging.WARNING, "%s skipped: %s", job.name, error
+                )
+                is_failing = True
+            except RefusedError as error:
+                if error.code == LEASE_LOST:
+                    return
+                logger.exception("the job %s failed", job.name)
+            except Exception:
+                logger.exception("the job %s failed", job.name)
+            await asyncio.sleep(job.interval_s)
 
     def _release(self) -> None:
         try:
             self._candidate.release()
         except UnavailableError:
             logger.warning("the lease could not be given up; it runs out in %g s", self._ttl_s)
-
-
-async def _repeat(job: Job, term: Term, threads: ThreadPoolExecutor) -> None:
-    """A job that fails is tried again after its interval. Ends when the term has."""
-    loop = asyncio.get_running_loop()
-    is_failing = False
-    while True:
-        try:
-            await loop.run_in_executor(threads, job.work, term)
-            is_failing = False
-        except UnavailableError as error:
-            logger.log(logging.DEBUG if is_failing else logging.WARNING, "%s skipped: %s", job.name, error)
-            is_failing = True
-        except RefusedError as error:
-            if error.code == LEASE_LOST:
-                return
-            logger.exception("the job %s failed", job.name)
-        except Exception:
-            logger.exception("the job %s failed", job.name)
-        await asyncio.sleep(job.interval_s)
 
 
 async def _in_peace(work: "asyncio.Future[None]") -> None:

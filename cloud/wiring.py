@@ -54,7 +54,7 @@ from cloud.recovery.routes import recovery_routes
 from cloud.roles import Role
 from cloud.row_seal import RowSeal
 from cloud.settings import HubSettings
-from cloud.stuck_sessions import LOOK_INTERVAL_S, end_stuck_sessions
+from cloud.stuck_sessions import keep_ending
 from cloud.tasks import deeds as task_deeds
 from cloud.tasks.departure import leave_behind
 from cloud.tasks.feed import TaskFeed
@@ -172,8 +172,6 @@ def build_hub(
         Job(name="knowledge", interval_s=settings.sweep_interval_s, work=courier.work),
         Job(name="metrics", interval_s=settings.metrics_roll_up_interval_s, work=_rolling_up(ground)),
     ]
-    if not database.is_sqlite:
-        jobs.append(Job(name="sessions", interval_s=LOOK_INTERVAL_S, work=end_stuck_sessions))
     leader = _leader(ground, jobs)
     background = {
         "models": models.run,
@@ -181,6 +179,8 @@ def build_hub(
         "twins": fanout.run,
         "revocations": around.keeper.run,
     }
+    if not database.is_sqlite:
+        background["database sessions"] = partial(keep_ending, database)
     if tracer is not None:
         background["traces"] = tracer.run
     refused: Counter[str] = Counter()

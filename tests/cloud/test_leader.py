@@ -218,15 +218,20 @@ class Process:
         self.name = name
         self.done = done
         self.fail: Exception | None = None
+        self.hang: threading.Event | None = None
         candidate = Candidate(database, name="leader", holder=name, ttl_s=600, clock=clock)
         job = Job(name="note", interval_s=0.001, work=self._work)
         # It looks often, but is not pressed: the lease itself lives long.
-        self.leader = Leader(database=database, candidate=candidate, name="leader", ttl_s=0.06, jobs=[job])
+        self.leader = Leader(
+            database=database, candidate=candidate, name="leader", ttl_s=0.06, jobs=[job], job_max_s=0.5
+        )
         self.task = asyncio.create_task(self.leader.run(), name=name)
 
     def _work(self, transactions: Transactions) -> None:
         if self.fail is not None:
             raise self.fail
+        if self.hang is not None:
+            self.hang.wait(WAIT_S)
         with transactions.write():
             self.done.append(self.name)
 
@@ -275,6 +280,25 @@ async def test_leader_that_lost_its_lease_stops_its_jobs_and_waits_again(
 
     await asyncio.to_thread(take)
     await eventually(lambda: one.leader.generation == 3)
+    await one.stop()
+
+
+@pytest.mark.slow
+async def test_leader_whose_job_hangs_lets_another_lead_until_it_comes_back(
+    database: Database, moving_clock: Clock
+) -> None:
+    done: list[str] = []
+    one = Process(database, moving_clock, "one", done)
+    await eventually(lambda: "one" in done)
+    two = Process(database, moving_clock, "two", done)
+    one.hang = threading.Event()
+    await eventually(lambda: "two" in done)
+    assert one.leader.generation is None
+    one.hang.set()
+    one.hang = None
+    await two.stop()
+    before = done.count("one")
+    await eventually(lambda: done.count("one") > before)
     await one.stop()
 
 
