@@ -62,7 +62,8 @@ class Place:
 
     task: str
     node: int
-    call: int
+    call: int | None
+    """None: it is no tool call."""
     causes: tuple[int | ForeignCause, ...]
 
 
@@ -261,6 +262,7 @@ class Judge:
             for vote in waiting.votes:
                 if vote.granted:
                     flow.approved(_approval(waiting, vote.role, vote.by))
+        assert place.call is not None
         before = await self._store.let_through(place.task, place.node, place.call)
         for role, by, digest in () if before is None else before.agreed:
             flow.approved(_agreed_before(place.task, role, by, digest, now))
@@ -270,14 +272,54 @@ class Judge:
         written = self._written(tool, arguments, place, situation, decision, now)
         return replace(written, is_again=before is not None)
 
+    @property
+    def reads_answers(self) -> bool:
+        """Whether a rule about answers reads what they say, so that none may be shown before it is whole."""
+        return self._rules.reads_text(ANSWER)
+
     async def may_stream(self, flow: TaskFlow) -> bool:
         """Whether an answer may be shown while it is generated: no rule about answers reads what they say."""
-        if self._rules.reads_text(ANSWER):
+        if self.reads_answers:
             return False
         return isinstance(await self.may(ANSWER, {"text": ""}, flow), Allow)
 
+    async def conversation(self, asker: Asker, texts: Sequence[tuple[str, Sequence[str]]]) -> TaskFlow:
+        """What is seen outside of any task: each text with its labels, in turn."""
+        flow = TaskFlow(
+            self._rules.package,
+            task=self._new_id(),
+            asker=asker,
+            device=self._rules.device,
+            ledger=await self._calls(),
+            name_entity=hash_entity,
+        )
+        for text, labels in texts:
+            flow.seen(text, labels, at=self._clock.now())
+        return flow
+
+    async def ask_about(
+        self,
+        action: str,
+        arguments: Mapping[str, object],
+        flow: TaskFlow,
+        *,
+        place: Place | None = None,
+    ) -> Judgement:
+        """Ask about an action that is no tool call: an answer, a look into memory. Let through, it counts.
+
+        Its record holds no arguments: what is told stands in the record of the end.
+        """
+        now = self._clock.now()
+        situation = replace(flow.situation(action, arguments, now=now), now=self._local(now))
+        written = self._written(
+            action, arguments, place, situation, await self._rules.decide(situation), now, is_kept=False
+        )
+        if written.call is not None:
+            flow.called(written.call, at=now)
+        return written
+
     async def may(self, action: str, arguments: Mapping[str, object], flow: TaskFlow) -> Decision:
-        """Ask about an action that is no tool call of a node, such as an answer. Nothing is written."""
+        """Ask about an action that is no tool call of a node. Nothing is written, and nothing counts."""
         now = self._clock.now()
         return await self._rules.decide(
             replace(flow.situation(action, arguments, now=now), now=self._local(now))
@@ -296,10 +338,12 @@ class Judge:
         self,
         tool: str,
         arguments: Mapping[str, object],
-        place: Place,
+        place: Place | None,
         situation: Situation,
         decision: Decision,
         now: datetime,
+        *,
+        is_kept: bool = True,
     ) -> Judgement:
         labels = _shown(situation.labels, self._rules.package.labels)
         call = None if isinstance(decision, Deny) else decision.call
@@ -308,19 +352,19 @@ class Judge:
             if call is not None
             else json.dumps(dict(arguments), ensure_ascii=False).encode(errors="replace")
         )
-        argument = make_blob(proposed)
+        argument = make_blob(proposed) if is_kept else None
         record = PolicyDecided(
             at_ms=to_ms(now),
-            causes=place.causes,
+            causes=() if place is None else place.causes,
             labels=labels,
-            task=place.task,
-            node=place.node,
-            call=place.call,
+            task=None if place is None else place.task,
+            node=None if place is None else place.node,
+            call=None if place is None else place.call,
             action=tool,
             decision="deny",
             version=self._rules.version,
             bundle=self._rules.hash,
-            arguments=argument.ref(),
+            arguments=None if argument is None else argument.ref(),
         )
         told: Blob | None = None
         changes: dict[str, object] = {}
@@ -337,6 +381,8 @@ class Judge:
                 changes = {
                     "rules": (decision.rule,)
                 }  # no outcome: the call is tried again when the device goes on
+            case Deny() if not is_kept:
+                changes = {"rules": (decision.rule,)}
             case Deny():
                 told = make_blob(denial_text(decision).encode())
                 changes = {"rules": (decision.rule,), "told": told.ref()}
@@ -356,7 +402,7 @@ class Judge:
             entity = None if contract is None else entity_of(contract, call.values())
             if entity is not None and contract is not None and contract.entity is not None:
                 changes["entity"] = bytes.fromhex(hash_entity(contract.entity.kind, entity))
-        blobs = (argument,) if told is None else (argument, told)
+        blobs = tuple(blob for blob in (argument, told) if blob is not None)
         return Judgement(
             decision=decision,
             draft=Draft(record.model_copy(update=changes), blobs),

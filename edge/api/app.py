@@ -195,7 +195,7 @@ async def _memory(api: Api, request: Request) -> Response:
             f"q is a text of at most {MEMORY_QUERY_MAX_CHARS} characters, limit a number up to {MEMORY_LIMIT_MAX}.",
             code="invalid",
         )
-    return JSONResponse(describe_recalled(await api.recall.search(query, limit=limit)))
+    return JSONResponse(describe_recalled(await api.lookup.search(query, limit=limit)))
 
 
 def describe_recalled(recalled: Recalled) -> dict[str, Any]:
