@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import re
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -56,6 +57,8 @@ RETRY_AFTER: Final = timedelta(seconds=30)
 """How long a node waits after the model or the store was unavailable."""
 STORE_RETRY_S: Final = 5.0
 CODE_MAX_CHARS: Final = 64
+TOLD_MAX: Final = 64
+"""Answers that are kept in memory as the person who asked was told them."""
 APPROVAL: Final = "approval"
 """Why a node waits: people have to agree to what it wants to do."""
 PASSING_BOUNDS: Final = ("disk", "QUEUE_MAX", JOURNAL_BOUND)
@@ -141,6 +144,7 @@ class AgentRunner:
         self._problem = ""
         self._waits_for_store = False
         self._approvals_due: datetime | None = None
+        self._told: OrderedDict[str, str] = OrderedDict()
 
     def reconfigure(self, *, limits: Limits, answer_max_tokens: int, tasks_max_open: int) -> None:
         """Other bounds from now on: for work that begins, and for answers that are not being given yet."""
@@ -388,7 +392,7 @@ class AgentRunner:
             match decision:
                 case AskModel(purpose, generation):
                     streams = purpose == "answer" and await self._judge.may_stream(
-                        await self._flow(node, goal, effects, past)
+                        node.task, await self._flow(node, goal, effects, past)
                     )
                     await self._ask_model(node, len(effects), purpose, generation, causes, streams=streams)
                 case UseTool(tool, arguments, is_retry):
@@ -413,6 +417,10 @@ class AgentRunner:
                     flow = await self._flow(node, goal, effects, past)
                     place = Place(task=node.task, node=node.node, call=None, causes=causes)
                     end, judged = await self._let_out(decision, flow, place)
+                    if node.origin == "local" and end.state is NodeState.SUCCEEDED:
+                        told = await self._judge.restored(node.task, end.text, flow)
+                        if told != end.text:
+                            self._keep_told(node.task, told)
                     labels = self._judge.shown_labels(flow)
                     await self._end(node, end, causes=causes, labels=labels, judged=judged)
                     return
@@ -624,9 +632,19 @@ class AgentRunner:
         )
         end_draft = Draft(record, () if blob is None else (blob,))
         await self._journal.append(*(() if judged is None else (judged,)), end_draft, durable=True)
-        self._publish(node.task, Ended(end.state, end.reason, end.text))
+        self._judge.forget(node.task)
+        self._publish(node.task, Ended(end.state, end.reason, self.told(node.task, end.text)))
 
     # --- watching ---
+
+    def told(self, task: str, text: str) -> str:
+        """What the person on site who asked is told where the journal says `text`."""
+        return self._told.get(task, text)
+
+    def _keep_told(self, task: str, text: str) -> None:
+        self._told[task] = text
+        while len(self._told) > TOLD_MAX:
+            self._told.popitem(last=False)
 
     def _publish(self, task: str, progress: Progress) -> None:
         for queue in self._watchers.get(task, ()):
@@ -636,7 +654,7 @@ class AgentRunner:
         node = await self._work.node(task, 0)
         if node is not None and node.state in TERMINAL and queue.empty():
             text = "" if node.result is None else await self._text(node.result)
-            yield Ended(node.state, node.reason, text)
+            yield Ended(node.state, node.reason, self.told(task, text))
             return
         while True:
             progress = await queue.get()

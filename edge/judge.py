@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from edge.blobs import make_blob
+from edge.placeholders import Placeholders
 from edge.ports import Draft, PendingApproval, PolicyStore
 from shared.blobs import Blob
 from shared.clock import Clock, to_ms
@@ -152,6 +153,7 @@ class Judge:
         self._new_id = new_id
         self._local = local
         self._ledger: Ledger | None = None
+        self._placeholders = Placeholders()
 
     async def flow_of(
         self,
@@ -220,23 +222,45 @@ class Judge:
         contract = self._rules.package.contracts().get(tool)
         return contract is None or contract.sink is not None
 
-    def taken_in(self, tool: str, content: object, *, ok: bool) -> tuple[bool, object]:
+    def taken_in(
+        self, tool: str, content: object, *, ok: bool, task: str, flow: TaskFlow
+    ) -> tuple[bool, object]:
         """What of a result may come in, and whether it did: without the personal data that an obligation takes out.
 
         What is too large to be looked through does not come in: the call was made, and that is what is told.
         """
-        classes = frozenset(
-            cls
-            for obligation in self._rules.package.obligations
-            if obligation.direction == "in" and (not obligation.tools or tool in obligation.tools)
-            for cls in obligation.redact
-        )
-        if not classes:
+        forever, for_now = self._obliged(tool)
+        if not forever and not for_now:
             return ok, content
+        redact = PackageRedactor(self._rules.package.names)
         try:
-            return ok, PackageRedactor(self._rules.package.names)(content, classes)
+            if forever:
+                content = redact(content, forever)
+            if for_now:
+                content = redact.into(self._placeholders.of(task, flow.said), content, for_now)
+            return ok, content
         except (CapacityError, TypeError, ValueError, RecursionError):
             return False, {"error": f"What {tool} returned could not be looked through for personal data."}
+
+    def _obliged(self, tool: str) -> tuple[frozenset[str], frozenset[str]]:
+        """The classes that are taken out of a tool's results: for good, and so that they can be given back."""
+        found: dict[bool, set[str]] = {True: set(), False: set()}
+        for obligation in self._rules.package.obligations:
+            if obligation.direction == "in" and (not obligation.tools or tool in obligation.tools):
+                found[obligation.reversible].update(obligation.redact)
+        return frozenset(found[False]), frozenset(found[True] - found[False])
+
+    async def restored(self, task: str, text: str, flow: TaskFlow) -> str:
+        """An answer with the values that were taken out of results, as far as the rules let it say them."""
+        if not self._placeholders.holds(task):
+            return text
+        whole = self._placeholders.restored(task, text)
+        decision = await self.may(ANSWER, {"text": whole}, flow)
+        return str(decision.call.values()["text"]) if isinstance(decision, Allow | Transform) else text
+
+    def forget(self, task: str) -> None:
+        """The task is over: what was taken out of its results cannot be given back any more."""
+        self._placeholders.forget(task)
 
     async def waits_until(self, task: str, node: int) -> datetime | None:
         """When a node's wait for people ends at the latest; None: it has ended, or nobody was asked."""
@@ -277,9 +301,10 @@ class Judge:
         """Whether a rule about answers reads what they say, so that none may be shown before it is whole."""
         return self._rules.reads_text(ANSWER)
 
-    async def may_stream(self, flow: TaskFlow) -> bool:
-        """Whether an answer may be shown while it is generated: no rule about answers reads what they say."""
-        if self.reads_answers:
+    async def may_stream(self, task: str, flow: TaskFlow) -> bool:
+        """Whether an answer may be shown while it is generated: no rule about answers reads what they say, and there is
+        nothing to be given back in it."""
+        if self.reads_answers or self._placeholders.holds(task):
             return False
         return isinstance(await self.may(ANSWER, {"text": ""}, flow), Allow)
 

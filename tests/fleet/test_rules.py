@@ -365,7 +365,7 @@ async def test_labels_and_the_asker_go_with_the_work_and_the_labels_come_back(tm
     """Rule P28: what a request bears its result bears, so that it can be given on with it."""
     valves = Valves()
     async with MemoryFleet(tmp_path) as fleet:
-        script = [use("open_valve", valve="V1"), use("answer"), "No."] * 2
+        script: list[Any] = [use("open_valve", valve="V1"), use("answer"), "No."] * 2
         async with fleet.device(
             "plant-1", ScriptedModel(*script), tools=[valves.tool()], is_permissive=False, **TRUST
         ) as device:
