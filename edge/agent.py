@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import re
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,13 +28,13 @@ from edge.core.turn import (
     next_step,
 )
 from edge.dispatch import Dispatcher
-from edge.judge import Judge, Seen, StoppedError, is_stop
+from edge.judge import ANSWER, Judge, Place, Seen, StoppedError
 from edge.ports import JOURNAL_BOUND, Draft, EffectView, Journal, NodeView, Room, Work
 from shared.blobs import BLOB_MAX_BYTES, Blob, BlobRef
 from shared.clock import Clock, to_ms
 from shared.errors import CapacityError, CoveyError, UnavailableError
 from shared.inference.ports import Finished, Generation, LanguageModel, TextDelta
-from shared.policy.decisions import Allow, Asker, Deny, Transform
+from shared.policy.decisions import Allow, Asker, Deny, NeedsApproval, Transform
 from shared.policy.flow import TaskFlow
 from shared.records import (
     JOURNAL_FULL,
@@ -56,6 +57,8 @@ RETRY_AFTER: Final = timedelta(seconds=30)
 """How long a node waits after the model or the store was unavailable."""
 STORE_RETRY_S: Final = 5.0
 CODE_MAX_CHARS: Final = 64
+TOLD_MAX: Final = 64
+"""Answers that are kept in memory as the person who asked was told them."""
 APPROVAL: Final = "approval"
 """Why a node waits: people have to agree to what it wants to do."""
 PASSING_BOUNDS: Final = ("disk", "QUEUE_MAX", JOURNAL_BOUND)
@@ -141,6 +144,7 @@ class AgentRunner:
         self._problem = ""
         self._waits_for_store = False
         self._approvals_due: datetime | None = None
+        self._told: OrderedDict[str, str] = OrderedDict()
 
     def reconfigure(self, *, limits: Limits, answer_max_tokens: int, tasks_max_open: int) -> None:
         """Other bounds from now on: for work that begins, and for answers that are not being given yet."""
@@ -388,7 +392,7 @@ class AgentRunner:
             match decision:
                 case AskModel(purpose, generation):
                     streams = purpose == "answer" and await self._judge.may_stream(
-                        await self._flow(node, goal, effects, past)
+                        node.task, await self._flow(node, goal, effects, past)
                     )
                     await self._ask_model(node, len(effects), purpose, generation, causes, streams=streams)
                 case UseTool(tool, arguments, is_retry):
@@ -411,8 +415,14 @@ class AgentRunner:
                     return
                 case End():
                     flow = await self._flow(node, goal, effects, past)
-                    end = await self._let_out(decision, flow)
-                    await self._end(node, end, causes=causes, labels=self._judge.shown_labels(flow))
+                    place = Place(task=node.task, node=node.node, call=None, causes=causes)
+                    end, judged = await self._let_out(decision, flow, place)
+                    if node.origin == "local" and end.state is NodeState.SUCCEEDED:
+                        told = await self._judge.restored(node.task, end.text, flow)
+                        if told != end.text:
+                            self._keep_told(node.task, told)
+                    labels = self._judge.shown_labels(flow)
+                    await self._end(node, end, causes=causes, labels=labels, judged=judged)
                     return
                 case _:
                     assert_never(decision)
@@ -452,21 +462,23 @@ class AgentRunner:
         said = {} if node.asker is None else json.loads(await self._text(node.asker))
         return Asker(kind=node.origin, who=said.get("who", ""), roles=frozenset(said.get("roles", ())))
 
-    async def _let_out(self, end: End, flow: TaskFlow) -> End:
-        """What a person is told passes the rules as everything else that leaves the agent does."""
+    async def _let_out(self, end: End, flow: TaskFlow, place: Place) -> tuple[End, Draft | None]:
+        """What a person is told passes the rules as everything else that leaves the agent does; with the decision."""
         if end.state is not NodeState.SUCCEEDED:
-            return end
-        decision = await self._judge.may("message.person", {"text": end.text}, flow)
-        if is_stop(decision):
+            return end, None
+        judgement = await self._judge.ask_about(ANSWER, {"text": end.text}, flow, place=place)
+        if judgement.is_stopped:
             raise StoppedError("This device has been stopped.")
-        match decision:
+        draft = judgement.draft
+        match judgement.decision:
             case Allow():
-                return end
-            case Transform():
-                return End(end.state, str(decision.call.values()["text"]), end.reason)
-            case Deny():
-                return End(NodeState.FAILED, f"{decision.sentence} {decision.hint}".strip(), "policy")
-        return End(NodeState.FAILED, decision.sentence, "policy")
+                return end, draft
+            case Transform(call=call):
+                return End(end.state, str(call.values()["text"]), end.reason), draft
+            case Deny(sentence=sentence, hint=hint):
+                return End(NodeState.FAILED, f"{sentence} {hint}".strip(), "policy"), draft
+            case NeedsApproval(sentence=sentence):
+                return End(NodeState.FAILED, sentence, "policy"), draft
 
     async def _ask_model(
         self,
@@ -599,8 +611,12 @@ class AgentRunner:
         *,
         causes: tuple[int | ForeignCause, ...] | None = None,
         labels: tuple[str, ...] | None = None,
+        judged: Draft | None = None,
     ) -> None:
-        """`labels`: of what is told; None: it is the daemon's own words, and says nothing of what the node saw."""
+        """`labels`: of what is told; None: it is the daemon's own words, and says nothing of what the node saw.
+
+        `judged`: what the rules said of it, written with it.
+        """
         blob: Blob | None = make_blob(end.text.encode()[:BLOB_MAX_BYTES]) if end.text else None
         record = NodeMoved(
             at_ms=self._now_ms(),
@@ -614,10 +630,21 @@ class AgentRunner:
             reason=None if end.reason is None else _as_code(end.reason),
             result=None if blob is None else blob.ref(),
         )
-        await self._journal.append(Draft(record, () if blob is None else (blob,)), durable=True)
-        self._publish(node.task, Ended(end.state, end.reason, end.text))
+        end_draft = Draft(record, () if blob is None else (blob,))
+        await self._journal.append(*(() if judged is None else (judged,)), end_draft, durable=True)
+        self._judge.forget(node.task)
+        self._publish(node.task, Ended(end.state, end.reason, self.told(node.task, end.text)))
 
     # --- watching ---
+
+    def told(self, task: str, text: str) -> str:
+        """What the person on site who asked is told where the journal says `text`."""
+        return self._told.get(task, text)
+
+    def _keep_told(self, task: str, text: str) -> None:
+        self._told[task] = text
+        while len(self._told) > TOLD_MAX:
+            self._told.popitem(last=False)
 
     def _publish(self, task: str, progress: Progress) -> None:
         for queue in self._watchers.get(task, ()):
@@ -627,7 +654,7 @@ class AgentRunner:
         node = await self._work.node(task, 0)
         if node is not None and node.state in TERMINAL and queue.empty():
             text = "" if node.result is None else await self._text(node.result)
-            yield Ended(node.state, node.reason, text)
+            yield Ended(node.state, node.reason, self.told(task, text))
             return
         while True:
             progress = await queue.get()

@@ -175,6 +175,7 @@ async def _agent(settings: EdgeSettings, wanted: str | None) -> AsyncIterator[Ag
 
     async with open_ports(settings, with_link=False) as ports:
         daemon = build_daemon(settings, ports)
+        await daemon.rules.refresh()
         working = asyncio.create_task(daemon.runner.run(), name="agent")
         try:
             yield _OwnAgent(daemon.runner, settings)
@@ -453,7 +454,9 @@ async def search_memory(settings: EdgeSettings, query: str, *, limit: int, as_js
         from edge.wiring import build_daemon, open_ports
 
         async with open_ports(settings, with_link=False) as ports:
-            found = describe_recalled(await build_daemon(settings, ports).recall.search(query, limit=limit))
+            daemon = build_daemon(settings, ports)
+            await daemon.rules.refresh()
+            found = describe_recalled(await daemon.lookup.search(query, limit=limit))
     if as_json:
         print(json.dumps(found))
         return

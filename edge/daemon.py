@@ -27,6 +27,8 @@ from edge.api.chat import AGENT_MODEL
 from edge.api.parts import Api
 from edge.desired import Desired, summarize
 from edge.identity import Identity
+from edge.judge import Judge
+from edge.lookup import Lookup
 from edge.oversight import Oversight
 from edge.ports import Draft, Journal, LaneState
 from edge.recall import Recall
@@ -88,6 +90,8 @@ class Daemon:
         sync: Sync | None,
         renewal: Renewal | None,
         recall: Recall,
+        lookup: Lookup,
+        judge: Judge,
         retention: Retention,
         telemetry: Telemetry,
         tracer: "Tracer | None",
@@ -110,6 +114,8 @@ class Daemon:
         self._sync = sync
         self._renewal = renewal
         self.recall = recall
+        self.lookup = lookup
+        self._judge = judge
         self.retention = retention
         self.telemetry = telemetry
         self._tracer = tracer
@@ -191,6 +197,8 @@ class Daemon:
                 work=self._journal,
                 room=self.retention,
                 recall=self.recall,
+                lookup=self.lookup,
+                judge=self._judge,
                 clock=self._clock,
                 new_id=self._new_id,
                 status=self.status,

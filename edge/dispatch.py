@@ -133,7 +133,7 @@ class Dispatcher:
         ok, content = await self._attempt(held, executed, key=f"{task}/{node}/{call}")
         # First: what does not come in anyway is not looked through, however long that would take.
         ok, content = _fitting(tool, content, ok=ok)
-        ok, content = self._judge.taken_in(tool, content, ok=ok)
+        ok, content = self._judge.taken_in(tool, content, ok=ok, task=task, flow=flow)
         seen = await self._found(self._watch.result(content), flow, task=task, node=node, causes=(intent,))
         return await self.record_result(
             task=task,

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from edge.blobs import make_blob
+from edge.placeholders import Placeholders
 from edge.ports import Draft, PendingApproval, PolicyStore
 from shared.blobs import Blob
 from shared.clock import Clock, to_ms
@@ -62,7 +63,8 @@ class Place:
 
     task: str
     node: int
-    call: int
+    call: int | None
+    """None: it is no tool call."""
     causes: tuple[int | ForeignCause, ...]
 
 
@@ -151,6 +153,7 @@ class Judge:
         self._new_id = new_id
         self._local = local
         self._ledger: Ledger | None = None
+        self._placeholders = Placeholders()
 
     async def flow_of(
         self,
@@ -219,23 +222,45 @@ class Judge:
         contract = self._rules.package.contracts().get(tool)
         return contract is None or contract.sink is not None
 
-    def taken_in(self, tool: str, content: object, *, ok: bool) -> tuple[bool, object]:
+    def taken_in(
+        self, tool: str, content: object, *, ok: bool, task: str, flow: TaskFlow
+    ) -> tuple[bool, object]:
         """What of a result may come in, and whether it did: without the personal data that an obligation takes out.
 
         What is too large to be looked through does not come in: the call was made, and that is what is told.
         """
-        classes = frozenset(
-            cls
-            for obligation in self._rules.package.obligations
-            if obligation.direction == "in" and (not obligation.tools or tool in obligation.tools)
-            for cls in obligation.redact
-        )
-        if not classes:
+        forever, for_now = self._obliged(tool)
+        if not forever and not for_now:
             return ok, content
+        redact = PackageRedactor(self._rules.package.names)
         try:
-            return ok, PackageRedactor(self._rules.package.names)(content, classes)
+            if forever:
+                content = redact(content, forever)
+            if for_now:
+                content = redact.into(self._placeholders.of(task, flow.said), content, for_now)
+            return ok, content
         except (CapacityError, TypeError, ValueError, RecursionError):
             return False, {"error": f"What {tool} returned could not be looked through for personal data."}
+
+    def _obliged(self, tool: str) -> tuple[frozenset[str], frozenset[str]]:
+        """The classes that are taken out of a tool's results: for good, and so that they can be given back."""
+        found: dict[bool, set[str]] = {True: set(), False: set()}
+        for obligation in self._rules.package.obligations:
+            if obligation.direction == "in" and (not obligation.tools or tool in obligation.tools):
+                found[obligation.reversible].update(obligation.redact)
+        return frozenset(found[False]), frozenset(found[True] - found[False])
+
+    async def restored(self, task: str, text: str, flow: TaskFlow) -> str:
+        """An answer with the values that were taken out of results, as far as the rules let it say them."""
+        if not self._placeholders.holds(task):
+            return text
+        whole = self._placeholders.restored(task, text)
+        decision = await self.may(ANSWER, {"text": whole}, flow)
+        return str(decision.call.values()["text"]) if isinstance(decision, Allow | Transform) else text
+
+    def forget(self, task: str) -> None:
+        """The task is over: what was taken out of its results cannot be given back any more."""
+        self._placeholders.forget(task)
 
     async def waits_until(self, task: str, node: int) -> datetime | None:
         """When a node's wait for people ends at the latest; None: it has ended, or nobody was asked."""
@@ -261,6 +286,7 @@ class Judge:
             for vote in waiting.votes:
                 if vote.granted:
                     flow.approved(_approval(waiting, vote.role, vote.by))
+        assert place.call is not None
         before = await self._store.let_through(place.task, place.node, place.call)
         for role, by, digest in () if before is None else before.agreed:
             flow.approved(_agreed_before(place.task, role, by, digest, now))
@@ -270,14 +296,55 @@ class Judge:
         written = self._written(tool, arguments, place, situation, decision, now)
         return replace(written, is_again=before is not None)
 
-    async def may_stream(self, flow: TaskFlow) -> bool:
-        """Whether an answer may be shown while it is generated: no rule about answers reads what they say."""
-        if self._rules.reads_text(ANSWER):
+    @property
+    def reads_answers(self) -> bool:
+        """Whether a rule about answers reads what they say, so that none may be shown before it is whole."""
+        return self._rules.reads_text(ANSWER)
+
+    async def may_stream(self, task: str, flow: TaskFlow) -> bool:
+        """Whether an answer may be shown while it is generated: no rule about answers reads what they say, and there is
+        nothing to be given back in it."""
+        if self.reads_answers or self._placeholders.holds(task):
             return False
         return isinstance(await self.may(ANSWER, {"text": ""}, flow), Allow)
 
+    async def conversation(self, asker: Asker, texts: Sequence[tuple[str, Sequence[str]]]) -> TaskFlow:
+        """What is seen outside of any task: each text with its labels, in turn."""
+        flow = TaskFlow(
+            self._rules.package,
+            task=self._new_id(),
+            asker=asker,
+            device=self._rules.device,
+            ledger=await self._calls(),
+            name_entity=hash_entity,
+        )
+        for text, labels in texts:
+            flow.seen(text, labels, at=self._clock.now())
+        return flow
+
+    async def ask_about(
+        self,
+        action: str,
+        arguments: Mapping[str, object],
+        flow: TaskFlow,
+        *,
+        place: Place | None = None,
+    ) -> Judgement:
+        """Ask about an action that is no tool call: an answer, a look into memory. Let through, it counts.
+
+        Its record holds no arguments: what is told stands in the record of the end.
+        """
+        now = self._clock.now()
+        situation = replace(flow.situation(action, arguments, now=now), now=self._local(now))
+        written = self._written(
+            action, arguments, place, situation, await self._rules.decide(situation), now, is_kept=False
+        )
+        if written.call is not None:
+            flow.called(written.call, at=now)
+        return written
+
     async def may(self, action: str, arguments: Mapping[str, object], flow: TaskFlow) -> Decision:
-        """Ask about an action that is no tool call of a node, such as an answer. Nothing is written."""
+        """Ask about an action that is no tool call of a node. Nothing is written, and nothing counts."""
         now = self._clock.now()
         return await self._rules.decide(
             replace(flow.situation(action, arguments, now=now), now=self._local(now))
@@ -296,10 +363,12 @@ class Judge:
         self,
         tool: str,
         arguments: Mapping[str, object],
-        place: Place,
+        place: Place | None,
         situation: Situation,
         decision: Decision,
         now: datetime,
+        *,
+        is_kept: bool = True,
     ) -> Judgement:
         labels = _shown(situation.labels, self._rules.package.labels)
         call = None if isinstance(decision, Deny) else decision.call
@@ -308,19 +377,19 @@ class Judge:
             if call is not None
             else json.dumps(dict(arguments), ensure_ascii=False).encode(errors="replace")
         )
-        argument = make_blob(proposed)
+        argument = make_blob(proposed) if is_kept else None
         record = PolicyDecided(
             at_ms=to_ms(now),
-            causes=place.causes,
+            causes=() if place is None else place.causes,
             labels=labels,
-            task=place.task,
-            node=place.node,
-            call=place.call,
+            task=None if place is None else place.task,
+            node=None if place is None else place.node,
+            call=None if place is None else place.call,
             action=tool,
             decision="deny",
             version=self._rules.version,
             bundle=self._rules.hash,
-            arguments=argument.ref(),
+            arguments=None if argument is None else argument.ref(),
         )
         told: Blob | None = None
         changes: dict[str, object] = {}
@@ -337,6 +406,8 @@ class Judge:
                 changes = {
                     "rules": (decision.rule,)
                 }  # no outcome: the call is tried again when the device goes on
+            case Deny() if not is_kept:
+                changes = {"rules": (decision.rule,)}
             case Deny():
                 told = make_blob(denial_text(decision).encode())
                 changes = {"rules": (decision.rule,), "told": told.ref()}
@@ -356,7 +427,7 @@ class Judge:
             entity = None if contract is None else entity_of(contract, call.values())
             if entity is not None and contract is not None and contract.entity is not None:
                 changes["entity"] = bytes.fromhex(hash_entity(contract.entity.kind, entity))
-        blobs = (argument,) if told is None else (argument, told)
+        blobs = tuple(blob for blob in (argument, told) if blob is not None)
         return Judgement(
             decision=decision,
             draft=Draft(record.model_copy(update=changes), blobs),

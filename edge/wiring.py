@@ -38,6 +38,7 @@ from edge.identity import Identity, load_identity
 from edge.judge import Judge
 from edge.key_files import SEALING_KEY, KeyFiles
 from edge.logs import set_level
+from edge.lookup import Lookup
 from edge.observed import ObservedJournal
 from edge.oversight import Oversight
 from edge.ports import Ballast, Board, Journal, Link, Traces, VectorIndex
@@ -269,6 +270,7 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
     desired.on_change(
         partial(_adopt, ports=ports, runner=runner, sync=sync, retention=retention, telemetry=telemetry)
     )
+    recall = Recall(episodes=ports.journal, embedder=ports.embedder, index=ports.index)
     return Daemon(
         settings=settings,
         desired=desired,
@@ -289,7 +291,9 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         runner=runner,
         sync=sync,
         renewal=renewal,
-        recall=Recall(episodes=ports.journal, embedder=ports.embedder, index=ports.index),
+        recall=recall,
+        lookup=Lookup(judge=judge, recall=recall, journal=observed),
+        judge=judge,
         retention=retention,
         telemetry=telemetry,
         tracer=tracer,

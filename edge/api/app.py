@@ -96,6 +96,7 @@ async def _show_task(api: Api, request: Request) -> Response:
     if node is None:
         return problem(404, "not_found", f"This device has no task {task!r}.")
     effects = await api.work.effects(task, node.node)
+    result = await _text(api, node.result)
     return JSONResponse(
         {
             "task": node.task,
@@ -105,7 +106,7 @@ async def _show_task(api: Api, request: Request) -> Response:
             "reason": node.reason,
             "attempt": node.attempt,
             "goal": await _text(api, node.goal),
-            "result": await _text(api, node.result),
+            "result": None if result is None else api.runner.told(task, result),
             "effects": [await _effect(api, effect) for effect in effects],
         }
     )
@@ -195,7 +196,7 @@ async def _memory(api: Api, request: Request) -> Response:
             f"q is a text of at most {MEMORY_QUERY_MAX_CHARS} characters, limit a number up to {MEMORY_LIMIT_MAX}.",
             code="invalid",
         )
-    return JSONResponse(describe_recalled(await api.recall.search(query, limit=limit)))
+    return JSONResponse(describe_recalled(await api.lookup.search(query, limit=limit)))
 
 
 def describe_recalled(recalled: Recalled) -> dict[str, Any]:

@@ -14,10 +14,15 @@ from edge.agent import Asked, AwaitsApproval, Ended, Interrupted, model_called
 from edge.api.outcomes import WaitsError, check_goal, code_of, problem, read_body, task_of
 from edge.api.parts import Api
 from edge.api.schemas import ChatRequest
+from edge.judge import ANSWER
+from edge.lookup import refusal, text_of
 from edge.ports import Draft
 from shared.clock import to_ms
 from shared.errors import CapacityError, CoveyError, RefusedError, UnavailableError
 from shared.inference.ports import Finished, Generation, TextDelta
+from shared.policy.decisions import Allow, Asker, Transform
+from shared.policy.flow import TaskFlow
+from shared.policy.labels import UNTRUSTED
 from shared.tasks.states import NodeState
 
 logger = logging.getLogger(__name__)
@@ -118,7 +123,11 @@ async def _usage_of(api: Api, task: str) -> Finished:
 
 
 async def _model_answer(api: Api, body: ChatRequest) -> Answer:
-    """The model itself, without tools. Journalled like every model call, also when the client hangs up."""
+    """The model itself, without tools, under the rules for answers.
+
+    Journalled like every model call, also when the client hangs up. Where a rule reads what answers say, it is told
+    when it is whole.
+    """
     await api.room.admit()
     stop = (body.stop,) if isinstance(body.stop, str) else body.stop or ()
     generation = Generation(
@@ -130,6 +139,14 @@ async def _model_answer(api: Api, body: ChatRequest) -> Answer:
         stop=stop,
         json_schema=body.json_schema(),
     )
+    flow = await api.judge.conversation(
+        Asker(who=body.user or ""),
+        # What an assistant said before, nobody here knows where from.
+        [(each.content, (UNTRUSTED,) if each.role == "assistant" else ()) for each in generation.messages],
+    )
+    streams = not api.judge.reads_answers
+    if streams:
+        await _passed(api, "", flow)
     parts: list[str] = []
     finished: Finished | None = None
     has_started = False
@@ -141,7 +158,12 @@ async def _model_answer(api: Api, body: ChatRequest) -> Answer:
                     finished = item
                 else:
                     parts.append(item.text)
-                yield item
+                    if streams:
+                        yield item
+        if not streams:
+            yield TextDelta(await _passed(api, "".join(parts), flow))
+        if finished is not None:
+            yield finished
     finally:
         if has_started:
             draft = model_called(
@@ -155,12 +177,21 @@ async def _model_answer(api: Api, body: ChatRequest) -> Answer:
             await _append_quietly(api, draft)
 
 
+async def _passed(api: Api, text: str, flow: TaskFlow) -> str:
+    """What of an answer may be told; that it was asked is written. Raises `RefusedError` if nothing may."""
+    judgement = await api.judge.ask_about(ANSWER, {"text": text}, flow)
+    await _append_quietly(api, judgement.draft)
+    if isinstance(judgement.decision, Allow | Transform):
+        return text_of(judgement.decision)
+    raise refusal(judgement.decision)
+
+
 async def _append_quietly(api: Api, draft: Draft) -> None:
     """The answer is already out; that it could not be journalled is for the operator's log and the status page."""
     try:
         await api.journal.append(draft, durable=False)
     except (CapacityError, UnavailableError) as error:
-        logger.warning("a model call could not be journalled: %s", error)
+        logger.warning("a chat could not be journalled: %s", error)
 
 
 async def _whole(api: Api, body: ChatRequest, answer: Answer) -> Response:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from edge.agent import AgentRunner
+from edge.judge import Judge
+from edge.lookup import Lookup
 from edge.oversight import Oversight
 from edge.ports import Journal, Room, Work
 from edge.recall import Recall
@@ -34,6 +36,8 @@ class Api:
     work: Work
     room: Room
     recall: Recall
+    lookup: Lookup
+    judge: Judge
     clock: Clock
     new_id: Callable[[], str]
     status: Callable[[], Awaitable[dict[str, Any]]]

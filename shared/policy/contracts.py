@@ -257,13 +257,20 @@ class Budgets(_Part):
 class Obligation(_Part):
     """These classes of personal data are taken out of the arguments of what goes `out` (all sinks), or of named tools.
 
-    `in`: out of what tools return, before the model sees it.
+    `in`: out of what tools return, before the model sees it; then `reversible` gives the values back in the answer to
+    the person on site who asked, and nowhere else.
     """
 
     redact: Annotated[tuple[PersonalClass, ...], Field(min_length=1, strict=False)]
     direction: Literal["out", "in"] = "out"
     tools: Annotated[tuple[ToolName, ...], Field(strict=False)] = ()
     reversible: bool = False
+
+    @model_validator(mode="after")
+    def _comes_back_only_from_within(self) -> Self:
+        if self.reversible and self.direction == "out":
+            raise ValueError("what has gone out cannot be given back: reversible goes with direction: in")
+        return self
 
 
 Consequence = Literal["note", "label", "ask", "pause", "quarantine"]

@@ -215,6 +215,11 @@ class TaskFlow:
         self._source_chars += parent._source_chars
         self._forget_sources()
 
+    def said(self) -> Iterator[str]:
+        """All that was seen, as far as it is still held."""
+        for texts in self._exact.values():
+            yield texts.text[texts.start :]
+
     def called(self, call: Call, *, at: datetime) -> None:
         """An action was let through and is being done: it counts, and uses up the approvals that it needed."""
         self._started = self._started or at

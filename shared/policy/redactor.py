@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # a device without rules that redact does without its tables
-    from shared.policy.personal import Recogniser
+    from shared.policy.personal import Recogniser, Redaction
 
 
 class PackageRedactor:
@@ -16,10 +16,14 @@ class PackageRedactor:
 
     def __call__(self, value: object, classes: Collection[str]) -> object:
         """`value` with each finding of `classes` replaced by its class. Raises `CapacityError` for huge values."""
+        return self.into(None, value, classes)
+
+    def into(self, redaction: "Redaction | None", value: object, classes: Collection[str]) -> object:
+        """As a call; with `redaction` numbering goes on, and what it holds can be given back."""
         from shared.policy.personal import Recogniser
 
         key = frozenset(classes)
         if key not in self._made:
             self._made[key] = Recogniser(key, self._names)
-        clean, _ = self._made[key].redact_value(value)
+        clean, _ = self._made[key].redact_value(value, into=redaction)
         return clean

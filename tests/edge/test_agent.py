@@ -117,7 +117,7 @@ async def test_a_task_runs_to_its_answer_and_the_journal_tells_the_story(
     assert valve.calls == [({"to": "open"}, f"{task}/0/1")]
     assert await kinds(journal) == [
         "task.created", "node.moved", "model.called", "policy.decided", "tool.intent", "tool.result",
-        "model.called", "model.called", "node.moved",
+        "model.called", "model.called", "policy.decided", "node.moved",
     ]  # fmt: skip
     # Each record names what caused it.
     assert [record.causes for record in await records(journal)] == [
@@ -129,6 +129,7 @@ async def test_a_task_runs_to_its_answer_and_the_journal_tells_the_story(
         (5,),
         (6,),
         (7,),
+        (8,),
         (8,),
     ]
     node = await journal.node(task, 0)

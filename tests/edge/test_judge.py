@@ -104,6 +104,14 @@ class At:
         return node is not None and (node.state, node.reason) == (NodeState.WAITING, "approval")
 
     async def decisions(self) -> list[PolicyDecided]:
+        """About calls of tools."""
+        return [each for each in await self._decided() if each.call is not None]
+
+    async def answers(self) -> list[PolicyDecided]:
+        """About what people were told."""
+        return [each for each in await self._decided() if each.action == "message.person"]
+
+    async def _decided(self) -> list[PolicyDecided]:
         return [each for each in await records(self.device.journal) if isinstance(each, PolicyDecided)]
 
 
@@ -681,6 +689,8 @@ async def test_an_answer_that_the_rules_forbid_is_not_given_and_not_shown_before
         assert not [item for item in seen if isinstance(item, TextDelta)]
         assert seen[-1] == Ended(NodeState.FAILED, "policy", "Names stay here.")
         assert at.valve.calls == []
+        (judged,) = await at.answers()
+        assert (judged.decision, judged.rules, judged.arguments) == ("deny", ("no-names",), None)
 
 
 async def test_personal_data_is_taken_out_of_an_answer_and_not_shown_before(tmp_path: Path) -> None:
@@ -692,6 +702,13 @@ async def test_personal_data_is_taken_out_of_an_answer_and_not_shown_before(tmp_
         assert last.state is NodeState.SUCCEEDED
         assert "anna" not in last.text
         assert last.text.startswith("write to ")
+
+
+async def test_a_rate_of_answers_holds(tmp_path: Path) -> None:
+    of = package(more="actions: {message.person: {rates: [{max: 1, per: 1h}]}}")
+    async with agent(tmp_path, ANSWER, "one", ANSWER, "two", rules=PERMIT_ALL, of=of) as at:
+        assert [(await at.ends()).text.partition(" ")[0] for _ in range(2)] == ["one", "message.person"]
+        assert [each.decision for each in await at.answers()] == ["allow", "deny"]
 
 
 async def test_an_answer_that_no_rule_reads_streams(tmp_path: Path) -> None:

@@ -55,11 +55,12 @@ async def test_a_task_of_the_hub_is_done_by_the_device_and_its_signed_answer_is_
         kinds = [type(line.record) for line in await fleet.log(device)]
         assert kinds == [
             DeviceStarted, TwinReported,
-            NodeMoved, ModelCalled, PolicyDecided, ToolIntent, ToolResult, ModelCalled, ModelCalled, NodeMoved,
+            NodeMoved, ModelCalled, PolicyDecided, ToolIntent, ToolResult, ModelCalled, ModelCalled,
+            PolicyDecided, NodeMoved,
         ]  # fmt: skip
         reports = {report.lane: report for report in await fleet.verify(device)}
         assert [report.problem for report in reports.values()] == [None, None]
-        assert reports["journal"].sealed_upto == reports["journal"].head_seq == 10
+        assert reports["journal"].sealed_upto == reports["journal"].head_seq == 11
 
 
 async def test_work_done_while_cut_off_appears_at_the_hub_complete_and_in_order(tmp_path: Path) -> None:

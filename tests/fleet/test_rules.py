@@ -31,6 +31,7 @@ PACKAGE: Final = """
 name: valves
 version: {version}
 lease: 1d
+labels: {{secret: {{kind: confidentiality}}}}
 roles:
   shift-lead: {{local: false, within: 15m}}
 tools:
@@ -96,9 +97,9 @@ async def runs(device: MemoryDevice, version: int) -> None:
 
 
 async def decisions(fleet: MemoryFleet, device: MemoryDevice) -> list[PolicyDecided]:
-    """What the hub was told of decisions."""
+    """What the hub was told of decisions about tools."""
     found = [parse_record(data) for data in await fleet.log_bytes(device)]
-    return [record for record in found if isinstance(record, PolicyDecided)]
+    return [record for record in found if isinstance(record, PolicyDecided) and record.call is not None]
 
 
 async def test_without_rules_a_device_only_reads_and_says_so(tmp_path: Path) -> None:
@@ -129,7 +130,7 @@ async def test_published_rules_are_enforced_and_told(tmp_path: Path) -> None:
             async def is_counted() -> bool:
                 await fleet.roll_on()
                 view = await fleet.release(release)
-                return (view.state, view.running, view.decided) == ("active", 1, 1)
+                return (view.state, view.running, view.decided) == ("active", 1, 2)
 
             await eventually("the release to be active", is_counted)
     assert valves.opened == []
@@ -349,3 +350,33 @@ async def test_what_a_detector_says_of_a_call_counts_before_it_is_made(tmp_path:
             (decided,) = await decisions(fleet, device)
             assert (decided.decision, decided.rules) == ("deny", ("threat.encoded_payload",))
     assert sent == []
+
+
+KEEPS: Final = (
+    RULES
+    + """
+@id("of-ann") forbid (principal, action == Action::"open_valve", resource)
+unless { context.asked_by.who == "ann" && !context.labels.contains("secret") };
+"""
+)
+
+
+async def test_labels_and_the_asker_go_with_the_work_and_the_labels_come_back(tmp_path: Path) -> None:
+    """Rule P28: what a request bears its result bears, so that it can be given on with it."""
+    valves = Valves()
+    async with MemoryFleet(tmp_path) as fleet:
+        script: list[Any] = [use("open_valve", valve="V1"), use("answer"), "No."] * 2
+        async with fleet.device(
+            "plant-1", ScriptedModel(*script), tools=[valves.tool()], is_permissive=False, **TRUST
+        ) as device:
+            await fleet.publish(bundle(1, KEEPS))
+            await runs(device, 1)
+            view = await fleet.ended(
+                await fleet.create_task("Open V1.", device, labels=["secret"], asker="ann")
+            )
+            assert view.nodes[0].result_labels is not None
+            assert "secret" in view.nodes[0].result_labels
+            await fleet.ended(await fleet.create_task("Open V1.", device, asker="ben"))
+            found = [each for each in await decisions(fleet, device) if each.action == "open_valve"]
+            assert [each.rules for each in found] == [("of-ann",)] * 2
+    assert valves.opened == []

@@ -17,6 +17,7 @@ from edge.api.app import JOURNAL_PAGE_MAX, build_app
 from edge.api.chat import AGENT_MODEL
 from edge.api.parts import Api
 from edge.drift import Drift
+from edge.lookup import Lookup
 from edge.oversight import Oversight
 from edge.ports import Draft, Room
 from edge.recall import Recall
@@ -42,7 +43,7 @@ from tests.support.device import signer_from
 from tests.support.hub import ScriptedHub
 from tests.support.model import Reply, ScriptedModel
 from tests.support.retention import OpenRoom
-from tests.support.rules import NoPolicies, OpenRules
+from tests.support.rules import NoPolicies, OpenRules, open_judge
 from tests.support.store import PRINCIPAL, opened_journal, records
 from tests.support.waiting import eventually
 
@@ -105,6 +106,8 @@ async def serving(
             facts=lambda: OpenRules.device,
             trusted=lambda: (),
         )
+        judge = open_judge(clock)
+        recall = Recall(episodes=journal, embedder=None, index=None)
         oversight = Oversight(
             settings=device_settings,
             rules=rules,
@@ -122,7 +125,9 @@ async def serving(
             log=journal,
             work=journal,
             room=room,
-            recall=Recall(episodes=journal, embedder=None, index=None),
+            recall=recall,
+            lookup=Lookup(judge=judge, recall=recall, journal=journal_seen),
+            judge=judge,
             clock=clock,
             new_id=lambda: "an-id",
             status=status,
@@ -277,7 +282,7 @@ async def test_an_answer_cut_at_its_limit_says_so(tmp_path: Path) -> None:
 async def test_a_chat_with_the_model_is_journalled_with_its_content(tmp_path: Path) -> None:
     async with serving(tmp_path, "four degrees") as world:
         await world.chat("how warm?")
-        (record,) = await records(world.journal)
+        (record,) = [each for each in await records(world.journal) if isinstance(each, ModelCalled)]
         assert isinstance(record, ModelCalled)
         assert (record.purpose, record.finish, record.output_tokens, record.task) == ("chat", "stop", 2, None)
         assert record.output is not None
@@ -436,7 +441,9 @@ async def test_who_hangs_up_on_the_model_cancels_it_and_the_call_is_journalled_a
         await asyncio.gather(listening, return_exceptions=True)
         await eventually(lambda: world.model.cancelled)
         assert (await world.chat()).json()["choices"][0]["message"]["content"] == "next"
-        finishes = [record.finish for record in await records(world.journal)]
+        finishes = [
+            record.finish for record in await records(world.journal) if isinstance(record, ModelCalled)
+        ]
     assert finishes == ["cancelled", "stop"]
 
 
