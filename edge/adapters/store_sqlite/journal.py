@@ -514,8 +514,10 @@ def _parcels(
     last_seq = first_seq + min(max_records, BATCH_MAX_RECORDS) - 1
     blobs: dict[int, list[Blob]] = {}
     for seq, salt, content in db.execute(
-        "SELECT seq, salt, content FROM blob WHERE lane_id = ? AND seq BETWEEN ? AND ?",
-        (lane_id, first_seq, last_seq),
+        "SELECT seq, salt, content FROM blob WHERE lane_id = ? AND seq BETWEEN ? AND ? UNION ALL"
+        " SELECT earlier.seq, salt, content FROM content_before AS earlier JOIN blob USING (hash)"
+        " WHERE earlier.lane_id = ? AND earlier.seq BETWEEN ? AND ?",
+        (lane_id, first_seq, last_seq) * 2,
     ):
         blobs.setdefault(seq, []).append(Blob(salt=salt, content=content))
     parcels: list[Parcel] = []

@@ -110,8 +110,16 @@ def forget_ended(db: sqlite3.Connection, now_ms: int) -> int:
 
 
 def carry_content(db: sqlite3.Connection, lane_id: int, seq: int, record: Answer) -> None:
-    """Let the content that an answer names ride with it: the record that brought it first may never be sent again."""
+    """Let the content that an answer names ride with it: the record that brought it first may never be sent again.
+
+    Should it be sent again, the content rides with that one too (`content_before`).
+    """
     for ref in record.blob_refs():
+        db.execute(
+            "INSERT OR IGNORE INTO content_before (lane_id, seq, hash)"
+            " SELECT lane_id, seq, hash FROM blob WHERE hash = ?",
+            (ref.hash,),
+        )
         db.execute("UPDATE blob SET lane_id = ?, seq = ? WHERE hash = ?", (lane_id, seq, ref.hash))
 
 

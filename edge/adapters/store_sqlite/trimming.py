@@ -106,7 +106,8 @@ def drop_segment(db: sqlite3.Connection, lane_id: int, segment: Segment) -> bool
     for fields in segment.fields:
         _mark(db, fields)
     upto = segment.last.seq
-    db.execute("DELETE FROM record WHERE lane_id = ? AND seq <= ?", (lane_id, upto))
+    for table in ("record", "content_before"):
+        db.execute(f"DELETE FROM {table} WHERE lane_id = ? AND seq <= ?", (lane_id, upto))  # noqa: S608 - our names
     db.execute("DELETE FROM dead_letter WHERE lane_id = ? AND seq <= ?", (lane_id, upto))
     db.execute(
         "UPDATE lane SET tail_seq = ?, tail_hash = ?, stored_bytes = max(0, stored_bytes - ?),"

@@ -381,6 +381,9 @@ async def test_the_hub_is_told_again_how_a_node_stands(
             assert answers[-1].result == answer.ref()
             _, parcels = await journal.parcels(Lane.JOURNAL, known + 1, 10)
             assert [blob for parcel in parcels for blob in parcel.blobs] == [answer]
+            # A hub that is restored once more asks for the first record again: its content comes with it as well.
+            _, parcels = await journal.parcels(Lane.JOURNAL, len(states), 1)
+            assert [blob for parcel in parcels for blob in parcel.blobs] == [answer]
 
 
 async def test_what_is_open_of_the_hubs_work_is_told_without_being_asked(
