@@ -8,7 +8,6 @@ from fastapi.responses import Response, StreamingResponse
 
 from cloud.access import Reader
 from cloud.errors import problem_of
-from cloud.knowledge.answers import Answered, Cited, citation_of
 from cloud.knowledge.desk import Desk
 from cloud.knowledge.schemas import (
     AnswerView,
@@ -22,6 +21,7 @@ from cloud.knowledge.schemas import (
 from cloud.settings import HubSettings
 from shared.errors import CoveyError
 from shared.knowledge.answer import Supported
+from shared.library.answering import Answered, Cited, citation_of
 from shared.library.library import Passage
 
 EVENT_STREAM = "text/event-stream"

@@ -13,12 +13,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from cloud.knowledge.answers import Answered, Answers, QueryEmbedder
+from cloud.knowledge.answers import Answers, QueryEmbedder
 from cloud.knowledge.librarian import Librarian
 from cloud.knowledge.replica import Replica, claimed_directory
 from shared.errors import CoveyError, UnavailableError
 from shared.inference.ports import LanguageModel
 from shared.knowledge.answer import Supported
+from shared.library.answering import Answered
 from shared.library.library import Findings, Library
 
 logger = logging.getLogger(__name__)

@@ -32,6 +32,8 @@ if TYPE_CHECKING:  # numpy comes with them
 logger = logging.getLogger(__name__)
 
 FILE: Final = "library.sqlite"
+DISK_FULL: Final = "disk_full"
+"""Code of the error for a change that the disk has no room for."""
 T = TypeVar("T")
 _HELD: Final = "name, number, hash, root, model, labels, chunks, held_chunks"
 ADD_BATCH: Final = 2_000
@@ -405,7 +407,10 @@ class Library:
                         self._writer.execute("ROLLBACK")
                     raise
             except sqlite3.Error as error:
-                raise UnavailableError(f"{self._path} cannot be written ({error}).") from error
+                is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+                raise UnavailableError(
+                    f"{self._path} cannot be written ({error}).", code=DISK_FULL if is_full else None
+                ) from error
 
     @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:
