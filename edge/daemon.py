@@ -28,6 +28,8 @@ from edge.api.parts import Api
 from edge.desired import Desired, summarize
 from edge.identity import Identity
 from edge.judge import Judge
+from edge.knowledge import Knowledge
+from edge.knowledge_lookup import KnowledgeLookup
 from edge.lookup import Lookup
 from edge.oversight import Oversight
 from edge.ports import Draft, Journal, LaneState
@@ -36,6 +38,7 @@ from edge.renewal import Renewal
 from edge.retention import Retention
 from edge.rules import Rules
 from edge.settings import EdgeSettings
+from edge.shelf import Shelf
 from edge.store_status import describe_store
 from edge.sync import Sync, SyncStatus
 from edge.telemetry import Telemetry
@@ -89,6 +92,9 @@ class Daemon:
         runner: AgentRunner,
         sync: Sync | None,
         renewal: Renewal | None,
+        knowledge: Knowledge,
+        knowledge_lookup: KnowledgeLookup,
+        shelf: Shelf,
         recall: Recall,
         lookup: Lookup,
         judge: Judge,
@@ -113,6 +119,9 @@ class Daemon:
         self.oversight = oversight
         self._sync = sync
         self._renewal = renewal
+        self.knowledge = knowledge
+        self.knowledge_lookup = knowledge_lookup
+        self._shelf = shelf
         self.recall = recall
         self.lookup = lookup
         self._judge = judge
@@ -155,6 +164,7 @@ class Daemon:
             asyncio.create_task(self._keep("settings", self.desired.run), name="settings"),
             asyncio.create_task(self._keep("secrets", self.vault.run), name="secrets"),
             asyncio.create_task(self._keep("rules", self.rules.run), name="rules"),
+            asyncio.create_task(self._keep("knowledge", self.knowledge.run), name="knowledge"),
             asyncio.create_task(self._keep("retention", self.retention.run), name="retention"),
             asyncio.create_task(self._keep("telemetry", self.telemetry.run), name="telemetry"),
         ]
@@ -207,6 +217,8 @@ class Daemon:
                 set_link=self._set_link,
                 refresh_secrets=self.vault.refresh,
                 oversight=self.oversight,
+                knowledge=self.knowledge,
+                knowledge_lookup=self.knowledge_lookup,
             )
         )
 
@@ -226,6 +238,7 @@ class Daemon:
         taken_over = {"identity": TAKEN_OVER} if sync is not None and sync.is_taken_over else {}
         awaited = {"approval": APPROVAL_AWAITED} if self._awaits_approval(lane, sync) else {}
         unreadable = {} if self.vault.problem is None else {"secrets": self.vault.problem}
+        shelved = {} if self.knowledge.problem is None else {"knowledge": self.knowledge.problem}
         keys = {} if sync is None or sync.key_problem is None else {"hub keys": sync.key_problem}
         certificate = {} if self._renewal is None else self._renewal.issues
         unheard = (
@@ -244,6 +257,7 @@ class Daemon:
             **taken_over,
             **awaited,
             **unreadable,
+            **shelved,
             **self.oversight.issues(),
             **self.retention.issues,
             **certificate,
@@ -281,6 +295,8 @@ class Daemon:
                 "chat_as": [AGENT_MODEL, self._model.name],
             },
             "secrets": list(self.vault.names),
+            "knowledge": self.knowledge.status(),
+            "index": "on" if self._settings.index == "on" else "off: found by keywords alone",
             "policy": {**self.oversight.policy(), "waiting": len(await self.oversight.approvals())},
             "sensors": [sensor.name for sensor in self._settings.sensors],
             "issues": [{"part": part, "message": message} for part, message in issues.items()],
@@ -393,6 +409,7 @@ class Daemon:
             self._issues["store"] = str(error)
 
     async def _end(self) -> None:
+        await asyncio.to_thread(self._shelf.release)
         record = DeviceStopped(at_ms=to_ms(self._clock.now()))
         with contextlib.suppress(CapacityError, UnavailableError):
             await self._journal.append(Draft(record), durable=False)

@@ -52,6 +52,7 @@ class Desired:
         self._reports = reports
         self._settings = settings
         self._custom: Document = {}
+        self._has_looked = False
         self._listeners: list[Callable[[EdgeSettings], None]] = []
         self._changed = asyncio.Event()
         self._turn = asyncio.Lock()
@@ -60,6 +61,11 @@ class Desired:
     def settings(self) -> EdgeSettings:
         """What is in effect now."""
         return self._settings
+
+    @property
+    def taken(self) -> EdgeSettings | None:
+        """What is in effect, once it is known what the hub desires; None before."""
+        return self._settings if self._has_looked else None
 
     @property
     def custom(self) -> Document:
@@ -122,6 +128,7 @@ class Desired:
         settings = _combined(self._local, taken.values)
         assert settings is not None, "what is taken up fits"
         self._custom = taken.custom
+        self._has_looked = True
         if settings == self._settings:
             return
         before, after = document_of(self._settings), document_of(settings)

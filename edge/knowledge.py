@@ -1,8 +1,8 @@
-"""Carries out what the hub offers: fetches what is missing, takes revisions up, removes what is not to be here any more.
+"""Carries out what the hub offers: fetches what is missing, takes revisions up, removes what may not be here.
 
-What is to be done follows from what is: the setting `knowledge`, the hub's newest word on each collection, and what the
-library holds. So a device that was cut off, killed or full goes on where it stopped; the revision before serves until the
-new one is whole (rule P28). All state belongs to the loop; what blocks runs in worker threads.
+What is to be done follows from what is: the setting `knowledge`, the hub's newest word on each collection, and what
+the library holds. So a device that was cut off, killed or full goes on where it stopped; the revision before serves
+until the new one is whole (rule P28). All state belongs to the loop; what blocks runs in worker threads.
 """
 
 import asyncio
@@ -50,6 +50,7 @@ MODEL_DIFFERS: Final = "model_differs"
 DISK_FULL: Final = "disk_full"
 REFUSED_RETRY_S: Final = 900.0
 """After a revision was refused: what was wrong may have been mended here (the disk, the model)."""
+SETTINGS_RETRY_S: Final = 5.0
 IDLE_S: Final = 300.0
 """After which an open library is closed."""
 SENTENCES: Final = {
@@ -207,7 +208,7 @@ class Knowledge:
     async def _round(self) -> float | None:
         wanted = self._wanted()
         if wanted is None:
-            return None
+            return SETTINGS_RETRY_S
         self._newest = {each.collection: each for each in await self._offers.offers()}
         if not self._newest and not self._shelf.is_there:
             self._held, self._problem = {}, None

@@ -28,7 +28,7 @@ OTHER_MODEL: Final = (
 QUESTION_MAX_CHARS: Final = 4_000
 
 
-class Lookup:
+class KnowledgeLookup:
     """`embedder` None: by keywords alone, by choice. `names`: the collections that may be answered from now."""
 
     def __init__(

@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from shared.backoff import CAP_S
 from shared.errors import ConfigError
-from shared.records import UnitName
+from shared.records import CollectionName, UnitName
 
 HOME_VARIABLE: Final = "COVEY_EDGE_HOME"
 MODELS_VARIABLE: Final = "COVEY_MODELS_DIR"
@@ -66,6 +66,8 @@ RUN_TIME_SETTINGS: Final = (
     "episodes_keep",
     "metrics_max_bytes",
     "metrics_keep_s",
+    "knowledge",
+    "knowledge_max_bytes",
     "telemetry",
     "telemetry_sample_s",
     "telemetry_window_s",
@@ -120,6 +122,9 @@ class EdgeSettings(BaseModel):
     metrics_keep_s: Annotated[int, Field(ge=0, le=3_153_600_000)] = 7_776_000
     retention_interval_s: Annotated[float, Field(ge=0.1, le=86_400)] = 60.0
     ballast_bytes: Annotated[int, Field(ge=0, le=2**30)] = 1_048_576
+    # Not strict: the hub's JSON has arrays, and a tuple is none.
+    knowledge: Annotated[tuple[CollectionName, ...], Field(max_length=64, strict=False)] = ()
+    knowledge_max_bytes: Annotated[int, Field(ge=0, le=2**40)] = 536_870_912
     telemetry: Literal["on", "off"] = "on"
     telemetry_sample_s: Annotated[float, Field(ge=0.1, le=3_600)] = 10.0
     telemetry_window_s: Annotated[float, Field(ge=0.1, le=86_400)] = 60.0

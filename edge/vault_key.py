@@ -18,6 +18,7 @@ from shared.errors import ConfigError
 NONCE_BYTES: Final = 12
 KEY_BYTES: Final = 32
 _PURPOSE: Final = b"covey/1/vault"
+_LIBRARY_PURPOSE: Final = b"covey/1/library"
 _CONTEXT: Final = "covey/1/secret at rest"
 
 
@@ -53,6 +54,19 @@ def open_vault_key(files: KeyFiles, *, makes: bool) -> VaultKey | None:
 
     Raises `ConfigError` for a file that is no key, or a passphrase that is missing or wrong.
     """
+    material = _material(files, makes=makes)
+    return None if material is None else VaultKey(_derived(material, _PURPOSE))
+
+
+def library_key(files: KeyFiles) -> bytes:
+    """Under which the device authenticates what it holds of knowledge; of the same file as the secrets' key, which is
+    made if there is none. Blocks. Raises as `open_vault_key`."""
+    material = _material(files, makes=True)
+    assert material is not None, "it is made where it is missing"
+    return _derived(material, _LIBRARY_PURPOSE)
+
+
+def _material(files: KeyFiles, *, makes: bool) -> bytes | None:
     files.recover()
     if not files.has(SECRETS_KEY):
         if not makes:
@@ -63,14 +77,14 @@ def open_vault_key(files: KeyFiles, *, makes: bool) -> VaultKey | None:
         raise ConfigError(
             f"{files.path(SECRETS_KEY)} is not the key of the secrets; restore it, or remove it and set them again."
         )
-    return VaultKey(_derived(key.private_bytes_raw()))
+    return key.private_bytes_raw()
 
 
-def _derived(material: bytes) -> bytes:
+def _derived(material: bytes, purpose: bytes) -> bytes:
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-    return HKDF(SHA256(), KEY_BYTES, salt=None, info=_PURPOSE).derive(material)
+    return HKDF(SHA256(), KEY_BYTES, salt=None, info=purpose).derive(material)
 
 
 def _bound_to(name: str, version: int) -> bytes:

@@ -21,6 +21,7 @@ from edge.adapters.board_procfs import ProcfsBoard
 from edge.adapters.index_chroma import ChromaIndex
 from edge.adapters.store_sqlite.database import Database, open_database
 from edge.adapters.store_sqlite.journal import UNENROLLED, SqliteJournal, append_records
+from edge.adapters.store_sqlite.knowledge_rows import SqliteOffers
 from edge.adapters.store_sqlite.policy_rows import SqlitePolicies
 from edge.adapters.store_sqlite.projection import read_conditions
 from edge.adapters.store_sqlite.retention import SqliteRetention
@@ -37,6 +38,8 @@ from edge.drift import DETECTOR, Drift
 from edge.identity import Identity, load_identity
 from edge.judge import Judge
 from edge.key_files import SEALING_KEY, KeyFiles
+from edge.knowledge import Knowledge, Wanted
+from edge.knowledge_lookup import KnowledgeLookup
 from edge.logs import set_level
 from edge.lookup import Lookup
 from edge.observed import ObservedJournal
@@ -50,19 +53,20 @@ from edge.retention import Pace, Retention
 from edge.rules import Rules
 from edge.scrubbed import ScrubbedJournal, ScrubbedModel
 from edge.settings import EdgeSettings
+from edge.shelf import Opened, Shelf
 from edge.sync import Sync, subscriptions, will
 from edge.telemetry import Schedule, Sensor, Telemetry
 from edge.tools import AnyTool, builtin_tools
 from edge.tools.read_sensor import read_value
 from edge.vault import Vault
-from edge.vault_key import VaultKey, open_vault_key
+from edge.vault_key import VaultKey, library_key, open_vault_key
 from edge.watch import Watch
 from shared.clock import Clock
 from shared.errors import CapacityError, ConfigError, RefusedError
 from shared.ids import HUB, ID_RANDOM_BYTES, id_from_random
 from shared.inference.installed import InstalledEmbedder, InstalledLlama
 from shared.inference.native import share_processors
-from shared.inference.ports import LanguageModel, TextEmbedder
+from shared.inference.ports import EmbeddingModel, LanguageModel
 from shared.keys import Purpose, TrustedKey
 from shared.policy.contracts import Package
 from shared.policy.decisions import DeviceFacts
@@ -72,7 +76,9 @@ from shared.tasks.limits import Limits
 
 if TYPE_CHECKING:
     from edge.adapters.traces_otlp import OtlpTraces
+    from edge.fetching import Fetching
     from edge.tracing import Tracer
+    from shared.library.vector_index import VectorIndex as LibraryIndex
 
 logger = logging.getLogger(__name__)
 
@@ -98,12 +104,16 @@ class Ports:
     link: Link | None
     clock: Clock
     tools: Sequence[AnyTool]
-    embedder: TextEmbedder | None
+    embedder: EmbeddingModel | None
     index: VectorIndex | None
     board: Board
     ballast: Ballast
     traces: Traces | None
     api_token: str
+    vectors: "Callable[[Path], LibraryIndex] | None" = None
+    """Opens the vector index of the knowledge in a folder; None: found by keywords alone."""
+    post: Callable[[bytes], bytes] | None = None
+    """How knowledge is fetched; None: over HTTPS, from the hub that the identity names."""
     credentials: Credentials | None = None
     """Which certificate the link shows; None for a link that shows none."""
 
@@ -154,6 +164,7 @@ async def open_ports(settings: EdgeSettings, *, with_link: bool = True) -> Async
                 traces=traces,
                 api_token=load_api_token(settings.api_token_path),
                 credentials=credentials,
+                vectors=_chroma if settings.index == "on" else None,
             )
         finally:
             if traces is not None:
@@ -222,6 +233,11 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
     ports.journal.on_change(retention.changed)
     ports.journal.on_acknowledged(retention.acknowledged)
     retention.on_room(runner.changed)
+    shelf = build_shelf(settings, ports)
+    knowledge = build_knowledge(ports, observed, shelf, lambda: desired.taken)
+    knowledge_lookup = KnowledgeLookup(
+        shelf=shelf, names=lambda: knowledge.names, embedder=ports.embedder, model=model
+    )
     desired = Desired(
         store=ports.journal,
         journal=observed,
@@ -239,9 +255,11 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
             desired.changed()
             vault.changed()
             rules.changed()
+            knowledge.changed()
 
         def on_linked(is_linked: bool) -> None:
             rules.linked(is_linked)
+            knowledge.linked(is_linked)
             if renewal is not None:
                 renewal.linked(is_linked)
 
@@ -271,6 +289,7 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         partial(_adopt, ports=ports, runner=runner, sync=sync, retention=retention, telemetry=telemetry)
     )
     recall = Recall(episodes=ports.journal, embedder=ports.embedder, index=ports.index)
+    desired.on_change(lambda _settings: knowledge.changed())
     return Daemon(
         settings=settings,
         desired=desired,
@@ -291,6 +310,9 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         runner=runner,
         sync=sync,
         renewal=renewal,
+        knowledge=knowledge,
+        knowledge_lookup=knowledge_lookup,
+        shelf=shelf,
         recall=recall,
         lookup=Lookup(judge=judge, recall=recall, journal=observed),
         judge=judge,
@@ -379,6 +401,55 @@ def build_vault(settings: EdgeSettings, ports: Ports, journal: Journal) -> Vault
         clock=ports.clock,
         open_key=open_key,
         open_box=None if identity is None else open_box,
+    )
+
+
+def build_shelf(settings: EdgeSettings, ports: Ports) -> Shelf:
+    """Where collections lie; what it takes to open it is imported when it is opened."""
+    files = KeyFiles(settings.identity_dir, settings.identity_passphrase_file)
+
+    def open_library(directory: Path) -> Opened:
+        from shared.library.library import Library
+
+        index = None if ports.vectors is None else ports.vectors(directory / "vectors")
+        library = Library(directory, mac_key=library_key(files), index=index)
+        return Opened(library, getattr(index, "wipe", None))
+
+    return Shelf(settings.home / "knowledge", open_library)
+
+
+def build_knowledge(
+    ports: Ports,
+    journal: Journal,
+    shelf: Shelf,
+    settings_taken: Callable[[], EdgeSettings | None],
+) -> Knowledge:
+    """Who takes up what the hub offers."""
+    identity = ports.identity
+
+    def wanted() -> Wanted | None:
+        taken = settings_taken()
+        if taken is None:
+            return None
+        return Wanted(names=frozenset(taken.knowledge), max_bytes=taken.knowledge_max_bytes)
+
+    def fetching() -> "Fetching":
+        from edge.adapters.renew_http import post_fetch
+        from edge.fetching import Fetching
+
+        assert identity is not None, "only a hub offers"
+        post = ports.post or partial(post_fetch, identity.hub_url, identity.ca_path)
+        return Fetching(principal=str(identity.principal), signer=identity.signer, post=post)
+
+    return Knowledge(
+        offers=SqliteOffers(ports.database),
+        journal=journal,
+        clock=ports.clock,
+        shelf=shelf,
+        wanted=wanted,
+        tenant=None if identity is None else identity.principal.tenant,
+        embedder=ports.embedder,
+        fetching=None if identity is None else fetching,
     )
 
 
@@ -575,6 +646,12 @@ def load_api_token(path: Path) -> str:
 def new_id() -> str:
     """A fresh identifier."""
     return id_from_random(os.urandom(ID_RANDOM_BYTES))
+
+
+def _chroma(directory: Path) -> "LibraryIndex":
+    from shared.library.index_chroma import ChromaIndex as LibraryChroma
+
+    return LibraryChroma(directory)
 
 
 def _build_traces(settings: EdgeSettings) -> "OtlpTraces | None":

@@ -1,5 +1,5 @@
-"""`POST /v1/renew` at the hub: what a device asks that the broker lets in no more. Blocking; without an HTTP library,
-which the daemon has no other use for.
+"""What a device asks the hub over HTTPS by itself: a renewal when the broker lets it in no more, and what a revision of
+knowledge needs. Blocking; without an HTTP library, which the daemon has no other use for.
 
 The hub's certificate is verified against the device's authority, dates included: a wrong clock makes it fail, and is
 told as that.
@@ -13,6 +13,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from shared.errors import ConfigError, ProtocolError, RefusedError, UnavailableError
+from shared.knowledge.fetch import FETCH_PATH
+from shared.knowledge.manifest import MANIFEST_MAX_BYTES
 from shared.renewal import RENEW_PATH
 
 TIMEOUT_S: Final = 20.0
@@ -24,6 +26,16 @@ BUSY: Final = 429
 
 
 def post_renewal(hub_url: str, ca: Path, body: bytes) -> bytes:
+    """The body of the hub's answer to `POST /v1/renew`. Raises as `_posted`."""
+    return _posted(hub_url, ca, RENEW_PATH, body, answer_max_bytes=ANSWER_MAX_BYTES)
+
+
+def post_fetch(hub_url: str, ca: Path, body: bytes) -> bytes:
+    """The body of the hub's answer to `POST /v1/knowledge-fetch`. Raises as `_posted`."""
+    return _posted(hub_url, ca, FETCH_PATH, body, answer_max_bytes=MANIFEST_MAX_BYTES)
+
+
+def _posted(hub_url: str, ca: Path, path: str, body: bytes, *, answer_max_bytes: int) -> bytes:
     """The body of the hub's answer.
 
     Raises `RefusedError` with the hub's code, `ProtocolError` for what is no answer of a hub's, and
@@ -38,9 +50,9 @@ def post_renewal(hub_url: str, ca: Path, body: bytes) -> bytes:
             where.hostname, where.port or HTTPS_PORT, timeout=TIMEOUT_S, context=context
         )
         try:
-            connection.request("POST", RENEW_PATH, body, {"Content-Type": "application/json"})
+            connection.request("POST", path, body, {"Content-Type": "application/json"})
             answer = connection.getresponse()
-            status, content = answer.status, answer.read(ANSWER_MAX_BYTES)
+            status, content = answer.status, answer.read(answer_max_bytes + 1)
         finally:
             connection.close()
     except ssl.SSLCertVerificationError as error:
@@ -56,6 +68,8 @@ def post_renewal(hub_url: str, ca: Path, body: bytes) -> bytes:
         raise UnavailableError(
             f"The hub at {hub_url} does not answer ({str(error) or type(error).__name__})."
         ) from error
+    if len(content) > answer_max_bytes:
+        raise ProtocolError(f"The hub's answer is larger than {answer_max_bytes} bytes.")
     if status == http.client.OK:
         return content
     code, message = _problem(content)
@@ -73,4 +87,4 @@ def _problem(content: bytes) -> tuple[str, str]:
         problem: Any = json.loads(content)
         return str(problem["code"])[:32], str(problem["message"])[:400]
     except (ValueError, KeyError, TypeError):
-        return "refused", "The hub refused to renew the certificate."
+        return "refused", "The hub refused."

@@ -10,6 +10,7 @@ from starlette.routing import Route, Router
 from edge.api.chat import chat, list_models
 from edge.api.door import guarded, serve_page, sign_in_door, sign_out_door
 from edge.api.entrance import Entrance
+from edge.api.knowledge_routes import ask_knowledge, search_knowledge, show_knowledge, verify_knowledge
 from edge.api.outcomes import answered, check_goal, problem, read_body
 from edge.api.page import FILES
 from edge.api.parts import Api
@@ -57,6 +58,10 @@ def build_app(api: Api) -> Router:
         ("/journal", "GET", _journal),
         ("/memory", "GET", _memory),
         ("/memory/rebuild", "POST", _rebuild_memory),
+        ("/knowledge", "GET", show_knowledge),
+        ("/knowledge/search", "POST", search_knowledge),
+        ("/knowledge/ask", "POST", ask_knowledge),
+        ("/knowledge/verify", "POST", verify_knowledge),
         ("/link", "POST", _link),
         ("/secrets/refresh", "POST", _refresh_secrets),
         ("/policy", "GET", _policy),

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 from edge.agent import AgentRunner
 from edge.judge import Judge
+from edge.knowledge import Knowledge
+from edge.knowledge_lookup import KnowledgeLookup
 from edge.lookup import Lookup
 from edge.oversight import Oversight
 from edge.ports import Journal, Room, Work
@@ -37,6 +39,8 @@ class Api:
     room: Room
     recall: Recall
     lookup: Lookup
+    knowledge: Knowledge
+    knowledge_lookup: KnowledgeLookup
     judge: Judge
     clock: Clock
     new_id: Callable[[], str]

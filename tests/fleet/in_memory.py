@@ -53,8 +53,9 @@ from edge.wiring import Ports, build_daemon, prepare_home
 from shared.enrolment import BrokerAddress
 from shared.errors import RefusedError
 from shared.ids import HUB, Lane, Principal
-from shared.inference.ports import LanguageModel
+from shared.inference.ports import EmbeddingModel, LanguageModel
 from shared.keys import KeyRing, Signer, TrustedKey
+from shared.library.vector_index import VectorIndex as LibraryIndex
 from shared.tasks.limits import Limits
 from shared.tasks.states import TERMINAL
 from shared.twin import Document
@@ -165,6 +166,9 @@ class MemoryFleet:
         linked: bool = True,
         traces: Traces | None = None,
         is_permissive: bool = True,
+        embedder: EmbeddingModel | None = None,
+        vectors: Callable[[Path], LibraryIndex] | None = None,
+        post: Callable[[bytes], bytes] | None = None,
         **changes: object,
     ) -> AsyncIterator[MemoryDevice]:
         """Run a daemon until the block ends. Its store stays, so the same name may be started again.
@@ -197,7 +201,9 @@ class MemoryFleet:
                 link=link,
                 clock=self.clock,
                 tools=every,
-                embedder=None,
+                embedder=embedder,
+                vectors=vectors,
+                post=post,
                 index=None,
                 board=ScriptedBoard(),
                 ballast=ScriptedBallast(),
@@ -326,6 +332,10 @@ class MemoryFleet:
 
         await asyncio.to_thread(commit)
         self._wake(Changes(orders_for=set(principals)))
+
+    def wake(self, principals: set[str]) -> None:
+        """Orders were committed for these devices."""
+        self._wake(Changes(orders_for=principals))
 
     async def sweep(self) -> None:
         """What the hub does by itself every few seconds."""
