@@ -1,4 +1,4 @@
-"""Asking the hub for what a revision needs: a request that the device's signing key seals (rule P28). Blocking."""
+"""Asking the hub for what a revision needs: a request that the device's signing key seals (rule P29). Blocking."""
 
 import os
 from collections.abc import Callable, Sequence

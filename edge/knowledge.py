@@ -2,7 +2,7 @@
 
 What is to be done follows from what is: the setting `knowledge`, the hub's newest word on each collection, and what
 the library holds. So a device that was cut off, killed or full goes on where it stopped; the revision before serves
-until the new one is whole (rule P28). All state belongs to the loop; what blocks runs in worker threads.
+until the new one is whole (rule P29). All state belongs to the loop; what blocks runs in worker threads.
 """
 
 import asyncio
