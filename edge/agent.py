@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal, assert_never
 
 from edge.blobs import make_blob
+from edge.core.knowing import Teller
 from edge.core.turn import (
     Agent,
     AskModel,
@@ -390,11 +391,13 @@ class AgentRunner:
                 (effects[-1].result_seq or effects[-1].intent_seq or 1,) if effects else (node.cause,)
             )
             match decision:
-                case AskModel(purpose, generation):
+                case AskModel(purpose, generation, teller):
                     streams = purpose == "answer" and await self._judge.may_stream(
                         node.task, await self._flow(node, goal, effects, past)
                     )
-                    await self._ask_model(node, len(effects), purpose, generation, causes, streams=streams)
+                    await self._ask_model(
+                        node, len(effects), purpose, generation, causes, streams=streams, teller=teller
+                    )
                 case UseTool(tool, arguments, is_retry):
                     call = effects[-1].call if is_retry else len(effects)
                     outcome = await self._dispatcher.call(
@@ -489,8 +492,9 @@ class AgentRunner:
         causes: tuple[int | ForeignCause, ...],
         *,
         streams: bool,
+        teller: Teller | None,
     ) -> None:
-        """`streams`: what is generated may be shown before the rules have seen all of it."""
+        """`streams`: what is generated may be shown before the rules have seen all of it; `teller`: what of it."""
         parts: list[str] = []
         finished: Finished | None = None
         async with contextlib.aclosing(self._model.generate(generation)) as stream:
@@ -499,10 +503,12 @@ class AgentRunner:
                     finished = item
                 else:
                     parts.append(item.text)
-                    if streams:
-                        self._publish(node.task, item)
+                    if streams and (shown := item.text if teller is None else teller.push(item.text)):
+                        self._publish(node.task, TextDelta(shown))
         if finished is None:
             raise UnavailableError("The model stopped without finishing.")
+        if streams and teller is not None and (rest := teller.finish()):
+            self._publish(node.task, TextDelta(rest))
         await self._journal.append(
             model_called(
                 at_ms=self._now_ms(),

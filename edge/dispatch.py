@@ -65,7 +65,9 @@ class Dispatcher:
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
         """What the model may be told about."""
-        return tuple(tool.spec for tool in self._tools.values())
+        return tuple(
+            tool.spec for tool in self._tools.values() if not isinstance(tool, Tool) or tool.is_there()
+        )
 
     async def call(
         self,
@@ -144,7 +146,9 @@ class Dispatcher:
             content=content,
             ms=_ms_since(started),
             intent=intent,
-            labels=self._judge.result_labels(flow, frozen, content, ok=ok),
+            labels=self._judge.result_labels(
+                flow, frozen, content, ok=ok, told=_labels_of(held, content) if ok else ()
+            ),
             beside=seen,
         )
 
@@ -246,6 +250,12 @@ def _fitting(tool: str, content: object, *, ok: bool) -> tuple[bool, object]:
     if size > RESULT_MAX_BYTES:
         return False, {"error": f"The result was larger than {RESULT_MAX_BYTES} bytes."}
     return ok, content
+
+
+def _labels_of(tool: AnyTool, content: object) -> tuple[str, ...]:
+    if not isinstance(tool, Tool) or tool.labels_of is None or not isinstance(content, dict):
+        return ()
+    return tool.labels_of(content)
 
 
 def _ms_since(started: float) -> float:

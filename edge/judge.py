@@ -350,9 +350,11 @@ class Judge:
             replace(flow.situation(action, arguments, now=now), now=self._local(now))
         )
 
-    def result_labels(self, flow: TaskFlow, call: Call, content: object, *, ok: bool) -> tuple[str, ...]:
-        """The labels of what a call returned: those of all that caused it, and its own."""
-        flow.returned(call.tool, call.values(), content, ok=ok, at=self._clock.now())
+    def result_labels(
+        self, flow: TaskFlow, call: Call, content: object, *, ok: bool, told: Sequence[str] = ()
+    ) -> tuple[str, ...]:
+        """The labels of what a call returned: those of all that caused it, and its own. `told`: with the result."""
+        flow.returned(call.tool, call.values(), content, ok=ok, at=self._clock.now(), labels=told)
         return self.shown_labels(flow)
 
     def shown_labels(self, flow: TaskFlow) -> tuple[str, ...]:

@@ -56,7 +56,7 @@ from edge.settings import EdgeSettings
 from edge.shelf import Opened, Shelf
 from edge.sync import Sync, subscriptions, will
 from edge.telemetry import Schedule, Sensor, Telemetry
-from edge.tools import AnyTool, builtin_tools
+from edge.tools import AnyTool, builtin_tools, knowledge_tool
 from edge.tools.read_sensor import read_value
 from edge.vault import Vault
 from edge.vault_key import VaultKey, library_key, open_vault_key
@@ -188,12 +188,22 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
     vault = build_vault(settings, ports, observed)
     journal = ScrubbedJournal(observed, lambda: vault.scrubber)
     model = ScrubbedModel(ports.model, lambda: vault.scrubber)
-    policies = SqlitePolicies(ports.database)
-    rules = build_rules(settings, ports, policies, observed)
-    watch = Watch(clock=ports.clock, store=policies)
-    drift = Drift(
-        tools=[tool.spec for tool in ports.tools], store=policies, journal=observed, drafts=watch.drafts
+    shelf = build_shelf(settings, ports)
+    knowledge = build_knowledge(ports, observed, shelf, lambda: desired.taken)
+    knowledge_lookup = KnowledgeLookup(
+        shelf=shelf, names=lambda: knowledge.names, embedder=ports.embedder, model=model
     )
+    tools = (
+        *ports.tools,
+        knowledge_tool(
+            lambda query, limit: knowledge_lookup.search(query, limit=limit),
+            lambda: knowledge_lookup.is_possible,
+        ),
+    )
+    policies = SqlitePolicies(ports.database)
+    rules = build_rules(settings, ports, policies, observed, tools)
+    watch = Watch(clock=ports.clock, store=policies)
+    drift = Drift(tools=[tool.spec for tool in tools], store=policies, journal=observed, drafts=watch.drafts)
     rules.on_active(partial(_look_at_tools, drift=drift, rules=rules))
     judge = Judge(
         rules=rules,
@@ -204,7 +214,7 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         standing=lambda: {DETECTOR} if drift.drifted else frozenset(),
     )
     dispatcher = Dispatcher(
-        tools=ports.tools,
+        tools=tools,
         journal=journal,
         clock=ports.clock,
         judge=judge,
@@ -233,11 +243,6 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
     ports.journal.on_change(retention.changed)
     ports.journal.on_acknowledged(retention.acknowledged)
     retention.on_room(runner.changed)
-    shelf = build_shelf(settings, ports)
-    knowledge = build_knowledge(ports, observed, shelf, lambda: desired.taken)
-    knowledge_lookup = KnowledgeLookup(
-        shelf=shelf, names=lambda: knowledge.names, embedder=ports.embedder, model=model
-    )
     desired = Desired(
         store=ports.journal,
         journal=observed,
@@ -327,7 +332,13 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
     )
 
 
-def build_rules(settings: EdgeSettings, ports: Ports, store: SqlitePolicies, journal: Journal) -> Rules:
+def build_rules(
+    settings: EdgeSettings,
+    ports: Ports,
+    store: SqlitePolicies,
+    journal: Journal,
+    tools: Sequence[AnyTool],
+) -> Rules:
     """Who is asked before anything is done."""
     identity = ports.identity
 
@@ -360,7 +371,7 @@ def build_rules(settings: EdgeSettings, ports: Ports, store: SqlitePolicies, jou
         store=store,
         journal=journal,
         clock=ports.clock,
-        tools=[tool.spec for tool in ports.tools],
+        tools=[tool.spec for tool in tools],
         facts=facts,
         trusted=trusted,
         threshold=settings.policy_threshold,

@@ -23,19 +23,21 @@ ANSWER_MAX_BYTES: Final = 65_536
 CLOCK: Final = "clock"
 """Code of the error for a hub's certificate whose dates do not fit our clock."""
 BUSY: Final = 429
+RENEWING: Final = "renew the certificate"
+FETCHING: Final = "hand over a collection"
 
 
 def post_renewal(hub_url: str, ca: Path, body: bytes) -> bytes:
     """The body of the hub's answer to `POST /v1/renew`. Raises as `_posted`."""
-    return _posted(hub_url, ca, RENEW_PATH, body, answer_max_bytes=ANSWER_MAX_BYTES)
+    return _posted(hub_url, ca, RENEW_PATH, body, answer_max_bytes=ANSWER_MAX_BYTES, what=RENEWING)
 
 
 def post_fetch(hub_url: str, ca: Path, body: bytes) -> bytes:
     """The body of the hub's answer to `POST /v1/knowledge-fetch`. Raises as `_posted`."""
-    return _posted(hub_url, ca, FETCH_PATH, body, answer_max_bytes=MANIFEST_MAX_BYTES)
+    return _posted(hub_url, ca, FETCH_PATH, body, answer_max_bytes=MANIFEST_MAX_BYTES, what=FETCHING)
 
 
-def _posted(hub_url: str, ca: Path, path: str, body: bytes, *, answer_max_bytes: int) -> bytes:
+def _posted(hub_url: str, ca: Path, path: str, body: bytes, *, answer_max_bytes: int, what: str) -> bytes:
     """The body of the hub's answer.
 
     Raises `RefusedError` with the hub's code, `ProtocolError` for what is no answer of a hub's, and
@@ -72,7 +74,7 @@ def _posted(hub_url: str, ca: Path, path: str, body: bytes, *, answer_max_bytes:
         raise ProtocolError(f"The hub's answer is larger than {answer_max_bytes} bytes.")
     if status == http.client.OK:
         return content
-    code, message = _problem(content)
+    code, message = _problem(content, what)
     if status >= http.client.INTERNAL_SERVER_ERROR or status == BUSY:
         raise UnavailableError(message, code=code)
     raise RefusedError(message, code=code)
@@ -82,9 +84,9 @@ DATES_WRONG: Final = (9, 10)
 """X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED (OpenSSL's x509_vfy.h)."""
 
 
-def _problem(content: bytes) -> tuple[str, str]:
+def _problem(content: bytes, what: str) -> tuple[str, str]:
     try:
         problem: Any = json.loads(content)
         return str(problem["code"])[:32], str(problem["message"])[:400]
     except (ValueError, KeyError, TypeError):
-        return "refused", "The hub refused."
+        return "refused", f"The hub refused to {what}."

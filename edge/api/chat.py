@@ -14,6 +14,7 @@ from edge.agent import Asked, AwaitsApproval, Ended, Interrupted, model_called
 from edge.api.outcomes import WaitsError, check_goal, code_of, problem, read_body, task_of
 from edge.api.parts import Api
 from edge.api.schemas import ChatRequest
+from edge.core.turn import BACKGROUND
 from edge.judge import ANSWER
 from edge.lookup import refusal, text_of
 from edge.ports import Draft
@@ -70,7 +71,7 @@ def _as_goal(body: ChatRequest) -> str:
     if not before:
         return last.content
     background = "\n".join(f"{message.role}: {message.content}" for message in before)
-    return f"{last.content}\n\nThe conversation so far:\n{background}"
+    return f"{last.content}{BACKGROUND}{background}"
 
 
 async def _agent_answer(api: Api, task: str) -> Answer:

@@ -13,19 +13,30 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
+from edge.core.knowing import TOOL as KNOWLEDGE
+from edge.core.knowing import Teller, quotes_in, told
 from shared.errors import CapacityError
 from shared.inference.ports import Generation, Message
 from shared.policy.contracts import SideEffect
 from shared.tasks.limits import Limits
 from shared.tasks.states import NodeState
 
+if TYPE_CHECKING:  # a device without knowledge does without it
+    from shared.knowledge.answer import Quote
+
 ACT_MAX_TOKENS: Final = 128
 RESULT_MAX_BYTES: Final = 4_000
 """How much of one result the model is shown; all of it stays in the journal."""
 BYTES_PER_TOKEN: Final = 3
 """A cautious estimate for cutting prompts to the context; the model's own count decides."""
+
+QUERY_MAX_CHARS: Final = 4_000
+BACKGROUND: Final = "\n\nThe conversation so far:\n"
+"""Between a request and what was said before it."""
+FROM_KNOWLEDGE: Final = 2
+"""Steps of an answer from knowledge alone: what was found, and how the model worded it."""
 
 _ACT: Final = "Choose the next action as JSON."
 _ANSWER: Final = "Answer the request in one or two short sentences."
@@ -48,6 +59,8 @@ class ToolSpec:
     """What it does to the world, by its own word; who says nothing is taken for the worst."""
     keywords: tuple[str, ...] = ()
     choice_keywords: tuple[tuple[str, ...], ...] = ()
+    takes_request: bool = False
+    """Its one choice is the request itself, as `query`; what it finds comes before a model is asked anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +93,8 @@ class AskModel:
 
     purpose: Literal["act", "answer"]
     generation: Generation
+    teller: "Teller | None" = None
+    """What of the output may be shown as it comes; None: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +145,7 @@ def next_step(agent: Agent, goal: str, past: Sequence[Past]) -> Step:
         return pending
     spoken = [item for item in past if isinstance(item, ModelSpoke)]
     if spoken and spoken[-1].purpose == "answer":
-        return End(NodeState.SUCCEEDED, spoken[-1].text)
+        return End(NodeState.SUCCEEDED, _told(agent, goal, past, spoken[-1].text))
     tokens = sum(item.output_tokens for item in spoken)
     if tokens >= agent.limits.output_tokens:
         return End(NodeState.FAILED, f"Stopped after {tokens} generated tokens.", "output_tokens")
@@ -138,6 +153,8 @@ def next_step(agent: Agent, goal: str, past: Sequence[Past]) -> Step:
     if turns > agent.limits.turns:
         return End(NodeState.FAILED, f"Stopped after {turns} turns without an answer.", "turns")
     room = agent.limits.output_tokens - tokens
+    if (known := _from_knowledge(agent, goal, past, room)) is not None:
+        return known
     last = past[-1] if past else None
     if isinstance(last, ModelSpoke):
         action = _parse_action(last.text)
@@ -155,6 +172,44 @@ def next_step(agent: Agent, goal: str, past: Sequence[Past]) -> Step:
             json_schema=_action_schema(offers, may_answer=_may_answer(agent, goal, past)),
         ),
     )
+
+
+def _from_knowledge(agent: Agent, goal: str, past: Sequence[Past], room: int) -> Step | None:
+    """A request is looked up before a model is asked anything, unless it names what a tool reads; what is found and
+    supports an answer is worded, and nothing else is done."""
+    if not past:
+        found = next((spec for spec in agent.tools if spec.takes_request), None)
+        if found is None or agent.limits.tool_calls < 1 or _due(agent, goal, ()):
+            return None
+        return UseTool(found.name, _choices(found, goal)[0])
+    quotes = _quotes(past)
+    if len(past) > 1 or not quotes:
+        return None
+    teller = Teller(request_of(goal), quotes, context_tokens=agent.context_tokens)
+    from shared.knowledge.answer import SYSTEM, prompt
+
+    messages = (Message("system", SYSTEM), Message("user", prompt(request_of(goal), teller.draft.quotes)))
+    generation = Generation(messages=messages, max_tokens=min(agent.answer_max_tokens, room))
+    return AskModel("answer", generation, teller)
+
+
+def _told(agent: Agent, goal: str, past: Sequence[Past], text: str) -> str:
+    """The answer as it is told: of one that rests on quotes only what they say."""
+    quotes = _quotes(past[:1]) if len(past) == FROM_KNOWLEDGE else []
+    if not quotes:
+        return text
+    return told(request_of(goal), quotes, text, context_tokens=agent.context_tokens)
+
+
+def _quotes(past: Sequence[Past]) -> "list[Quote]":
+    first = past[0]
+    is_found = isinstance(first, ToolUsed) and first.ok and first.tool == KNOWLEDGE
+    return quotes_in(first.result) if is_found and isinstance(first, ToolUsed) else []
+
+
+def request_of(goal: str) -> str:
+    """What is asked, without the conversation before it."""
+    return goal.partition(BACKGROUND)[0]
 
 
 def _pending(last: Past) -> Step | None:
@@ -192,10 +247,14 @@ def _offers(agent: Agent, goal: str, past: Sequence[Past]) -> _Offers:
         return due
     offers: _Offers = {}
     for spec in agent.tools:
-        choices = [choice for choice in spec.choices if not _was_used(used, spec.name, choice)]
+        choices = [choice for choice in _choices(spec, goal) if not _was_used(used, spec.name, choice)]
         if choices:
             offers[spec.name] = choices
     return offers
+
+
+def _choices(spec: ToolSpec, goal: str) -> tuple[Mapping[str, object], ...]:
+    return ({"query": request_of(goal)[:QUERY_MAX_CHARS]},) if spec.takes_request else spec.choices
 
 
 def _may_answer(agent: Agent, goal: str, past: Sequence[Past]) -> bool:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from edge.core.turn import ToolSpec
 from edge.settings import SensorSettings
-from edge.tools import now, read_sensor
+from edge.tools import now, read_sensor, search_knowledge
+from edge.tools.search_knowledge import Search
 from edge.vault import SecretHandle
 from shared.clock import Clock
 
@@ -23,12 +24,23 @@ CallWithSecrets = Callable[
 """As `Call`, with a handle for each secret that the tool declares."""
 
 
+LabelsOf = Callable[[Mapping[str, object]], tuple[str, ...]]
+
+
+def _always() -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Tool:
     """A tool as the dispatcher holds it."""
 
     spec: ToolSpec
     call: Call
+    labels_of: LabelsOf | None = None
+    """Of what was returned, beside those that its contract names."""
+    is_there: Callable[[], bool] = _always
+    """Whether there is anything that it could do now; a model is not told of one that could not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +68,13 @@ def builtin_tools(sensors: Sequence[SensorSettings], clock: Clock) -> tuple[Tool
     if sensors:
         tools.insert(0, Tool(read_sensor.spec(sensors), read_sensor.make(sensors, clock)))
     return tuple(tools)
+
+
+def knowledge_tool(search: Search, is_there: Callable[[], bool]) -> Tool:
+    """For a device that may hold documents."""
+    return Tool(
+        search_knowledge.SPEC,
+        search_knowledge.make(search),
+        labels_of=search_knowledge.labels_of,
+        is_there=is_there,
+    )

@@ -5,6 +5,9 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from shared.errors import ConfigError
+from tests.support.vectors import vector_of
+
 
 class MemoryVectorIndex:
     """A dictionary of vectors that obeys the port's contract. `lose` forgets a key, as real indexes do."""
@@ -62,3 +65,33 @@ class WordEmbedder:
 
 def _cosine(left: Sequence[float], right: Sequence[float]) -> float:
     return sum(a * b for a, b in zip(left, right, strict=True)) / (math.hypot(*left) * math.hypot(*right))
+
+
+class HashingEmbedder:
+    """An `EmbeddingModel` without a model: `tests.support.vectors.vector_of`, as floats. `fingerprint` is settable."""
+
+    def __init__(self, fingerprint: bytes) -> None:
+        self.of_model = fingerprint
+        self.is_missing = False
+
+    @property
+    def text_tokens_max(self) -> int:
+        return 254
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        self._check()
+        return [[float(byte - 256 if byte > 127 else byte) for byte in vector_of(text)] for text in texts]
+
+    def count_tokens(self, text: str) -> int:
+        return len(text.split())
+
+    async def fingerprint(self) -> bytes:
+        self._check()
+        return self.of_model
+
+    async def close(self) -> None:
+        """Nothing is loaded."""
+
+    def _check(self) -> None:
+        if self.is_missing:
+            raise ConfigError("The embedding model is not installed; `covey-edge model install` does it.")

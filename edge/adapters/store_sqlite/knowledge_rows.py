@@ -5,6 +5,8 @@ back. Must not know what a revision holds, nor where it lies.
 """
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from edge.adapters.store_sqlite.database import Database
 from edge.ports import KnowledgeOffer
@@ -55,37 +57,37 @@ def take_offered(
     inline: bytes | None,
 ) -> None:
     """Only the newest word on a collection counts."""
-    db.execute(
-        "INSERT OR REPLACE INTO knowledge_offer (collection, epoch, seq, record, inline) VALUES (?, ?, ?, ?, ?)",
-        (record.collection, epoch, seq, encode_record(record), inline),
-    )
+    with _overwriting(db):
+        db.execute(
+            "INSERT OR REPLACE INTO knowledge_offer (collection, epoch, seq, record, inline) VALUES (?, ?, ?, ?, ?)",
+            (record.collection, epoch, seq, encode_record(record), inline),
+        )
 
 
 def note_knowledge(
     db: sqlite3.Connection, record: KnowledgeApplied | KnowledgeRefused | KnowledgeRemoved
 ) -> None:
     """The journal says what became of an offer; of one that is not the newest any more that says nothing."""
-    match record:
-        case KnowledgeApplied():
-            for cause in _orders(record):
-                db.execute(
-                    "UPDATE knowledge_offer SET answer = ?, inline = NULL WHERE epoch = ? AND seq = ?",
-                    (APPLIED, cause.epoch, cause.seq),
-                )
-        case KnowledgeRefused():
-            for cause in _orders(record):
-                db.execute(
-                    "UPDATE knowledge_offer SET answer = ? WHERE epoch = ? AND seq = ?",
-                    (record.reason, cause.epoch, cause.seq),
-                )
-        case KnowledgeRemoved(reason="setting"):
-            db.execute("DELETE FROM knowledge_offer WHERE collection = ?", (record.collection,))
-        case KnowledgeRemoved():
-            for cause in _orders(record):
-                db.execute(
-                    "DELETE FROM knowledge_offer WHERE epoch = ? AND seq = ?", (cause.epoch, cause.seq)
-                )
+    places = [(cause.epoch, cause.seq) for cause in record.causes if isinstance(cause, ForeignCause)]
+    with _overwriting(db):
+        match record:
+            case KnowledgeApplied():
+                statement = "UPDATE knowledge_offer SET answer = ?, inline = NULL WHERE epoch = ? AND seq = ?"
+                db.executemany(statement, [(APPLIED, *place) for place in places])
+            case KnowledgeRefused():
+                statement = "UPDATE knowledge_offer SET answer = ? WHERE epoch = ? AND seq = ?"
+                db.executemany(statement, [(record.reason, *place) for place in places])
+            case KnowledgeRemoved(reason="setting"):
+                db.execute("DELETE FROM knowledge_offer WHERE collection = ?", (record.collection,))
+            case KnowledgeRemoved():
+                db.executemany("DELETE FROM knowledge_offer WHERE epoch = ? AND seq = ?", places)
 
 
-def _orders(record: KnowledgeApplied | KnowledgeRefused | KnowledgeRemoved) -> list[ForeignCause]:
-    return [cause for cause in record.causes if isinstance(cause, ForeignCause)]
+@contextmanager
+def _overwriting(db: sqlite3.Connection) -> Iterator[None]:
+    """What goes from these rows is text of documents: it shall not stay in the file's free pages."""
+    db.execute("PRAGMA secure_delete=ON").fetchall()
+    try:
+        yield
+    finally:
+        db.execute("PRAGMA secure_delete=OFF").fetchall()

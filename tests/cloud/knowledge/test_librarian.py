@@ -10,7 +10,7 @@ from cloud.knowledge.librarian import ATTEMPTS_MAX, CLAIM_S
 from cloud.knowledge.schemas import ChangeCollection
 from cloud.knowledge.tables import KnowledgeContent, KnowledgeUpload, KnowledgeVersion
 from shared.errors import CapacityError, ConfigError, ConflictError, RefusedError, UnavailableError
-from tests.cloud.knowledge.world import KEEP, NAME, OVEN, PUMP, TENANT, Knowledge
+from tests.cloud.knowledge.world import KEEP, NAME, OVEN, PUMP, TENANT, WAITING_MAX_BYTES, Knowledge
 from tests.support.device import bytes_from
 from tests.support.library import BROKEN, HANGING, SURPRISING
 
@@ -245,8 +245,8 @@ def test_as_many_documents_as_a_collection_may_hold_and_not_one_more(knowledge: 
 
 def test_no_more_waits_than_may(knowledge: Knowledge) -> None:
     knowledge.create()
-    knowledge.put({"a.md": b"x" * 10_000})
-    knowledge.put({"a.md": b"y" * 10_000})  # in the place of the other
+    knowledge.put({"a.md": b"x" * WAITING_MAX_BYTES})
+    knowledge.put({"a.md": b"y" * WAITING_MAX_BYTES})  # in the place of the other
     with pytest.raises(CapacityError) as caught:
         knowledge.put({"b.md": b"x"})
     assert caught.value.bound == "knowledge_waiting_max_bytes"

@@ -24,6 +24,7 @@ NAME = "manuals"
 PUMP = b"# Pump\n\nClose valve V2 before cleaning the pump.\n\nThe filter is changed twice a year."
 OVEN = b"# Oven\n\nThe oven reaches 250 degrees."
 KEEP = 3
+WAITING_MAX_BYTES = 1_000_000
 
 
 @dataclass
@@ -54,7 +55,7 @@ class Knowledge:
                     document,
                     content,
                     documents_max=5,
-                    waiting_max_bytes=10_000,
+                    waiting_max_bytes=WAITING_MAX_BYTES,
                     now=self.clock.now(),
                 )
 

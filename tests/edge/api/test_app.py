@@ -42,6 +42,7 @@ from tests.support.clock import ManualClock
 from tests.support.device import signer_from
 from tests.support.hub import ScriptedHub
 from tests.support.model import Reply, ScriptedModel
+from tests.support.no_knowledge import no_knowledge
 from tests.support.retention import OpenRoom
 from tests.support.rules import NoPolicies, OpenRules, open_judge
 from tests.support.store import PRINCIPAL, opened_journal, records
@@ -116,7 +117,10 @@ async def serving(
             journal=journal_seen,
             clock=clock,
         )
+        knowledge, knowledge_lookup = no_knowledge(tmp_path, journal=journal_seen, clock=clock, model=model)
         api = Api(
+            knowledge=knowledge,
+            knowledge_lookup=knowledge_lookup,
             settings=device_settings,
             token=token,
             runner=runner,
