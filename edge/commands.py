@@ -323,7 +323,9 @@ def _add_model_commands() -> None:
 
 def _add_secret_commands() -> None:
     from edge import policy_commands
+    from edge.knowledge_commands import knowledge_app
     from edge.secret_commands import secret_app
 
     app.add_typer(secret_app, name="secret")
+    app.add_typer(knowledge_app, name="knowledge")
     policy_commands.add_to(app)

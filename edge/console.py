@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from edge.agent import AgentRunner, Asked, AwaitsApproval, Ended, Interrupted
+from edge.core.turn import BACKGROUND
 from edge.local_api import HTTP_TIMEOUT_S, api_token, daemon_address, raise_problem, request
 from edge.settings import EdgeSettings
 from edge.store_status import describe_store, summarize_lane
@@ -119,7 +120,7 @@ class _OwnAgent:
         goal = last["content"]
         if before:
             background = "\n".join(f"{message['role']}: {message['content']}" for message in before)
-            goal = f"{goal}\n\nThe conversation so far:\n{background}"
+            goal = f"{goal}{BACKGROUND}{background}"
         if len(goal.encode()) > self._settings.goal_max_bytes:
             raise CapacityError(
                 f"The request is longer than {self._settings.goal_max_bytes} bytes; shorten it.",
@@ -176,12 +177,14 @@ async def _agent(settings: EdgeSettings, wanted: str | None) -> AsyncIterator[Ag
     async with open_ports(settings, with_link=False) as ports:
         daemon = build_daemon(settings, ports)
         await daemon.rules.refresh()
+        await daemon.knowledge.look()
         working = asyncio.create_task(daemon.runner.run(), name="agent")
         try:
             yield _OwnAgent(daemon.runner, settings)
         finally:
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
+            await asyncio.to_thread(daemon.shelf.release)
 
 
 def _delta(line: str) -> str:
@@ -197,10 +200,10 @@ def _delta(line: str) -> str:
 
 def _print_piece(text: str, *, as_json: bool) -> None:
     if not as_json:
-        print(_plain(text), end="", flush=True)
+        print(plain(text), end="", flush=True)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """What a terminal may be given: line breaks and tabs, but nothing that it would obey, nor reversed writing."""
     return "".join(
         character
@@ -250,8 +253,20 @@ def show_status(settings: EdgeSettings, *, as_json: bool) -> None:
         rows.append(("journal", f"{journal['head']} records, {journal['waiting']} not yet at the hub"))
     if "settings" in status:
         rows.append(("settings", _settings_line(status["settings"])))
+    rows += [("knowledge", _knowledge_line(each)) for each in status.get("knowledge", [])]
     rows += [("problem", f"{issue['part']}: {issue['message']}") for issue in status.get("issues", [])]
-    _table(rows)
+    show_table(rows)
+
+
+def _knowledge_line(of: dict[str, Any]) -> str:
+    """What is held of one collection, what waits, and what is wrong."""
+    if of["revision"] is None:
+        held = "not here yet"
+    else:
+        held = f"revision {of['revision']}, {of['held_chunks']} of {of['chunks']} passages"
+    waiting = "" if of["offered"] is None else f"; revision {of['offered']} is offered"
+    problem = "" if of["problem"] is None else f"; {of['problem']}"
+    return f"{of['collection']}: {held}{waiting}{problem}"
 
 
 def _settings_line(revisions: dict[str, Any]) -> str:
@@ -281,7 +296,7 @@ def show_twin(settings: EdgeSettings, *, as_json: bool) -> None:
             json.dumps(side[name], ensure_ascii=False) if name in side else "" for side in (wanted, runs)
         ]
         rows.append((name, *cells, refused.get(name, "")))
-    _table(rows)
+    show_table(rows)
 
 
 def _stored_twin(settings: EdgeSettings) -> dict[str, Any]:
@@ -302,10 +317,10 @@ def show_settings(settings: EdgeSettings, origins: dict[str, str], *, as_json: b
     if as_json:
         print(json.dumps({name: {"value": values[name], "origin": origins[name]} for name in values}))
         return
-    _table([(name, json.dumps(values[name], ensure_ascii=False), origins[name]) for name in values])
+    show_table([(name, json.dumps(values[name], ensure_ascii=False), origins[name]) for name in values])
 
 
-def _table(rows: Sequence[tuple[str, ...]]) -> None:
+def show_table(rows: Sequence[tuple[str, ...]]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -315,7 +330,7 @@ def _table(rows: Sequence[tuple[str, ...]]) -> None:
         table.add_column(overflow="fold")
     for row in rows:
         # Text, not markup: what devices and people wrote is shown as it is.
-        table.add_row(*(Text(_plain(cell)) for cell in row))
+        table.add_row(*(Text(plain(cell)) for cell in row))
     Console().print(table)
 
 
@@ -342,7 +357,7 @@ def tail(settings: EdgeSettings, *, lane: str, count: int, follow: bool, as_json
                     (row[0], first),
                 ):
                     shown = describe(Entry(*entry))
-                    print(json.dumps(shown) if as_json else _plain(_line(shown)), flush=True)
+                    print(json.dumps(shown) if as_json else plain(_line(shown)), flush=True)
                     last = entry[0]
                 last = max(last, first)
             if not follow:
@@ -465,7 +480,9 @@ async def search_memory(settings: EdgeSettings, query: str, *, limit: int, as_js
     if not found["found"]:
         print("Nothing like that is remembered.")
         return
-    _table([(item["at"], f"{item['score']:.2f}", item["goal"], item["result"]) for item in found["found"]])
+    show_table(
+        [(item["at"], f"{item['score']:.2f}", item["goal"], item["result"]) for item in found["found"]]
+    )
     print(f"Ranked by {found['ranked_by']}.")
 
 
@@ -506,7 +523,7 @@ def show_task(settings: EdgeSettings, task: str, *, as_json: bool) -> None:
         for effect in shown["effects"]
     ]
     rows.append(("result", shown["result"] or ""))
-    _table(rows)
+    show_table(rows)
 
 
 def cancel_task(settings: EdgeSettings, task: str) -> None:

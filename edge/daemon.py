@@ -121,7 +121,7 @@ class Daemon:
         self._renewal = renewal
         self.knowledge = knowledge
         self.knowledge_lookup = knowledge_lookup
-        self._shelf = shelf
+        self.shelf = shelf
         self.recall = recall
         self.lookup = lookup
         self._judge = judge
@@ -409,7 +409,7 @@ class Daemon:
             self._issues["store"] = str(error)
 
     async def _end(self) -> None:
-        await asyncio.to_thread(self._shelf.release)
+        await asyncio.to_thread(self.shelf.release)
         record = DeviceStopped(at_ms=to_ms(self._clock.now()))
         with contextlib.suppress(CapacityError, UnavailableError):
             await self._journal.append(Draft(record), durable=False)

@@ -8,7 +8,7 @@ until the new one is whole (rule P29). All state belongs to the loop; what block
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -122,6 +122,7 @@ class Knowledge:
         self._pauses: dict[str, _Pause] = {}
         self._planned: dict[str, int] = {}
         self._problem: str | None = None
+        self._looked_for: frozenset[str] = frozenset()
 
     # --- what others tell and ask ---
 
@@ -154,7 +155,7 @@ class Knowledge:
     def status(self) -> list[dict[str, Any]]:
         """What `status` shows of each collection that is wanted or held."""
         wanted = self._wanted()
-        names = sorted({*self._held, *(() if wanted is None else wanted.names)})
+        names = sorted({*self._held, *(self._looked_for if wanted is None else wanted.names)})
         return [self._status_of(name) for name in names]
 
     def _status_of(self, name: str) -> dict[str, Any]:
@@ -204,6 +205,13 @@ class Knowledge:
                 logger.warning("knowledge waits: %s", error)
                 self._problem = str(error)
                 return REFUSED_RETRY_S
+
+    async def look(self, wanted: Collection[str] = ()) -> None:
+        """Learn what is held and offered, and do nothing about it: for a command while no daemon runs. `wanted`: what
+        the settings name, as far as is known."""
+        self._looked_for = frozenset(wanted)
+        self._newest = {each.collection: each for each in await self._offers.offers()}
+        self._held = await asyncio.to_thread(self._look)
 
     async def _round(self) -> float | None:
         wanted = self._wanted()

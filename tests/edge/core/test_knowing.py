@@ -5,7 +5,7 @@ import json
 import pytest
 
 from edge.core.knowing import TOOL, Teller, quotes_in, told
-from edge.core.turn import Agent, AskModel, End, ModelSpoke, ToolUsed, UseTool, next_step
+from edge.core.turn import Agent, AskModel, End, ModelSpoke, ToolSpec, ToolUsed, UseTool, next_step
 from edge.tools import search_knowledge
 from shared.tasks.limits import Limits
 from tests.edge.core.test_turn import SENSOR
@@ -26,10 +26,10 @@ WHOLE = "Close valve V2 before cleaning the pump. [1]\n\nSources:\n[1] Pump, pag
 CONTEXT = 2_048
 
 
-def agent(*tools: object, **limits: int) -> Agent:
+def agent(*tools: ToolSpec, **limits: int) -> Agent:
     return Agent(
         device="till-1",
-        tools=tools or (search_knowledge.SPEC,),  # type: ignore[arg-type]  # the specs that a test names
+        tools=tools or (search_knowledge.SPEC,),
         context_tokens=CONTEXT,
         answer_max_tokens=128,
         limits=Limits(**limits),
