@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from shared.backoff import CAP_S
@@ -76,6 +84,11 @@ RUN_TIME_SETTINGS: Final = (
 """What a hub may set, and what takes effect while the device runs. The others belong to the board or to its owner."""
 
 
+def _as_tuple(value: object) -> object:
+    """The hub's JSON has arrays, and is validated strictly."""
+    return tuple(value) if isinstance(value, list) else value
+
+
 class EdgeSettings(BaseModel):
     """Settings of one device. Frozen; unknown keys are refused."""
 
@@ -122,8 +135,7 @@ class EdgeSettings(BaseModel):
     metrics_keep_s: Annotated[int, Field(ge=0, le=3_153_600_000)] = 7_776_000
     retention_interval_s: Annotated[float, Field(ge=0.1, le=86_400)] = 60.0
     ballast_bytes: Annotated[int, Field(ge=0, le=2**30)] = 1_048_576
-    # Not strict: the hub's JSON has arrays, and a tuple is none.
-    knowledge: Annotated[tuple[CollectionName, ...], Field(max_length=64, strict=False)] = ()
+    knowledge: Annotated[tuple[CollectionName, ...], BeforeValidator(_as_tuple), Field(max_length=64)] = ()
     knowledge_max_bytes: Annotated[int, Field(ge=0, le=2**40)] = 536_870_912
     telemetry: Literal["on", "off"] = "on"
     telemetry_sample_s: Annotated[float, Field(ge=0.1, le=3_600)] = 10.0

@@ -209,6 +209,18 @@ async def test_a_setting_takes_it_away_at_once_and_offline(tmp_path: Path) -> No
             await eventually("it to be gone", lambda: _is_not_there(folder))
 
 
+async def test_the_hub_may_name_the_collections(tmp_path: Path) -> None:
+    """P28"""
+    async with world_in(tmp_path) as world, world.device(knowledge=()) as device:
+        await world.publish(pump=PUMP)
+        assert device.daemon.knowledge.status() == []
+        await world.fleet.desire({"knowledge": [NAME]}, device="till-1")
+        await world.delivered("applied", 1)
+        await world.fleet.desire({"knowledge": []}, device="till-1")
+        folder = tmp_path / "till-1" / "knowledge"
+        await eventually("it to be gone", lambda: _is_not_there(folder))
+
+
 async def test_a_device_that_starts_offline_answers_from_what_it_holds(tmp_path: Path) -> None:
     async with world_in(tmp_path) as world:
         async with world.device():
