@@ -44,6 +44,7 @@ from cloud.ingest.pipeline import Outcome, Pipeline
 from cloud.ingest.presence import end_doubted
 from cloud.keys.deeds import KeyKeeper
 from cloud.keys.routes import key_routes
+from cloud.knowledge.fetch_routes import fetch_routes
 from cloud.people.assembly import People, assemble
 from cloud.people.oidc import IdentityProvider
 from cloud.people.passwords import Cost
@@ -412,6 +413,7 @@ def hub_api(
                 consent=consent.second_person,
             ),
             restore_routes(database=database, clock=clock),
+            fetch_routes(database=database),
             replacement_routes(
                 database=database,
                 identity=identity,
