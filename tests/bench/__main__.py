@@ -1,4 +1,4 @@
-"""`python -m tests.bench NAME [--records N] [--runs N]`, `python -m tests.bench fleet [--devices N,N,…]`.
+"""`python -m tests.bench NAME [--records N] [--runs N]`, `… fleet [--devices N,N,…]`, `… recall --data DIR`.
 
 Exit code 0 if every demand is met, 1 if one is missed.
 """
@@ -14,10 +14,12 @@ from typing import Final
 
 from rich.console import Console
 
+from edge.settings import default_models_dir
 from shared.errors import CoveyError
 from tests.bench import agent, policy, sync, trust
 from tests.bench.fleet import bench as fleet
 from tests.bench.fleet import report as fleet_report
+from tests.bench.recall import bench as recall
 from tests.bench.report import Outcome, show
 from tests.support.process import ProcessFailedError
 
@@ -69,6 +71,11 @@ BENCHES: Final = {
 }
 
 
+RECALL: Final = "recall"
+RECALL_TELLS: Final = (
+    "how well passages of a judged collection are found, alike on hub and device; how fast against Chroma alone; what a"
+    " change costs on the wire"
+)
 FLEET: Final = "fleet"
 FLEET_TELLS: Final = (
     "how far one hub goes: what so many simulated devices cost hub and broker, how fast they link, drain and hear of a"
@@ -96,6 +103,9 @@ def _run(given: argparse.Namespace, directory: Path, open_: ExitStack) -> Callab
     if given.name == FLEET:
         runs = fleet.run(directory, fleet.Plan(devices=given.devices))
         return lambda: fleet_report.show(runs)
+    if given.name == RECALL:
+        found = recall.run(directory, given.data, default_models_dir(), runs=given.runs, sizes=given.items)
+        return lambda: recall.show(found)
     bench = BENCHES[given.name]
     outcome = bench.run(directory, open_, given.records or bench.records, given.runs or bench.runs)
     if isinstance(outcome, policy.Measured):
@@ -114,6 +124,18 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument(
             "--runs", type=_positive, metavar="N", help=f"runs to take the median of ({bench.runs})"
         )
+    each = names.add_parser(RECALL, help=RECALL_TELLS, description=RECALL_TELLS)
+    each.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="docs.jsonl, queries.jsonl and qrels.txt"
+    )
+    each.add_argument("--runs", type=_positive, default=recall.RUNS, metavar="N", help=f"({recall.RUNS})")
+    each.add_argument(
+        "--items",
+        type=_sizes,
+        default=recall.SIZES,
+        metavar="N,N,…",
+        help=f"items of the collections whose speed is measured ({','.join(map(str, recall.SIZES))})",
+    )
     each = names.add_parser(FLEET, help=FLEET_TELLS, description=FLEET_TELLS)
     each.add_argument(
         "--devices",

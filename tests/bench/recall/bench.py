@@ -151,7 +151,9 @@ def json_line(found: Measured) -> str:
     sides = {"keyword": found.keyword, "vector": found.vector, "fused": found.fused}
     fields: dict[str, object] = {
         "bench": "recall",
-        found.collection: {name: each.fields() for name, each in sides.items()},
+        "collection": found.collection,
+        # Named after the collection that everybody has, whichever was measured.
+        "cacm": {name: each.fields() for name, each in sides.items()},
     }
     fields |= {each.key: round(each.value, each.digits) for each in found.figures() if each.key != "fused"}
     return json.dumps(fields)
