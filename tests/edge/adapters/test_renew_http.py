@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge.adapters.peer_dates import hub_dates
-from edge.adapters.renew_http import post_renewal
+from edge.adapters.renew_http import ANSWER_MAX_BYTES, post_fetch, post_renewal
 from shared.errors import ConfigError, ProtocolError, RefusedError, UnavailableError
 from tests.support.certificates import Authority, Leaf
 from tests.support.ports import free_port
@@ -85,6 +85,29 @@ def test_a_refusal_keeps_the_hubs_code(
     ):
         post_renewal(url, authority.path, b"renew")
     assert refused.value.code == code
+
+
+def test_what_a_revision_needs_comes_the_same_way_and_may_be_larger(authority: Authority) -> None:
+    large = bytes(ANSWER_MAX_BYTES + 1)
+    with server(authority.issue("hub"), lambda _body: (200, large)) as url:
+        assert post_fetch(url, authority.path, b"fetch") == large
+        with pytest.raises(ProtocolError, match="larger than"):
+            post_renewal(url, authority.path, b"renew")
+
+
+def test_an_answer_at_the_bound_is_taken(authority: Authority) -> None:
+    fits = bytes(ANSWER_MAX_BYTES)
+    with server(authority.issue("hub"), lambda _body: (200, fits)) as url:
+        assert post_renewal(url, authority.path, b"renew") == fits
+
+
+def test_a_refused_fetch_keeps_the_hubs_code(authority: Authority) -> None:
+    with (
+        server(authority.issue("hub"), problem(404, "revision_unknown")) as url,
+        pytest.raises(RefusedError, match="A sentence") as refused,
+    ):
+        post_fetch(url, authority.path, b"fetch")
+    assert refused.value.code == "revision_unknown"
 
 
 def test_a_refusal_that_is_no_answer_of_a_hubs_is_one_sentence(authority: Authority) -> None:
