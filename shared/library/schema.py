@@ -30,8 +30,8 @@ CREATE TABLE content (
     headings TEXT NOT NULL,                  -- a JSON array
     text TEXT NOT NULL,
     vector BLOB NOT NULL,                    -- signed bytes
-    PRIMARY KEY (id, model)
-) WITHOUT ROWID;
+    PRIMARY KEY (id, model)                  -- not the rows' own order: beside a key they would take a page each
+);
 CREATE TABLE item (
     corpus INTEGER NOT NULL REFERENCES corpus(id),
     ordinal INTEGER NOT NULL,

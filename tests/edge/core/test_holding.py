@@ -1,8 +1,12 @@
 """Which documents of a collection are held, when not all of them fit."""
 
+from contextlib import closing
+from pathlib import Path
+
 from edge.core.holding import BYTES_PER_CHARACTER, ROW_BYTES, VECTOR_BYTES, part_of
-from shared.knowledge import ChunkEntry, DocumentEntry, Manifest
+from shared.knowledge import ChunkEntry, Content, DocumentEntry, Manifest
 from shared.knowledge.manifest import chunk_id
+from shared.library.library import Library
 from tests.support.device import bytes_from
 
 CHARACTERS = 100
@@ -58,3 +62,28 @@ def test_an_index_takes_room_too() -> None:
 def test_without_room_nothing_is_held_and_an_empty_collection_is_held_whole() -> None:
     assert part_of(manifest(1), room=0, has_index=False).only == frozenset()
     assert part_of(manifest(), room=0, has_index=False).only is None
+
+
+def test_the_reckoning_is_cautious_but_not_without_measure(tmp_path: Path) -> None:
+    words = ["the", "pump", "valve", "filter", "is", "closed", "before", "cleaning", "and", "changed", "twice", "a", "year", "with", "tool"]
+    contents = [
+        Content(
+            ("Care",), " ".join(words[(at * 7 + n * (at % 5 + 1)) % len(words)] for n in range(120)) + f" {at}",
+            bytes_from(f"vector {at}", 32) * 12,
+        )
+        for at in range(150)
+    ]  # fmt: skip
+    model, at, chunks = bytes_from("model", 32), 0, []
+    for content in contents:
+        chunks.append(ChunkEntry(0, at, at + len(content.text), 0, content.id))
+        at += len(content.text) + 2
+    of = Manifest(
+        tenant="main", name="manuals", number=1, labels=[], model=model,
+        documents=[DocumentEntry("care.md", "Care", "text/markdown", bytes(32))], chunks=chunks,
+    )  # fmt: skip
+    with closing(Library(tmp_path, mac_key=bytes(32), index=None)) as library:
+        library.add_contents(contents, model=model)
+        library.apply("manuals", of)
+        used = library.bytes_used
+    size = part_of(of, room=10**9, has_index=False).size
+    assert used <= size <= 2.5 * used
