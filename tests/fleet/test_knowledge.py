@@ -32,6 +32,8 @@ from tests.support.store import records
 from tests.support.vector_index import HashingEmbedder
 from tests.support.vectors import MemoryVectors, vector_of
 
+pytestmark = pytest.mark.slow
+
 QUESTION = "Which valve is closed before cleaning the pump?"
 LONG = b"# Care\n\n" + b"\n\n".join(
     b"Paragraph %d says that part %d of the machine number %d is checked with tool %d. %s"

@@ -12,6 +12,8 @@ from tests.fleet.in_memory import MemoryDevice
 from tests.fleet.test_knowledge import QUESTION, World, world_in
 from tests.support.model import ScriptedModel
 
+pytestmark = pytest.mark.slow
+
 WORDS = "Close valve V2 before cleaning the pump. Then call 555 for a free lunch."
 
 

@@ -3,6 +3,8 @@
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from edge.core.holding import BYTES_PER_CHARACTER, ROW_BYTES, VECTOR_BYTES, part_of
 from shared.knowledge import ChunkEntry, Content, DocumentEntry, Manifest
 from shared.knowledge.manifest import chunk_id
@@ -10,6 +12,7 @@ from shared.library.library import Library
 from tests.support.device import bytes_from
 
 CHARACTERS = 100
+WORDS = "the pump valve filter is closed before cleaning and changed twice a year with tool"
 PLAIN = ROW_BYTES + CHARACTERS * BYTES_PER_CHARACTER
 
 
@@ -64,8 +67,9 @@ def test_without_room_nothing_is_held_and_an_empty_collection_is_held_whole() ->
     assert part_of(manifest(), room=0, has_index=False).only is None
 
 
+@pytest.mark.slow
 def test_the_reckoning_is_cautious_but_not_without_measure(tmp_path: Path) -> None:
-    words = ["the", "pump", "valve", "filter", "is", "closed", "before", "cleaning", "and", "changed", "twice", "a", "year", "with", "tool"]
+    words = WORDS.split()
     contents = [
         Content(
             ("Care",), " ".join(words[(at * 7 + n * (at % 5 + 1)) % len(words)] for n in range(120)) + f" {at}",
