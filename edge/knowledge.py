@@ -252,7 +252,13 @@ class Knowledge:
         self._planned.pop(name, None)
         held = self._held.pop(name, None)
         if self._shelf.is_there:
-            await self._with_library(lambda library: library.remove(name))
+            try:
+                await self._with_library(lambda library: library.remove(name))
+            except UnavailableError as error:
+                # A broken index must not keep what is to be gone: it goes whole, and is made anew for the rest.
+                logger.warning("the vector index is done away with: %s", error)
+                await asyncio.to_thread(self._shelf.wipe_index)
+                await self._with_library(lambda library: library.remove(name))
             if not self._held:
                 await asyncio.to_thread(self._shelf.clear)
         record = KnowledgeRemoved.model_validate(

@@ -94,6 +94,13 @@ class Shelf:
                     self.index_problem = self._mended(library)
             yield library
 
+    def wipe_index(self) -> None:
+        """Do away with the vector index; the next search makes it anew."""
+        with self._lock:
+            if self._opened is not None and self._opened.wipe_index is not None:
+                self._opened.wipe_index()
+            self._is_checked = False
+
     def release(self) -> None:
         """Close it, if nobody uses it."""
         with self._lock:

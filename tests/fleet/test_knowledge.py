@@ -223,6 +223,19 @@ async def test_the_hub_may_name_the_collections(tmp_path: Path) -> None:
         await eventually("it to be gone", lambda: _is_not_there(folder))
 
 
+async def test_a_broken_index_keeps_nothing_that_is_to_be_gone(tmp_path: Path) -> None:
+    async with world_in(tmp_path) as world, world.device(knowledge=()) as device:
+        await world.publish(pump=PUMP)
+        await world.fleet.desire({"knowledge": [NAME]}, device="till-1")
+        await world.delivered("applied", 1)
+        world.index.is_broken = True
+        await world.fleet.desire({"knowledge": []}, device="till-1")
+        folder = tmp_path / "till-1" / "knowledge"
+        await eventually("it to be gone", lambda: _is_not_there(folder))
+        assert world.index.held == {}
+        assert device.daemon.knowledge.problem is None
+
+
 async def test_a_device_that_starts_offline_answers_from_what_it_holds(tmp_path: Path) -> None:
     async with world_in(tmp_path) as world:
         async with world.device():

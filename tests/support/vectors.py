@@ -49,6 +49,11 @@ class MemoryVectors:
         self._of(corpus)
         self.held.pop(corpus, None)
 
+    def wipe(self) -> None:
+        """As if its files were removed."""
+        self.held.clear()
+        self.is_broken = False
+
     def release(self) -> None:
         self.releases += 1
 
