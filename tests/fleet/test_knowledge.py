@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cloud.journal.service import append_order
 from cloud.knowledge import service
 from cloud.knowledge.delivery import Courier, withdraw_everywhere
 from cloud.knowledge.fetching import FetchDesk
@@ -14,13 +15,15 @@ from cloud.knowledge.schemas import Audience, ChangeCollection
 from cloud.knowledge.tables import KnowledgeDelivery
 from edge.agent import Ended
 from edge.shelf import FILE
-from shared.errors import RefusedError, UnavailableError
+from shared.blobs import Blob
+from shared.errors import ProtocolError, RefusedError, UnavailableError
 from shared.folded import fold
 from shared.inference.ports import LanguageModel, TextDelta
-from shared.knowledge import Manifest
+from shared.knowledge import Content, Manifest, pack, unpack
 from shared.knowledge.fetch import FetchByHttps
+from shared.knowledge.inline import Inline, wrap
 from shared.library.library import Findings
-from shared.records import ToolResult
+from shared.records import KnowledgeOffered, KnowledgeRefused, ToolResult
 from shared.retrieval.search import query_of
 from shared.tasks.states import NodeState
 from tests.cloud.knowledge.world import NAME, OVEN, PUMP, Knowledge, knowledge_in
@@ -251,9 +254,19 @@ async def _holds(device: MemoryDevice) -> bool:
     return bool(device.daemon.knowledge.names)
 
 
+def _other_contents(data: bytes) -> bytes:
+    """What stands in a pack was altered on its way."""
+    try:
+        unpack(data, model=MODEL, wanted=())
+    except ProtocolError:
+        return data
+    return pack([Content((), "Open valve V2 while cleaning.", b"")], model=MODEL)
+
+
 FORGED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "cut": (lambda data: data[:-1], "pack_broken"),
     "empty": (lambda _data: b"", "pack_broken"),
+    "other contents": (_other_contents, "content_differs"),
     "another manifest": (lambda _data: fold(_another().raw), "manifest_differs"),
 }
 
@@ -273,6 +286,31 @@ async def test_forged_manifests_are_refused_and_the_old_revision_serves(tmp_path
         assert of(device)["problem"]
         found = await device.daemon.knowledge_lookup.search(QUESTION, limit=1)
         assert found.passages[0].item.text == "Close valve V2 before cleaning the pump."
+
+
+async def test_a_manifest_of_another_tenant_is_refused_whoever_ordered_it(tmp_path: Path) -> None:
+    """P28"""
+    foreign = Manifest(tenant="other", name=NAME, number=1, labels=[], model=MODEL, documents=[], chunks=[])
+    inline = wrap(Inline(lead=fold(foreign.raw)))
+    assert inline is not None
+    blob = Blob(salt=bytes(16), content=inline)
+    order = KnowledgeOffered(
+        at_ms=1, collection=NAME, number=1, hash=foreign.hash, root=foreign.root, model=MODEL, chunks=0,
+        content_bytes=0, inline=blob.ref(),
+    )  # fmt: skip
+    async with world_in(tmp_path) as world, world.device() as device:
+        with world.fleet.database.write() as session:
+            now = world.fleet.clock.now()
+            append_order(session, principal=device.principal, records=[(order, (blob,))], now=now)
+        world.fleet.wake({device.principal})
+
+        async def is_refused() -> bool:
+            said = [each for each in await records(device.journal) if isinstance(each, KnowledgeRefused)]
+            return [each.reason for each in said] == ["manifest_of_another"]
+
+        await eventually("it to be refused", is_refused)
+        assert "another tenant" in of(device)["problem"]
+        assert device.daemon.knowledge.names == ()
 
 
 async def test_embeddings_of_another_model_are_refused_and_explained(tmp_path: Path) -> None:
