@@ -43,10 +43,11 @@ CountTokens = Callable[[str], int]
 Span = tuple[int, int]
 
 _ROWS: Final = re.compile(r"[^\n]*+\n|[^\n]++\Z")
-_ITEMS: Final = re.compile(r"[^\n]*+(?:\n(?![^\S\n]?(?:[-*+•‣▪–]|\d{1,9}[.)])[^\S\n])[^\n]*+)*+(?:\n|\Z)")
+# No possessive groups in these: Python before 3.11.4 goes wrong in them, and hub and device must cut alike.
+_ITEMS: Final = re.compile(r"[^\n]*+(?:\n(?![^\S\n]?(?:[-*+•‣▪–]|\d{1,9}[.)])[^\S\n])[^\n]*+)*(?:\n|\Z)")
 """Of the outermost list: a line with a marker that is indented by one space at most, and what follows."""
 _SENTENCES: Final = re.compile(
-    r"[^.!?…。！？]*+(?:[.!?…](?![\"'”’)\]]*+(?:\s|\Z))[^.!?…。！？]*+)*+(?:(?:[.!?…]|[。！？]++)[\"'”’)\]]*+\s*+|\Z)"
+    r"[^.!?…。！？]*+(?:[.!?…](?![\"'”’)\]]*+(?:\s|\Z))[^.!?…。！？]*+)*(?:(?:[.!?…]|[。！？]++)[\"'”’)\]]*+\s*+|\Z)"
 )
 _WORDS: Final = re.compile(r"\s*+\S++\s*+|\s++\Z")
 _DELIMITER_ROW: Final = re.compile(r"[\s|:+=-]*-[\s|:+=-]*")

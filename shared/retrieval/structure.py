@@ -33,7 +33,9 @@ _FRONT_MATTER: Final = re.compile(
 _FRONT_TITLE: Final = re.compile(r"^title[ \t]*:[ \t]*(.+?)[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
 _FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
 _HIDDEN_HTML: Final = re.compile(r"\s*<(?:!--|script\b|style\b|\?|!\[CDATA)", re.IGNORECASE)
-_PARAGRAPH: Final = re.compile(r"\S[^\n]*+(?:\n[^\S\n]*+\S[^\n]*+)*+")
+# No possessive groups here: Python before 3.11.4 goes wrong in them. After each piece the next is decided by its first
+# character, so plain repetition does not backtrack either.
+_PARAGRAPH: Final = re.compile(r"\S[^\n]*(?:\n[^\S\n]*\S[^\n]*)*")
 _UNDERLINED: Final = re.compile(r"(?P<words>\S[^\n]{0,199}?)[^\S\n]*\n(?P<rule>={3,}|-{3,})[^\S\n]*(?:\n|\Z)")
 _SIMPLE_KINDS: Final = {
     "paragraph_open": BlockKind.PARAGRAPH,

@@ -35,7 +35,7 @@ _OLE_ENCRYPTED: Final = "EncryptedPackage".encode("utf-16-le")
 _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06")
 _MARK: Final = b"\xef\xbb\xbf"
 _HTML: Final = re.compile(
-    rb"(?>\s+|<\?xml[^>]{0,200}\?>|<!--(?:(?!-->).){0,1000}-->)*+<(?:!doctype\s+html|html)[\s>]",
+    rb"(?>\s+|<\?xml[^>]{0,200}\?>|<!--(?:(?!-->).){0,1000}-->)*<(?:!doctype\s+html|html)[\s>]",
     re.IGNORECASE | re.DOTALL,
 )
 _SUFFIX: Final = re.compile(r"\.[a-z][a-z0-9]{0,9}")
