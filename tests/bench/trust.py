@@ -245,8 +245,8 @@ def _outcome(sizes: Sizes, got: _Measured, *, file_bytes: int) -> Outcome:
                 digits=0,
             ),
             figure("audit_records_per_s", "records/s, `audit verify`", got.audit, digits=0),
-            figure("revoke_to_cut_s", "s from `covey-hub device revoke` to the cut", got.cut, digits=2),
-            figure("revoke_request_to_cut_s", "s from the request to the cut", got.cut_api, digits=2),
+            figure("revoke_to_cut_s", "s from `covey-hub device revoke` to the cut", got.cut, digits=4),
+            figure("revoke_request_to_cut_s", "s from the request to the cut", got.cut_api, digits=4),
             figure(
                 "bare_verifications_per_s", "Ed25519 verifications/s of the same bytes", got.bare, digits=0
             ),
@@ -254,14 +254,14 @@ def _outcome(sizes: Sizes, got: _Measured, *, file_bytes: int) -> Outcome:
                 key="gate_ratio",
                 says="gate to bare verification",
                 value=median(got.gate) / median(got.bare),
-                digits=2,
+                digits=4,
             ),
             figure("plain_records_per_s", "records/s, decompress and one SHA-256", got.plain, digits=0),
             Figure(
                 key="audit_ratio",
                 says="`audit verify` to plain reading",
                 value=median(got.audit) / median(got.plain),
-                digits=2,
+                digits=6,
             ),
             Figure(key="records", says="records in the export", value=sizes.records, digits=0),
             Figure(
