@@ -1,13 +1,14 @@
 """`covey-hub knowledge …`: collections of documents, from a folder to a revision that people and devices can ask."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from textwrap import indent
 from typing import Annotated, Any, Final
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from cloud.cli import show
@@ -30,6 +31,7 @@ from cloud.knowledge.schemas import (
     SearchView,
 )
 from shared.errors import ConfigError, RefusedError, UnavailableError
+from shared.knowledge.manifest import CollectionName
 
 app = typer.Typer(
     help="Collections of documents: searched and asked here, and carried to devices.", no_args_is_help=True
@@ -106,9 +108,8 @@ def list_(context: typer.Context, tenant: Tenant = None, as_json: AsJson = False
         found = list(_every_collection(hub, tenant))
     if as_json:
         show.as_json(found)
-        return
-    headings = ("collection", "revision", "documents", "chunks", "labels", "for", "waiting", "refused")
-    show.table(show.rows(headings, map(_cells, found)))
+    else:
+        _table(found)
 
 
 @app.command("show")
@@ -386,7 +387,9 @@ def _published(hub: HubClient, name: str, tenant: str | None) -> CollectionView:
     return _waited(hub, name, tenant, lambda view: not view.is_publishing)
 
 
-def _waited(hub: HubClient, name: str, tenant: str | None, is_done: Any) -> CollectionView:
+def _waited(
+    hub: HubClient, name: str, tenant: str | None, is_done: Callable[[CollectionView], bool]
+) -> CollectionView:
     with _progress() as progress:
         task = progress.add_task("reading", total=None)
         while True:
@@ -426,10 +429,6 @@ def _audience(site: list[str] | None, group: list[str] | None, device: list[str]
 
 
 def _path(name: str) -> str:
-    from pydantic import TypeAdapter, ValidationError
-
-    from shared.knowledge.manifest import CollectionName
-
     try:
         return f"/v1/knowledge/{TypeAdapter(CollectionName).validate_python(name)}"
     except ValidationError as error:
@@ -459,9 +458,13 @@ def _tell(view: CollectionView, refused: list[DocumentView], *, as_json: bool) -
 def _show(view: CollectionView, *, as_json: bool) -> None:
     if as_json:
         show.as_json(view)
-        return
+    else:
+        _table([view])
+
+
+def _table(views: Iterable[CollectionView]) -> None:
     headings = ("collection", "revision", "documents", "chunks", "labels", "for", "waiting", "refused")
-    show.table(show.rows(headings, [_cells(view)]))
+    show.table(show.rows(headings, map(_cells, views)))
 
 
 def _cells(view: CollectionView) -> tuple[str, ...]:

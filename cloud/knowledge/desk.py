@@ -76,6 +76,7 @@ class Desk:
                 replica = self._make_replica(library)
                 if library.held():
                     await asyncio.to_thread(replica.check)
+                    self._used_s = time.monotonic()  # it opened the index, which nobody may ever ask
                 self._answers = Answers(replica=replica, embedder=self._embedder, model=self._model)
                 try:
                     async with asyncio.TaskGroup() as tasks:

@@ -39,7 +39,7 @@ class Content:
 
     @cached_property
     def id(self) -> bytes:
-        """The name; `chunking.content_id` is the same."""
+        """The name."""
         return content_id(self.headings, self.text)
 
 

@@ -16,11 +16,9 @@ One pass: time is linear in the text, and memory holds one chunk. Tokens are onl
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Final
 
-from shared import cbor
-from shared.merkle import Frontier, leaf_hash
+from shared.knowledge.pack import content_id
 from shared.retrieval.blocks import Block, BlockKind, Document
 from shared.retrieval.graphemes import cut_before, may_cut
 
@@ -36,7 +34,6 @@ PASSAGE_HEADINGS_MAX_CHARS: Final = 200
 """About 50 tokens of headings are put before a chunk's text to be embedded; the innermost go first."""
 WORD_PIECE_CHARS: Final = 64
 _DELIMITER_MAX_CHARS: Final = 10_000
-FORMAT_VERSION: Final = 1
 HEADINGS_JOINT: Final = " > "
 
 CountTokens = Callable[[str], int]
@@ -87,20 +84,7 @@ class Chunk:
     @property
     def content_id(self) -> bytes:
         """What an embedding is kept under and a transfer asks for: the same wherever these words stand."""
-        return sha256(cbor.encode([FORMAT_VERSION, list(self.headings), self.text])).digest()
-
-    def chunk_id(self, document_id: str) -> bytes:
-        """The chunk in its place."""
-        place = [FORMAT_VERSION, document_id, self.content_id, self.start, self.end, self.page]
-        return sha256(cbor.encode(place)).digest()
-
-
-def revision(chunk_ids: list[bytes]) -> bytes:
-    """Of a collection: the root of the RFC 6962 tree over its chunk ids in ascending order, each once."""
-    tree = Frontier()
-    for chunk_id in sorted(set(chunk_ids)):
-        tree.append(leaf_hash(chunk_id))
-    return tree.root()
+        return content_id(self.headings, self.text)
 
 
 def chunks(

@@ -9,7 +9,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Final
 
-from shared.retrieval.chunking import HEADINGS_JOINT, Chunk
+from shared.retrieval.chunking import HEADINGS_JOINT
 
 REVISION_SHOWN_CHARS: Final = 8
 NAME_SHOWN_MAX_CHARS: Final = 80
@@ -42,19 +42,6 @@ class Citation:
             parts.append(_shown(HEADINGS_JOINT.join(path)))
         revision = self.revision.hex()[:REVISION_SHOWN_CHARS]
         return f"{', '.join(parts)} ({_shown(self.collection)}, revision {revision})"
-
-
-def citation_of(chunk: Chunk, *, collection: str, document: str, title: str, revision: bytes) -> Citation:
-    return Citation(
-        collection=collection,
-        document=document,
-        title=title,
-        headings=chunk.headings,
-        page=chunk.page,
-        start=chunk.start,
-        end=chunk.end,
-        revision=revision,
-    )
 
 
 def quoted_span(citation: Citation, document_text: str, quote: str) -> tuple[int, int] | None:

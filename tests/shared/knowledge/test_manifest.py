@@ -6,7 +6,8 @@ import pytest
 from shared.cbor import decode
 from shared.errors import ProtocolError
 from shared.knowledge import ChunkEntry, DocumentEntry, Manifest
-from shared.knowledge.manifest import HASH_BYTES
+from shared.knowledge.manifest import HASH_BYTES, chunk_id
+from shared.knowledge.pack import content_id
 from shared.merkle import EMPTY_ROOT
 from tests.shared.knowledge.revisions import MODEL, manifest_of
 
@@ -83,3 +84,15 @@ def test_another_encoding_of_the_same_is_refused() -> None:
     assert isinstance(fields, dict)
     with pytest.raises(ProtocolError):
         Manifest.parse(cbor2.dumps(dict(reversed(list(fields.items())))))
+
+
+def test_a_chunk_is_named_by_what_it_holds_and_where_that_stands() -> None:
+    content = content_id(("Pump", "Care"), "Close valve V2.")
+    here = ChunkEntry(0, 3, 18, 4, content)
+    assert content.hex() == "8220ca0169b7a0299027a47b7ae7301f322dbe5e90b561fbd361803872ce3445"
+    assert (
+        chunk_id("manual.pdf", here).hex()
+        == "a6cfcb40bee872393d13ddce8c7a23d5f53f2d699ccaf21b5390dffa122cdbc7"
+    )
+    others = (chunk_id("other.pdf", here), chunk_id("manual.pdf", here._replace(start=4)))
+    assert chunk_id("manual.pdf", here) not in others

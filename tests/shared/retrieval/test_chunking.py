@@ -16,7 +16,6 @@ from shared.retrieval.chunking import (
     Chunk,
     CountTokens,
     chunks,
-    revision,
 )
 from shared.retrieval.structure import markdown_document, plain_document
 
@@ -242,22 +241,6 @@ def test_content_is_the_same_content_wherever_it_stands() -> None:
     one = Chunk(text="t", headings=("h",), start=0, end=1, page=None)
     moved = Chunk(text="t", headings=("h",), start=5, end=6, page=2)
     assert one.content_id == moved.content_id
-    assert one.chunk_id("d") != moved.chunk_id("d")
-    assert one.chunk_id("d") != one.chunk_id("e")
-
-
-def test_ids_are_what_they_always_were() -> None:
-    chunk = Chunk(text="Close valve V2.", headings=("Pump", "Care"), start=3, end=18, page=4)
-    assert chunk.content_id.hex() == "8220ca0169b7a0299027a47b7ae7301f322dbe5e90b561fbd361803872ce3445"
-    assert (
-        chunk.chunk_id("manual.pdf").hex()
-        == "a6cfcb40bee872393d13ddce8c7a23d5f53f2d699ccaf21b5390dffa122cdbc7"
-    )
-
-
-def test_a_revision_does_not_depend_on_order() -> None:
-    assert revision([b"b", b"a", b"c"]) == revision([b"c", b"b", b"a", b"a"])
-    assert revision([b"a"]) != revision([b"a", b"b"])
 
 
 def test_a_passage_is_embedded_under_its_innermost_headings() -> None:

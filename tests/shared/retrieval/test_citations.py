@@ -1,5 +1,7 @@
 """A citation can be read by a person and checked against the text."""
 
+from collections.abc import Callable
+
 import pytest
 
 from shared.retrieval.blocks import Document
@@ -8,7 +10,6 @@ from shared.retrieval.citations import (
     NAME_SHOWN_MAX_CHARS,
     QUOTE_MAX_CHARS,
     Citation,
-    citation_of,
     quoted_span,
 )
 from shared.retrieval.structure import markdown_document
@@ -19,10 +20,19 @@ MANUAL = markdown_document(
 )
 
 
-def cited(document: Document, number: int) -> Citation:
-    chunk = list(chunks(document, lambda text: len(text.split())))[number]
-    return citation_of(
-        chunk, collection="manuals", document="pump.md", title=document.title, revision=REVISION
+def cited(
+    document: Document, number: int, count: Callable[[str], int] = lambda text: len(text.split())
+) -> Citation:
+    chunk = list(chunks(document, count, target_tokens=500))[number]
+    return Citation(
+        collection="manuals",
+        document="pump.md",
+        title=document.title,
+        headings=chunk.headings,
+        page=chunk.page,
+        start=chunk.start,
+        end=chunk.end,
+        revision=REVISION,
     )
 
 
@@ -81,6 +91,5 @@ def test_a_span_beyond_the_text_holds_nothing() -> None:
 @pytest.mark.parametrize(("length", "is_found"), [(QUOTE_MAX_CHARS, True), (QUOTE_MAX_CHARS + 1, False)])
 def test_a_quote_has_a_length(length: int, is_found: bool) -> None:
     document = markdown_document("q" * length)
-    (chunk,) = chunks(document, lambda _: 1, target_tokens=500)
-    citation = citation_of(chunk, collection="c", document="d", title="", revision=REVISION)
+    citation = cited(document, 0, lambda _: 1)
     assert (quoted_span(citation, document.text, "q" * length) is not None) is is_found
