@@ -16,6 +16,8 @@ from shared.retrieval.search import Query, query_of
 
 
 class QueryEmbedder(Protocol):
+    async def fingerprint(self) -> bytes: ...
+
     async def vector(self, text: str) -> bytes:
         """Signed bytes. Raises `ConfigError` if the embedding model is not installed."""
         ...
@@ -32,8 +34,8 @@ class Answers:
     async def search(self, tenant: str, question: str, collections: Sequence[str], *, limit: int) -> Findings:
         """Raises `RefusedError` (code `collection_unknown`)."""
         names = await asyncio.to_thread(self._replica.names, tenant, collections)
-        query, note = await self._query(question)
-        found = await asyncio.to_thread(self._replica.library.search, query, names, limit=limit)
+        query, model, note = await self._query(question)
+        found = await asyncio.to_thread(self._replica.library.search, query, names, limit=limit, model=model)
         if note is None:
             return found
         return replace(found, note=note)
@@ -47,8 +49,10 @@ class Answers:
             async for item in stream:
                 yield item
 
-    async def _query(self, question: str) -> tuple[Query, str | None]:
+    async def _query(self, question: str) -> tuple[Query, bytes | None, str | None]:
+        """The question, the model that its vector is of, and why it has none."""
         try:
-            return query_of(question, await self._embedder.vector(question)), None
+            vector = await self._embedder.vector(question)
+            return query_of(question, vector), await self._embedder.fingerprint(), None
         except ConfigError as error:
-            return query_of(question), str(error)
+            return query_of(question), None, str(error)

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -279,8 +279,11 @@ class Library:
 
     # --- searching
 
-    def search(self, query: "Query", names: Sequence[str], *, limit: int) -> Findings:
-        """The best of these corpora together. Without a vector in `query`, or without an index, by keywords alone."""
+    def search(
+        self, query: "Query", names: Sequence[str], *, limit: int, model: bytes | None = None
+    ) -> Findings:
+        """The best of these corpora together. Without a vector in `query`, or without an index, by keywords alone; so
+        is each corpus that was embedded by another model than `model`, whose vector it is (None: not told)."""
         from shared.retrieval.search import search
 
         found: list[Passage] = []
@@ -290,7 +293,8 @@ class Library:
                 snapshot = self._snapshot(db, name)
                 if snapshot is None:
                     continue
-                of_this = self._query_for(snapshot, query)
+                is_comparable = model is None or self._is_of(db, name, model)
+                of_this = self._query_for(snapshot, query) if is_comparable else replace(query, vector=None)
                 with self._indexing:
                     ranking = search(snapshot, of_this, limit=limit)
                 note = note or snapshot.problem
@@ -309,6 +313,11 @@ class Library:
             refused=refused,
             note=note,
         )
+
+    @staticmethod
+    def _is_of(db: sqlite3.Connection, name: str, model: bytes) -> bool:
+        row = db.execute("SELECT model FROM corpus WHERE name = ?", (name,)).fetchone()
+        return row is not None and row[0] == model
 
     def _query_for(self, snapshot: "Snapshot", query: "Query") -> "Query":
         from shared.retrieval.search import Query

@@ -251,3 +251,10 @@ def test_memory_is_given_back_and_taken_again(library: Library, index: MemoryVec
     library.release()
     assert index.releases == 1
     assert texts(ask(library, "oven")) == before
+
+
+def test_vectors_of_another_model_are_not_compared(library: Library) -> None:
+    take_up(library, FIRST)
+    query = query_of("oven", vector_of("oven"))
+    assert library.search(query, ["manuals"], limit=3, model=MODEL).ranked_by == "fused"
+    assert library.search(query, ["manuals"], limit=3, model=bytes_from("other", 32)).ranked_by == "keywords"
