@@ -5,7 +5,7 @@ implementation in `edge/adapters` and one in-memory one in `tests/support`, and 
 contract test. Implementations raise only `shared.errors`.
 """
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -283,6 +283,127 @@ class KnowledgeOffers(Protocol):
     async def offers(self) -> tuple[KnowledgeOffer, ...]:
         """By collection."""
         ...
+
+
+# --- memory --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryRow:
+    """An item as it lies in the store: nobody has looked yet whether it is genuine. Fields as in `MemoryWritten`
+    and `MemoryChanged`; `position` grows with each change;
+    `key` as in `shared.memory.items.key_of`; `seq`: of its record."""
+
+    item: str
+    position: int
+    sort: str
+    scope: str
+    by: str
+    key: str
+    cue: bytes
+    content: bytes
+    labels: tuple[str, ...]
+    at_ms: int
+    valid_from_ms: int | None
+    task: str | None
+    node: int | None
+    seq: int
+    mac: bytes
+    until_ms: int | None
+    reason: str | None
+    other: str | None
+    successes: int
+    failures: int
+    changed_mac: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedWork:
+    """A node that succeeded and that nobody has thought of remembering. `result_labels` None: nobody knows them."""
+
+    task: str
+    node: int
+    at_ms: int
+    goal: str
+    result: str
+    labels: tuple[str, ...]
+    result_labels: tuple[str, ...] | None
+    origin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetRequest:
+    """A forgetting. `about`: what the hub wants forgotten, until it is; `order`: which order, or record of the device,
+    asked for it. `done_ms`, `hub_ms`: when device and hub had forgotten it."""
+
+    request: str
+    about: str | None
+    order: ForeignCause
+    items: int
+    contents: int
+    kept: int
+    done_ms: int | None
+    hub_ms: int | None
+    retracted: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubQuestion:
+    """A question to the hub by the call that asked it. `answer`: the hub's bytes.
+
+    `is_told`: the answer came after its node had ended, and is in the journal.
+    """
+
+    task: str
+    node: int
+    call: int
+    asked_ms: int
+    seq: int
+    answer: bytes | None
+    is_known: bool
+    labels: tuple[str, ...]
+    order: ForeignCause | None
+    is_told: bool
+
+
+class MemoryStore(Protocol):
+    """Where the memory lies; it is changed by appending records."""
+
+    async def items(
+        self,
+        *,
+        sorts: Collection[str] = (),
+        is_open: bool | None = None,
+        after: int = 0,
+        newest_first: bool = False,
+        limit: int = 1_000,
+    ) -> tuple[MemoryRow, ...]:
+        """By position, beyond `after`. `is_open`: only what holds, or only what has ended."""
+        ...
+
+    async def named(self, items: Sequence[str]) -> tuple[MemoryRow, ...]: ...
+
+    async def alike(self, sort: str, key: str) -> tuple[MemoryRow, ...]:
+        """Items of the same key."""
+        ...
+
+    async def counts(self) -> dict[str, tuple[int, int]]:
+        """Of each sort: how many hold, and how many have ended."""
+        ...
+
+    async def ended(self, limit: int) -> tuple[EndedWork, ...]:
+        """Work to think about, oldest first."""
+        ...
+
+    async def mentions(self, needle: bytes) -> tuple[tuple[str, ...], tuple[bytes, ...], int]:
+        """Items and contents of the log that speak of something; and how many contents open work still needs."""
+        ...
+
+    async def requests(self) -> tuple[ForgetRequest, ...]: ...
+
+    async def questions(self) -> tuple[HubQuestion, ...]: ...
+
+    async def question(self, task: str, node: int, call: int) -> HubQuestion | None: ...
 
 
 # --- rules ---------------------------------------------------------------------------------------------------------

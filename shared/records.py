@@ -32,6 +32,9 @@ MAX_ROLES: Final = 32
 MAX_SERIES: Final = 96
 """Of a window: at its longest names they fit a record."""
 MAX_REFUSED: Final = 32
+MAX_FORGOTTEN: Final = 128
+"""Items, and contents, that one record says are forgotten."""
+MAX_ASKED_COLLECTIONS: Final = 16
 MAX_SEQ: Final = 2**63 - 1
 JOURNAL_FULL: Final = "journal_full"
 """A device's condition, and why it rejects what it is offered: it has no room for new work; another one may have."""
@@ -373,6 +376,90 @@ class KnowledgeRemoved(RecordBody):
     reason: Literal["setting", "order"]
 
 
+# --- memory (DESIGN.md section 5, rule P30) ---
+
+
+class MemoryWritten(RecordBody):
+    """The device remembers `item` from now on, with all `labels` that it bears.
+
+    `cue`: what it is found by beside its content (what was asked). `content`: JSON for each sort (`shared.memory`).
+    `valid_from_ms`: since when it is so, if that is not when it was written. `mac`: the device's word, under a key that
+    it alone has, over all of this: what is in its store without it was written by somebody else.
+    """
+
+    kind: Literal["memory.written"] = "memory.written"
+    item: NewId
+    sort: Literal["episode", "fact", "procedure", "answer"]
+    scope: Literal["device", "site", "fleet"] = "device"
+    by: Literal["person", "agent", "rule"]
+    cue: BlobRef | None = None
+    content: BlobRef
+    valid_from_ms: AtMs | None = None
+    task: NewId | None = None
+    node: Node | None = None
+    mac: Digest
+
+    def blob_refs(self) -> tuple[BlobRef, ...]:
+        return (self.content,) if self.cue is None else (self.cue, self.content)
+
+
+class MemoryChanged(RecordBody):
+    """How `item` stands now, whole: the latest such record counts.
+
+    `until_ms`: it was so until then, and `reason` says why it ended; `other`: the item that took its place.
+    `successes`, `failures`: how often a procedure worked since it was written. `mac` as in `MemoryWritten`.
+    """
+
+    kind: Literal["memory.changed"] = "memory.changed"
+    item: NewId
+    until_ms: AtMs | None = None
+    reason: Literal["superseded", "merged", "faded", "crowded", "outdated", "withdrawn"] | None = None
+    other: NewId | None = None
+    successes: Count = 0
+    failures: Count = 0
+    mac: Digest
+
+
+class MemoryForgotten(RecordBody):
+    """Nothing of these items, and none of these contents (by hash, of whichever record), is on the device any more.
+
+    `request`: one forgetting takes several records if it must; the one with `is_last` ends it. `kept`: contents that
+    say it too and had to stay, since open work needs them.
+    """
+
+    kind: Literal["memory.forgotten"] = "memory.forgotten"
+    request: NewId
+    items: Annotated[tuple[NewId, ...], Field(max_length=MAX_FORGOTTEN, strict=False)] = ()
+    contents: Annotated[tuple[Digest, ...], Field(max_length=MAX_FORGOTTEN, strict=False)] = ()
+    kept: Count = 0
+    is_last: bool = False
+
+
+class HubAsked(NodeBody):
+    """The device asks the hub what it cannot answer itself (rule P31). `labels`: those of the question."""
+
+    kind: Literal["hub.asked"] = "hub.asked"
+    call: Call
+    question: BlobRef
+    collections: Annotated[
+        tuple[CollectionName, ...], Field(max_length=MAX_ASKED_COLLECTIONS, strict=False)
+    ] = ()
+
+    def blob_refs(self) -> tuple[BlobRef, ...]:
+        return (self.question,)
+
+
+class NodeAmended(NodeBody):
+    """A better answer came after the node had ended: the hub's, to its call `call`. `labels` as of a result."""
+
+    kind: Literal["node.amended"] = "node.amended"
+    call: Call
+    result: BlobRef
+
+    def blob_refs(self) -> tuple[BlobRef, ...]:
+        return (self.result,)
+
+
 class ThreatFound(RecordBody):
     """A detector spoke about what the cause says. `consequence`: what the rules make of it."""
 
@@ -554,6 +641,41 @@ class KnowledgeWithdrawn(RecordBody):
     collection: CollectionName
 
 
+class ForgetOrdered(RecordBody):
+    """The device shall forget everything that speaks of `about`."""
+
+    kind: Literal["forget.ordered"] = "forget.ordered"
+    request: NewId
+    about: BlobRef
+
+    def blob_refs(self) -> tuple[BlobRef, ...]:
+        return (self.about,)
+
+
+class ForgetConfirmed(RecordBody):
+    """The hub has forgotten what the device's `request` named.
+
+    `contents`: as many it had; `retracted`: items of which the fleet's copies are being taken back.
+    """
+
+    kind: Literal["forget.confirmed"] = "forget.confirmed"
+    request: NewId
+    contents: Count = 0
+    retracted: Count = 0
+
+
+class HubAnswered(NodeBody):
+    """The hub's answer to `HubAsked`, which is the cause. `answer`: JSON (`shared.escalation`)."""
+
+    kind: Literal["hub.answered"] = "hub.answered"
+    call: Call
+    is_known: bool
+    answer: BlobRef
+
+    def blob_refs(self) -> tuple[BlobRef, ...]:
+        return (self.answer,)
+
+
 class SecretRemoved(RecordBody):
     """The device shall forget the secret."""
 
@@ -586,6 +708,11 @@ JournalRecord = (
     | KnowledgeApplied
     | KnowledgeRefused
     | KnowledgeRemoved
+    | MemoryWritten
+    | MemoryChanged
+    | MemoryForgotten
+    | HubAsked
+    | NodeAmended
 )
 MetricsRecord = MetricsWindow | MetricsShed
 OrderRecord = (
@@ -601,6 +728,9 @@ OrderRecord = (
     | HaltOrdered
     | KnowledgeOffered
     | KnowledgeWithdrawn
+    | ForgetOrdered
+    | ForgetConfirmed
+    | HubAnswered
 )
 Record = JournalRecord | MetricsRecord | OrderRecord
 

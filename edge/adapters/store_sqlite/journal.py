@@ -13,6 +13,7 @@ from typing import Final
 from edge.adapters.store_sqlite.database import Database
 from edge.adapters.store_sqlite.gauge import Gauge, record_disk_bytes
 from edge.adapters.store_sqlite.knowledge_rows import take_offered
+from edge.adapters.store_sqlite.memory_rows import take_forget
 from edge.adapters.store_sqlite.policy_rows import take_published
 from edge.adapters.store_sqlite.projection import (
     apply_journal,
@@ -44,6 +45,7 @@ from shared.ids import EPOCH_BYTES, UPWARD, Lane, LaneId
 from shared.log import Entry, Head, chain, extend, start
 from shared.messages import BATCH_MAX_RECORDS, Batch
 from shared.records import (
+    ForgetOrdered,
     KnowledgeOffered,
     MetricsRecord,
     NodeQueried,
@@ -370,6 +372,10 @@ def _take_order(
     elif isinstance(record, KnowledgeOffered):
         inline = None if record.inline is None else blobs.get(record.inline.hash)
         take_offered(db, record, seq=seq, epoch=epoch, inline=None if inline is None else inline.content)
+        reason = None
+    elif isinstance(record, ForgetOrdered):
+        about = blobs.get(record.about.hash)
+        take_forget(db, record, seq=seq, epoch=epoch, about=None if about is None else about.content)
         reason = None
     else:
         size = store_blobs(db, lane_id, seq, record, blobs)

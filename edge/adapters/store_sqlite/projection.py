@@ -7,9 +7,19 @@ the journal says, and a journal record speaks only for the attempt that it names
 import json
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 from edge.adapters.store_sqlite.knowledge_rows import note_knowledge, take_offered
+from edge.adapters.store_sqlite.memory_rows import (
+    apply_amended,
+    apply_asked,
+    apply_changed,
+    apply_forgotten,
+    apply_written,
+    note_thought,
+    take_answered,
+    take_confirmed,
+)
 from edge.adapters.store_sqlite.policy_rows import (
     apply_decided,
     apply_halt,
@@ -31,15 +41,23 @@ from shared.records import (
     DeviceStarted,
     DeviceStopped,
     ForeignCause,
+    ForgetConfirmed,
+    ForgetOrdered,
     HaltOrdered,
     HaltReported,
+    HubAnswered,
+    HubAsked,
     JournalRecord,
     KnowledgeApplied,
     KnowledgeOffered,
     KnowledgeRefused,
     KnowledgeRemoved,
     KnowledgeWithdrawn,
+    MemoryChanged,
+    MemoryForgotten,
+    MemoryWritten,
     ModelCalled,
+    NodeAmended,
     NodeMoved,
     NodeQueried,
     OrderRecord,
@@ -67,6 +85,8 @@ from shared.records import (
 from shared.tasks.limits import Limits
 from shared.tasks.states import TERMINAL, NodeState, Step, step
 
+MEMORY_WRITE: Final = "memory.write"
+"""The action that rules are asked about before work is remembered."""
 _OPEN = tuple(state.value for state in NodeState if state not in TERMINAL)
 
 
@@ -175,6 +195,8 @@ def apply_journal(db: sqlite3.Connection, record: JournalRecord, *, seq: int, ep
             note_answer(db, record)
         case PolicyDecided():
             apply_decided(db, record, seq=seq)
+            if record.action == MEMORY_WRITE and record.task is not None and record.node is not None:
+                note_thought(db, record.task, record.node)
         case ApprovalGiven():
             apply_vote(db, record)
         case PolicyActivated() | PolicyRefused():
@@ -185,6 +207,16 @@ def apply_journal(db: sqlite3.Connection, record: JournalRecord, *, seq: int, ep
             apply_threat(db, record)
         case KnowledgeApplied() | KnowledgeRefused() | KnowledgeRemoved():
             note_knowledge(db, record)
+        case MemoryWritten():
+            apply_written(db, record, seq=seq, epoch=epoch)
+        case MemoryChanged():
+            apply_changed(db, record)
+        case MemoryForgotten():
+            apply_forgotten(db, record, seq=seq, epoch=epoch)
+        case HubAsked():
+            apply_asked(db, record, seq=seq)
+        case NodeAmended():
+            apply_amended(db, record, seq=seq)
         case DeviceStarted() | DeviceStopped():
             pass
         case _:
@@ -238,7 +270,11 @@ def apply_order(db: sqlite3.Connection, record: OrderRecord, *, seq: int, epoch:
             apply_halt(db, record)
         case KnowledgeWithdrawn():
             take_offered(db, record, seq=seq, epoch=epoch, inline=None)
-        case SecretSet() | PolicyPublished() | KnowledgeOffered():
+        case ForgetConfirmed():
+            take_confirmed(db, record)
+        case HubAnswered():
+            return take_answered(db, record, seq=seq, epoch=epoch)
+        case SecretSet() | PolicyPublished() | KnowledgeOffered() | ForgetOrdered():
             pass  # what came along is no content of the log: whoever takes the order keeps it (`_take_order`)
         case _:
             assert_never(record)

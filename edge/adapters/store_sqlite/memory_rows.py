@@ -1,0 +1,391 @@
+"""What the device remembers, and what it was asked to forget, in SQL (rules P30, P31).
+
+An item stands here whole, so it outlives the records that brought it. Must not know what an item is worth, nor
+whether it is genuine: whoever has the key tells that.
+"""
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from edge.adapters.store_sqlite.database import Database
+from edge.adapters.store_sqlite.trimming import drop_blobs
+from edge.ports import EndedWork, ForgetRequest, HubQuestion, MemoryRow
+from shared.blobs import BlobRef
+from shared.errors import ProtocolError
+from shared.records import (
+    ForeignCause,
+    ForgetConfirmed,
+    ForgetOrdered,
+    HubAnswered,
+    HubAsked,
+    MemoryChanged,
+    MemoryForgotten,
+    MemoryWritten,
+    NodeAmended,
+)
+from shared.tasks.states import TERMINAL, NodeState
+
+_COLUMNS: Final = (
+    "item, position, sort, scope, author, key, cue, content, labels, at_ms, valid_from_ms, task, node, seq, mac,"
+    " until_ms, reason, other, successes, failures, changed_mac"
+)
+_NEXT: Final = "(SELECT coalesce(max(position), 0) + 1 FROM memory_item)"
+IN_CHUNK: Final = 500
+_OPEN: Final = tuple(state.value for state in NodeState if state not in TERMINAL)
+
+
+class SqliteMemory:
+    """`MemoryStore` over a `Database`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def items(
+        self,
+        *,
+        sorts: Collection[str] = (),
+        is_open: bool | None = None,
+        after: int = 0,
+        newest_first: bool = False,
+        limit: int = 1_000,
+    ) -> tuple[MemoryRow, ...]:
+        return await self._database.read(
+            lambda db: read_items(
+                db, sorts=sorts, is_open=is_open, after=after, newest_first=newest_first, limit=limit
+            )
+        )
+
+    async def named(self, items: Sequence[str]) -> tuple[MemoryRow, ...]:
+        return await self._database.read(lambda db: read_named(db, items))
+
+    async def alike(self, sort: str, key: str) -> tuple[MemoryRow, ...]:
+        return await self._database.read(lambda db: _rows(db, "sort = ? AND key = ?", (sort, key)))
+
+    async def counts(self) -> dict[str, tuple[int, int]]:
+        return await self._database.read(read_counts)
+
+    async def ended(self, limit: int) -> tuple[EndedWork, ...]:
+        return await self._database.read(lambda db: read_ended(db, limit))
+
+    async def mentions(self, needle: bytes) -> tuple[tuple[str, ...], tuple[bytes, ...], int]:
+        return await self._database.read(lambda db: read_mentions(db, needle))
+
+    async def requests(self) -> tuple[ForgetRequest, ...]:
+        return await self._database.read(read_requests)
+
+    async def questions(self) -> tuple[HubQuestion, ...]:
+        return await self._database.read(read_questions)
+
+    async def question(self, task: str, node: int, call: int) -> HubQuestion | None:
+        return await self._database.read(lambda db: read_question(db, task, node, call))
+
+
+# --- the journal's word
+
+
+def apply_written(db: sqlite3.Connection, record: MemoryWritten, *, seq: int, epoch: bytes) -> None:
+    """Without its content an item is none: it was forgotten, or withheld."""
+    if record.task is not None and record.node is not None:
+        note_thought(db, record.task, record.node)
+    if db.execute("SELECT 1 FROM memory_forgotten WHERE item = ?", (record.item,)).fetchone() is not None:
+        return
+    content = _content(db, record.content)
+    cue = b"" if record.cue is None else _content(db, record.cue)
+    if content is None or cue is None:
+        return
+    from shared.memory.items import content_of, key_of
+
+    try:
+        key = key_of(cue.decode(errors="replace"), content_of(record.sort, content))
+    except ProtocolError:
+        return  # a program that knows this form will read it again
+    db.execute(
+        "INSERT INTO memory_item (item, position, sort, scope, author, key, cue, content, labels, at_ms, valid_from_ms,"
+        " task, node, epoch, seq, mac)"
+        f" VALUES (?, {_NEXT}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # our own names
+        " ON CONFLICT (item) DO NOTHING",  # noqa: S608 - our own names
+        (
+            record.item, record.sort, record.scope, record.by, key, cue, content, json.dumps(record.labels),
+            record.at_ms, record.valid_from_ms, record.task, record.node, epoch, seq, record.mac,
+        ),
+    )  # fmt: skip
+
+
+def apply_changed(db: sqlite3.Connection, record: MemoryChanged) -> None:
+    """The latest such record counts."""
+    db.execute(
+        f"UPDATE memory_item SET position = {_NEXT}, until_ms = ?, reason = ?, other = ?, successes = ?, failures = ?,"
+        " changed_mac = ? WHERE item = ?",  # noqa: S608 - our own names
+        (
+            record.until_ms, record.reason, record.other, record.successes, record.failures, record.mac, record.item,
+        ),
+    )  # fmt: skip
+
+
+def apply_forgotten(db: sqlite3.Connection, record: MemoryForgotten, *, seq: int, epoch: bytes) -> None:
+    """Rows, content and salts go, also from the file's free pages."""
+    with overwriting(db):
+        for item in record.items:
+            db.execute("DELETE FROM memory_item WHERE item = ?", (item,))
+            db.execute("INSERT OR IGNORE INTO memory_forgotten VALUES (?)", (item,))
+        for hash_ in record.contents:
+            # What the hub has not got yet it will not get: the record goes without.
+            db.execute(
+                "UPDATE lane SET waiting_bytes = max(0, waiting_bytes - coalesce((SELECT length(content) FROM blob"
+                " WHERE hash = ?1 AND lane_id = lane.id AND seq > lane.acked), 0))"
+                " WHERE id = (SELECT lane_id FROM blob WHERE hash = ?1)",
+                (hash_,),
+            )
+        drop_blobs(db, record.contents)
+        db.execute(
+            "INSERT INTO forget_request (request, epoch, seq) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            (record.request, epoch, seq),
+        )
+        db.execute(
+            "UPDATE forget_request SET items = items + ?, contents = contents + ?, kept = ?,"
+            " about = CASE WHEN ? THEN NULL ELSE about END, done_ms = CASE WHEN ? THEN ? ELSE done_ms END"
+            " WHERE request = ?",
+            (
+                len(record.items), len(record.contents), record.kept, record.is_last, record.is_last, record.at_ms,
+                record.request,
+            ),
+        )  # fmt: skip
+
+
+def note_thought(db: sqlite3.Connection, task: str, node: int) -> None:
+    """The device has thought about remembering this work."""
+    db.execute("UPDATE node SET is_remembered = 1 WHERE task = ? AND node = ?", (task, node))
+
+
+def apply_asked(db: sqlite3.Connection, record: HubAsked, *, seq: int) -> None:
+    db.execute(
+        "INSERT INTO hub_question (task, node, call, asked_ms, seq) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (task, node, call) DO UPDATE SET seq = excluded.seq",
+        (record.task, record.node, record.call, record.at_ms, seq),
+    )
+
+
+def apply_amended(db: sqlite3.Connection, record: NodeAmended, *, seq: int) -> None:
+    db.execute(
+        "UPDATE hub_question SET amended_seq = ? WHERE task = ? AND node = ? AND call = ?",
+        (seq, record.task, record.node, record.call),
+    )
+
+
+# --- the orders' word
+
+
+def take_answered(db: sqlite3.Connection, record: HubAnswered, *, seq: int, epoch: bytes) -> str | None:
+    """The first answer counts; why it could not be taken, for the dead letters."""
+    content = _content(db, record.answer)
+    if content is None:
+        return "the answer's content did not come with it"
+    db.execute(
+        "INSERT INTO hub_question (task, node, call, asked_ms, seq) VALUES (?, ?, ?, ?, 0) ON CONFLICT DO NOTHING",
+        (record.task, record.node, record.call, record.at_ms),
+    )
+    db.execute(
+        "UPDATE hub_question SET answer = ?, is_known = ?, labels = ?, order_epoch = ?, order_seq = ?"
+        " WHERE task = ? AND node = ? AND call = ? AND answer IS NULL",
+        (
+            content, record.is_known, json.dumps(record.labels), epoch, seq, record.task, record.node, record.call,
+        ),
+    )  # fmt: skip
+    return None
+
+
+def take_forget(
+    db: sqlite3.Connection, record: ForgetOrdered, *, seq: int, epoch: bytes, about: bytes | None
+) -> None:
+    """`about` is kept here alone, so that it can be forgotten too."""
+    with overwriting(db):
+        db.execute(
+            "INSERT INTO forget_request (request, about, epoch, seq) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (record.request, about, epoch, seq),
+        )
+
+
+def take_confirmed(db: sqlite3.Connection, record: ForgetConfirmed) -> None:
+    db.execute(
+        "UPDATE forget_request SET hub_ms = ?, retracted = ? WHERE request = ?",
+        (record.at_ms, record.retracted, record.request),
+    )
+
+
+# --- reading
+
+
+def read_items(
+    db: sqlite3.Connection,
+    *,
+    sorts: Collection[str],
+    is_open: bool | None,
+    after: int,
+    newest_first: bool,
+    limit: int,
+) -> tuple[MemoryRow, ...]:
+    """By position. `is_open`: only what has not ended, or only what has."""
+    where = ["position > ?"]
+    values: list[object] = [after]
+    if sorts:
+        where.append(f"sort IN ({', '.join('?' * len(sorts))})")
+        values += sorts
+    if is_open is not None:
+        where.append("until_ms IS NULL" if is_open else "until_ms IS NOT NULL")
+    order = "DESC" if newest_first else "ASC"
+    return _rows(db, f"{' AND '.join(where)} ORDER BY position {order} LIMIT ?", (*values, limit))
+
+
+def read_named(db: sqlite3.Connection, items: Sequence[str]) -> tuple[MemoryRow, ...]:
+    """Those that are there, in no order."""
+    found: list[MemoryRow] = []
+    for first in range(0, len(items), IN_CHUNK):
+        some = items[first : first + IN_CHUNK]
+        found += _rows(db, f"item IN ({', '.join('?' * len(some))})", tuple(some))
+    return tuple(found)
+
+
+def read_counts(db: sqlite3.Connection) -> dict[str, tuple[int, int]]:
+    """Of each sort: how many hold, and how many have ended."""
+    rows = db.execute(
+        "SELECT sort, sum(until_ms IS NULL), sum(until_ms IS NOT NULL) FROM memory_item GROUP BY sort"
+    )
+    return {sort: (holding, ended) for sort, holding, ended in rows}
+
+
+def read_ended(db: sqlite3.Connection, limit: int) -> tuple[EndedWork, ...]:
+    """Work that succeeded and that nobody has thought of remembering yet, oldest first."""
+    rows = db.execute(
+        "SELECT n.task, n.node, n.created_ms, g.content, r.content, n.labels, n.result_labels, n.origin FROM node n"
+        " JOIN blob g ON g.hash = n.goal_hash JOIN blob r ON r.hash = n.result_hash"
+        " WHERE n.state = ? AND n.is_remembered = 0 ORDER BY n.position LIMIT ?",
+        (NodeState.SUCCEEDED.value, limit),
+    ).fetchall()
+    return tuple(
+        EndedWork(
+            task=task,
+            node=node,
+            at_ms=at_ms,
+            goal=bytes(goal).decode(errors="replace"),
+            result=bytes(result).decode(errors="replace"),
+            labels=tuple(json.loads(labels)),
+            result_labels=None if result_labels is None else tuple(json.loads(result_labels)),
+            origin=origin,
+        )
+        for task, node, at_ms, goal, result, labels, result_labels, origin in rows
+    )
+
+
+def read_mentions(db: sqlite3.Connection, needle: bytes) -> tuple[tuple[str, ...], tuple[bytes, ...], int]:
+    """Items and contents in which `needle` stands, case aside; and contents that open work still needs."""
+    from shared.memory.mentions import mentions
+
+    about = needle.decode()
+    items = tuple(
+        item
+        for item, cue, content in db.execute("SELECT item, cue, content FROM memory_item ORDER BY position")
+        if mentions(bytes(cue), about) or mentions(bytes(content), about)
+    )
+    found = [
+        bytes(hash_)
+        for hash_, content in db.execute("SELECT hash, content FROM blob")
+        if mentions(bytes(content), about)
+    ]
+    needed = _needed(db)
+    return items, tuple(each for each in found if each not in needed), sum(each in needed for each in found)
+
+
+def _needed(db: sqlite3.Connection) -> frozenset[bytes]:
+    """Content that open work cannot go on without, and what the hub's settings and rules stand in."""
+    marks = ", ".join("?" * len(_OPEN))
+    rows = db.execute(
+        f"SELECT goal_hash, NULL FROM node WHERE state IN ({marks})"
+        " UNION ALL SELECT e.argument_hash, e.result_hash FROM effect e"
+        " JOIN node n ON n.task = e.task AND n.node = e.node"
+        f" WHERE n.state IN ({marks})",  # noqa: S608 - question marks
+        (*_OPEN, *_OPEN),
+    ).fetchall()
+    return frozenset(bytes(each) for row in rows for each in row if each is not None)
+
+
+def read_requests(db: sqlite3.Connection) -> tuple[ForgetRequest, ...]:
+    rows = db.execute(
+        "SELECT request, about, epoch, seq, items, contents, kept, done_ms, hub_ms, retracted FROM forget_request"
+        " ORDER BY coalesce(done_ms, 0), seq"
+    ).fetchall()
+    return tuple(
+        ForgetRequest(
+            request=request,
+            about=None if about is None else bytes(about).decode(errors="replace"),
+            order=ForeignCause(lane="orders", epoch=epoch, seq=seq),
+            items=items,
+            contents=contents,
+            kept=kept,
+            done_ms=done_ms,
+            hub_ms=hub_ms,
+            retracted=retracted,
+        )
+        for request, about, epoch, seq, items, contents, kept, done_ms, hub_ms, retracted in rows
+    )
+
+
+_QUESTION: Final = (
+    "SELECT task, node, call, asked_ms, seq, answer, is_known, labels, order_epoch, order_seq, amended_seq"
+    " FROM hub_question"
+)
+
+
+def read_questions(db: sqlite3.Connection) -> tuple[HubQuestion, ...]:
+    """Newest first."""
+    return tuple(_question(row) for row in db.execute(f"{_QUESTION} ORDER BY asked_ms DESC"))
+
+
+def read_question(db: sqlite3.Connection, task: str, node: int, call: int) -> HubQuestion | None:
+    row = db.execute(f"{_QUESTION} WHERE task = ? AND node = ? AND call = ?", (task, node, call)).fetchone()
+    return None if row is None else _question(row)
+
+
+def _question(row: Sequence[Any]) -> HubQuestion:
+    return HubQuestion(
+        task=row[0],
+        node=row[1],
+        call=row[2],
+        asked_ms=row[3],
+        seq=row[4],
+        answer=None if row[5] is None else bytes(row[5]),
+        is_known=bool(row[6]),
+        labels=() if row[7] is None else tuple(json.loads(row[7])),
+        order=None if row[8] is None else ForeignCause(lane="orders", epoch=row[8], seq=row[9]),
+        is_told=row[10] is not None,
+    )
+
+
+def _rows(db: sqlite3.Connection, where: str, values: Sequence[object]) -> tuple[MemoryRow, ...]:
+    rows = db.execute(f"SELECT {_COLUMNS} FROM memory_item WHERE {where}", tuple(values))  # noqa: S608 - our own
+    return tuple(
+        MemoryRow(
+            item=row[0], position=row[1], sort=row[2], scope=row[3], by=row[4], key=row[5], cue=bytes(row[6]),
+            content=bytes(row[7]), labels=tuple(json.loads(row[8])), at_ms=row[9], valid_from_ms=row[10], task=row[11],
+            node=row[12], seq=row[13], mac=bytes(row[14]), until_ms=row[15], reason=row[16], other=row[17],
+            successes=row[18], failures=row[19], changed_mac=None if row[20] is None else bytes(row[20]),
+        )
+        for row in rows
+    )  # fmt: skip
+
+
+def _content(db: sqlite3.Connection, ref: BlobRef) -> bytes | None:
+    row = db.execute("SELECT content FROM blob WHERE hash = ?", (ref.hash,)).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+@contextmanager
+def overwriting(db: sqlite3.Connection) -> Iterator[None]:
+    """What goes shall not stay in the file's free pages."""
+    db.execute("PRAGMA secure_delete=ON").fetchall()
+    try:
+        yield
+    finally:
+        db.execute("PRAGMA secure_delete=OFF").fetchall()

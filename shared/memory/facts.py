@@ -1,0 +1,91 @@
+"""How facts follow one another: which one a new one closes, stands beside, repeats or contradicts. Pure.
+
+A fact is so from `since` until it is closed. A new value of the same relation of the same subject closes the one
+before, at the moment from which it is so itself. What is less trusted never closes what is more: then both stand,
+and both are shown as contradicting. So do two values that are said to be so from the very same moment.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from shared.memory.items import Fact
+from shared.policy.labels import UNTRUSTED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A fact of the memory with its time, in milliseconds since 1970, and its labels. `until_ms` None: it is so now."""
+
+    item: str
+    fact: Fact
+    since_ms: int
+    until_ms: int | None
+    labels: tuple[str, ...] = ()
+
+    @property
+    def is_trusted(self) -> bool:
+        return UNTRUSTED not in self.labels
+
+    def is_so_at(self, moment_ms: int) -> bool:
+        """Whether it was, or is, so then."""
+        return self.since_ms <= moment_ms and (self.until_ms is None or moment_ms < self.until_ms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """What becomes of a new fact. `outcome`: `repeated` is not written again; all others are.
+
+    `closes`: items that end, each with when. `until_ms`: it was so only until then, since a later one is known.
+    """
+
+    outcome: Literal["new", "repeated", "supersedes", "past", "contradicts"]
+    closes: tuple[tuple[str, int], ...] = ()
+    until_ms: int | None = None
+    followed_by: str | None = None
+
+
+def placed(new: Standing, known: Iterable[Standing]) -> Placed:
+    """What becomes of `new` among what is known of its relation (`Fact.key`), in any order."""
+    same = [each for each in known if each.fact.key == new.fact.key]
+    if any(_says(each, new) and each.is_so_at(new.since_ms) for each in same):
+        return Placed(outcome="repeated")
+    if new.fact.is_beside:
+        return Placed(outcome="new")
+    rivals = [each for each in same if not each.fact.is_beside and not _says(each, new)]
+    later = min(
+        (each for each in rivals if each.since_ms > new.since_ms and each.is_trusted >= new.is_trusted),
+        key=lambda each: each.since_ms,
+        default=None,
+    )
+    before = [each for each in rivals if each.is_so_at(new.since_ms)]
+    closes = tuple(
+        (each.item, new.since_ms)
+        for each in before
+        if each.since_ms < new.since_ms and new.is_trusted >= each.is_trusted
+    )
+    until_ms = None if later is None else later.since_ms
+    followed_by = None if later is None else later.item
+    if len(closes) < len(before):
+        return Placed(outcome="contradicts", closes=closes, until_ms=until_ms, followed_by=followed_by)
+    if later is not None:
+        return Placed(outcome="past", closes=closes, until_ms=until_ms, followed_by=followed_by)
+    return Placed(outcome="supersedes" if closes else "new", closes=closes)
+
+
+def contradictions(facts: Sequence[Standing], moment_ms: int) -> list[tuple[Standing, ...]]:
+    """Groups of facts that are all said to be so at that moment and cannot all be, in the order of their first."""
+    groups: dict[str, list[Standing]] = {}
+    for each in facts:
+        if each.is_so_at(moment_ms) and not each.fact.is_beside:
+            groups.setdefault(each.fact.key, []).append(each)
+    return [tuple(group) for group in groups.values() if len({_value(each) for each in group}) > 1]
+
+
+def _says(known: Standing, new: Standing) -> bool:
+    """Whether `known` already says what `new` does, for whoever may hear the new one."""
+    return _value(known) == _value(new) and known.is_trusted >= new.is_trusted
+
+
+def _value(each: Standing) -> str:
+    return " ".join(each.fact.value.casefold().split())
