@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal, assert_never
 
 from edge.blobs import make_blob
-from edge.core.knowing import Teller
+from edge.core.reading import Teller
 from edge.core.turn import (
     Agent,
     AskModel,
@@ -122,6 +122,7 @@ class AgentRunner:
         limits: Limits,
         answer_max_tokens: int,
         tasks_max_open: int,
+        speaks_of_past: Callable[[str], bool] = lambda _request: False,
     ) -> None:
         self._device = device
         self._model = model
@@ -136,6 +137,7 @@ class AgentRunner:
         self._limits = limits
         self._answer_max_tokens = answer_max_tokens
         self._tasks_max_open = tasks_max_open
+        self._speaks_of_past = speaks_of_past
         self._wake = asyncio.Event()
         self._current: tuple[str, int] | None = None
         self._current_work: asyncio.Task[None] | None = None
@@ -368,6 +370,7 @@ class AgentRunner:
             context_tokens=self._model.context_tokens,
             answer_max_tokens=self._answer_max_tokens,
             limits=node.limits,
+            speaks_of_past=self._speaks_of_past,
         )
         started = node.started or self._clock.now()
         # Never more than the limit: a clock that was set back since must not give the node more time.

@@ -19,12 +19,10 @@ journal_app = typer.Typer(help="Read and verify the device's journal.", no_args_
 link_app = typer.Typer(
     help="Stop or start the link to the hub; the device works on without it.", no_args_is_help=True
 )
-memory_app = typer.Typer(help="What this device was asked and did before.", no_args_is_help=True)
 task_app = typer.Typer(help="The device's tasks.", no_args_is_help=True)
 app.add_typer(journal_app, name="journal")
 app.add_typer(link_app, name="link")
 app.add_typer(task_app, name="task")
-app.add_typer(memory_app, name="memory")
 
 Home = Annotated[Path | None, typer.Option("--home", help="The device's directory (default ~/.covey/edge).")]
 Profile = Annotated[str | None, typer.Option("--profile", help="Board profile, for instance raspberry-pi-5.")]
@@ -257,27 +255,6 @@ def link_start(home: Home = None) -> None:
     set_link(load_settings(home=home)[0], enabled=True)
 
 
-@memory_app.command("search")
-def memory_search(
-    query: str,
-    home: Home = None,
-    limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=100, help="How many episodes.")] = 5,
-    as_json: Json = False,
-) -> None:
-    """Find earlier questions and answers: by meaning where the device has an index, else by keywords."""
-    from edge.console import search_memory
-
-    asyncio.run(search_memory(load_settings(home=home)[0], query, limit=limit, as_json=as_json))
-
-
-@memory_app.command("rebuild")
-def memory_rebuild(home: Home = None) -> None:
-    """Make the index anew from the journal."""
-    from edge.console import rebuild_memory
-
-    asyncio.run(rebuild_memory(load_settings(home=home)[0]))
-
-
 @task_app.command("show")
 def task_show(task: str, home: Home = None, as_json: Json = False) -> None:
     """One task with everything it did."""
@@ -324,8 +301,10 @@ def _add_model_commands() -> None:
 def _add_secret_commands() -> None:
     from edge import policy_commands
     from edge.knowledge_commands import knowledge_app
+    from edge.memory_commands import memory_app
     from edge.secret_commands import secret_app
 
+    app.add_typer(memory_app, name="memory")
     app.add_typer(secret_app, name="secret")
     app.add_typer(knowledge_app, name="knowledge")
     policy_commands.add_to(app)

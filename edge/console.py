@@ -27,7 +27,6 @@ from shared.ids import Lane
 from shared.inference.ports import TextDelta
 from shared.tasks.states import NodeState
 
-INDEX_TIMEOUT_S: Final = 600.0
 FOLLOW_EVERY_S: Final = 0.5
 HISTORY_MAX_TURNS: Final = 20
 
@@ -451,51 +450,6 @@ def _stored_status(settings: EdgeSettings) -> dict[str, Any]:
         **stored,
         "issues": [{"part": "device", "message": f"It stopped with {name}."} for name in sorted(conditions)],
     }
-
-
-# --- memory --------------------------------------------------------------------------------------------------------
-
-
-async def search_memory(settings: EdgeSettings, query: str, *, limit: int, as_json: bool) -> None:
-    """Search through the running daemon, or in the store itself when none runs."""
-    if not query.strip():
-        raise RefusedError("Say what to look for: the query is empty.")
-    if daemon_address(settings) is not None:
-        found = request(
-            settings, "GET", "/memory", params={"q": query, "limit": str(limit)}, timeout_s=INDEX_TIMEOUT_S
-        )
-    else:
-        from edge.api.app import describe_recalled
-        from edge.wiring import build_daemon, open_ports
-
-        async with open_ports(settings, with_link=False) as ports:
-            daemon = build_daemon(settings, ports)
-            await daemon.rules.refresh()
-            found = describe_recalled(await daemon.lookup.search(query, limit=limit))
-    if as_json:
-        print(json.dumps(found))
-        return
-    if found["note"]:
-        print(f"covey-edge: {found['note']}", file=sys.stderr)
-    if not found["found"]:
-        print("Nothing like that is remembered.")
-        return
-    show_table(
-        [(item["at"], f"{item['score']:.2f}", item["goal"], item["result"]) for item in found["found"]]
-    )
-    print(f"Ranked by {found['ranked_by']}.")
-
-
-async def rebuild_memory(settings: EdgeSettings) -> None:
-    """Rebuild through the running daemon, or directly when none runs."""
-    if daemon_address(settings) is not None:
-        episodes = request(settings, "POST", "/memory/rebuild", {}, timeout_s=INDEX_TIMEOUT_S)["episodes"]
-    else:
-        from edge.wiring import build_daemon, open_ports
-
-        async with open_ports(settings, with_link=False) as ports:
-            episodes = await build_daemon(settings, ports).recall.rebuild()
-    print(f"The index holds {episodes} episodes.")
 
 
 # --- tasks and link ------------------------------------------------------------------------------------------------

@@ -30,10 +30,9 @@ from edge.identity import Identity
 from edge.judge import Judge
 from edge.knowledge import Knowledge
 from edge.knowledge_lookup import KnowledgeLookup
-from edge.lookup import Lookup
+from edge.mind import Mind
 from edge.oversight import Oversight
 from edge.ports import Draft, Journal, LaneState
-from edge.recall import Recall
 from edge.renewal import Renewal
 from edge.retention import Retention
 from edge.rules import Rules
@@ -95,8 +94,7 @@ class Daemon:
         knowledge: Knowledge,
         knowledge_lookup: KnowledgeLookup,
         shelf: Shelf,
-        recall: Recall,
-        lookup: Lookup,
+        mind: Mind,
         judge: Judge,
         retention: Retention,
         telemetry: Telemetry,
@@ -122,8 +120,7 @@ class Daemon:
         self.knowledge = knowledge
         self.knowledge_lookup = knowledge_lookup
         self.shelf = shelf
-        self.recall = recall
-        self.lookup = lookup
+        self.mind = mind
         self._judge = judge
         self.retention = retention
         self.telemetry = telemetry
@@ -165,6 +162,8 @@ class Daemon:
             asyncio.create_task(self._keep("secrets", self.vault.run), name="secrets"),
             asyncio.create_task(self._keep("rules", self.rules.run), name="rules"),
             asyncio.create_task(self._keep("knowledge", self.knowledge.run), name="knowledge"),
+            asyncio.create_task(self._keep("memory", self.mind.memory.run), name="memory"),
+            asyncio.create_task(self._keep("forgetting", self.mind.forgetting.run), name="forgetting"),
             asyncio.create_task(self._keep("retention", self.retention.run), name="retention"),
             asyncio.create_task(self._keep("telemetry", self.telemetry.run), name="telemetry"),
         ]
@@ -206,8 +205,7 @@ class Daemon:
                 log=self._journal,
                 work=self._journal,
                 room=self.retention,
-                recall=self.recall,
-                lookup=self.lookup,
+                mind=self.mind,
                 judge=self._judge,
                 clock=self._clock,
                 new_id=self._new_id,

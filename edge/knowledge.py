@@ -143,6 +143,11 @@ class Knowledge:
         return tuple(sorted(name for name in self._held if wanted is None or name in wanted.names))
 
     @property
+    def roots(self) -> dict[str, str]:
+        """The root of each revision that may be answered from, in hex, by the name that passages bear."""
+        return {name: self._held[name].root.hex() for name in self.names}
+
+    @property
     def labels(self) -> frozenset[str]:
         """Of everything that is held."""
         return frozenset(label for name in self.names for label in self._held[name].labels)

@@ -3,19 +3,17 @@
 Through the running daemon, or in the library itself when none runs: with a link or without.
 """
 
-import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edge.console import plain, show_table
-from edge.local_api import daemon_address, request
-from edge.settings import EdgeSettings, load_settings
+from edge.here import told as told_here
+from edge.local_api import request
+from edge.settings import load_settings
 from shared.errors import ProtocolError, RefusedError
 
 if TYPE_CHECKING:
@@ -40,7 +38,7 @@ def list_(home: Home = None, as_json: Json = False) -> None:
     async def here(daemon: "Daemon") -> dict[str, Any]:
         return {"collections": daemon.knowledge.status(), "problem": daemon.knowledge.problem}
 
-    told = _told(settings, lambda: request(settings, "GET", "/knowledge"), here)
+    told = told_here(settings, lambda: request(settings, "GET", "/knowledge"), here)
     if as_json:
         print(json.dumps(told))
         return
@@ -88,7 +86,7 @@ def search(
 
         return describe_found(await daemon.knowledge_lookup.search(query, names, limit=limit))
 
-    found = _told(
+    found = told_here(
         settings,
         lambda: request(settings, "POST", "/knowledge/search", body, timeout_s=SEARCH_TIMEOUT_S),
         here,
@@ -117,40 +115,10 @@ def verify(home: Home = None, as_json: Json = False) -> None:
     async def here(daemon: "Daemon") -> dict[str, Any]:
         return {"faults": await daemon.knowledge_lookup.verify()}
 
-    told = _told(
+    told = told_here(
         settings, lambda: request(settings, "POST", "/knowledge/verify", {}, timeout_s=SEARCH_TIMEOUT_S), here
     )
     faults = told["faults"]
     print(json.dumps(told) if as_json else "\n".join(map(plain, faults)) or "All is as it was written.")
     if faults:
         raise ProtocolError(f"{len(faults)} items are not as this device wrote them.")
-
-
-def _told(
-    settings: EdgeSettings,
-    there: Callable[[], dict[str, Any]],
-    here: "Callable[[Daemon], Awaitable[dict[str, Any]]]",
-) -> dict[str, Any]:
-    """By the running daemon, or by what it would be."""
-    if daemon_address(settings) is not None:
-        return there()
-
-    async def look() -> dict[str, Any]:
-        async with _opened(settings) as daemon:
-            return await here(daemon)
-
-    return asyncio.run(look())
-
-
-@asynccontextmanager
-async def _opened(settings: EdgeSettings) -> "AsyncIterator[Daemon]":
-    from edge.wiring import build_daemon, open_ports
-
-    async with open_ports(settings, with_link=False) as ports:
-        daemon = build_daemon(settings, ports)
-        try:
-            twin = await daemon.desired.twin()
-            await daemon.knowledge.look(twin["applied"]["document"]["knowledge"])
-            yield daemon
-        finally:
-            await asyncio.to_thread(daemon.shelf.release)

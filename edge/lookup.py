@@ -5,13 +5,16 @@ somebody found it later.
 """
 
 import logging
-from dataclasses import replace
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Final
 
 from edge.judge import ANSWER, Judge
-from edge.ports import Journal
-from edge.recall import Recall, Recalled, Remembered
+from edge.memory_seal import Remembered
+from edge.ports import Journal, MemoryStore
+from edge.recall import Recall
 from shared.errors import CapacityError, RefusedError, UnavailableError
+from shared.memory.items import SORTS
 from shared.policy.decisions import Allow, Asker, Decision, Deny, Transform
 from shared.policy.flow import TaskFlow
 
@@ -21,20 +24,90 @@ READ: Final = "memory.read"
 SCOPE: Final = "device"
 
 
-class Lookup:
-    """Recall, for people."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """An item as it may be told: cue and text as the rules let them through. `score` None: it was named, not found."""
 
-    def __init__(self, *, judge: Judge, recall: Recall, journal: Journal) -> None:
+    item: Remembered
+    cue: str
+    text: str
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToldAll:
+    """What was found and may be told, the best first, and how it was ranked. `refused`: items that this device did not
+    write so."""
+
+    found: tuple[Told, ...]
+    ranked_by: str
+    refused: tuple[str, ...]
+    note: str | None
+
+
+class Lookup:
+    """The memory, for people."""
+
+    def __init__(self, *, judge: Judge, recall: Recall, store: MemoryStore, journal: Journal) -> None:
         self._judge = judge
         self._recall = recall
+        self._store = store
         self._journal = journal
 
-    async def search(self, query: str, *, limit: int, who: str = "") -> Recalled:
-        """What is remembered and may be told to `who`.
+    async def search(
+        self,
+        query: str,
+        *,
+        limit: int,
+        sorts: Collection[str] = SORTS,
+        is_ended_too: bool = False,
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+        who: str = "",
+    ) -> ToldAll:
+        """What is remembered and may be told to `who`; what has ended only if asked for; of a span of time if one is
+        given.
 
         Raises `RefusedError` (code `policy`, or `stopped`) if memory may not be read, and as `Recall.search`.
         """
-        flow = await self._judge.conversation(Asker(who=who), [(query, ())])
+        await self._may_read(query, who)
+        recalled = await self._recall.search(query, sorts=sorts or SORTS)
+        fitting = [
+            each
+            for each in recalled.found
+            if (is_ended_too or each.item.until_ms is None)
+            and (until_ms is None or each.item.since_ms <= until_ms)
+            and (since_ms is None or each.item.until_ms is None or each.item.until_ms > since_ms)
+            and (since_ms is None or each.item.sort != "episode" or each.item.since_ms >= since_ms)
+        ][:limit]
+        told = [await self._told(each.item, who, each.score) for each in fitting]
+        kept = tuple(each for each in told if each is not None)
+        note = recalled.note
+        if len(kept) < len(told):
+            withheld = f"{len(told) - len(kept)} of what was found may not be told here."
+            note = f"{note} {withheld}" if note else withheld
+        return ToldAll(found=kept, ranked_by=recalled.ranked_by, refused=recalled.refused, note=note)
+
+    async def show(self, item: str, *, who: str = "") -> Told:
+        """One item. Raises `RefusedError`: code `unknown_item`, `tampered` if this device did not write it so, or
+        `policy`."""
+        await self._may_read("", who)
+        rows = await self._store.named([item])
+        if not rows:
+            raise RefusedError(f"There is no item {item[:40]} in this memory.", code="unknown_item")
+        found = await self._recall.genuine(rows)
+        if not found:
+            raise RefusedError(
+                f"The item {item} is not as this device wrote it; `covey-edge memory verify` lists all such items.",
+                code="tampered",
+            )
+        told = await self._told(found[0], who, None)
+        if told is None:
+            raise RefusedError("This item may not be told here.", code="policy")
+        return told
+
+    async def _may_read(self, query: str, who: str) -> None:
+        flow = await self._judge.conversation(Asker(who=who), [(query, ())] if query else [])
         judgement = await self._judge.ask_about(READ, {"scope": SCOPE}, flow)
         try:
             await self._journal.append(judgement.draft, durable=False)
@@ -42,24 +115,12 @@ class Lookup:
             logger.warning("a look into memory could not be journalled: %s", error)  # reading goes on
         if judgement.call is None:
             raise refusal(judgement.decision)
-        found = await self._recall.search(query, limit=limit)
-        told = [await self._told(each, who) for each in found.found]
-        kept = tuple(each for each in told if each is not None)
-        if len(kept) == len(told):
-            return replace(found, found=kept)
-        withheld = f"{len(told) - len(kept)} of what was found may not be told here."
-        return replace(found, found=kept, note=f"{found.note} {withheld}" if found.note else withheld)
 
-    async def _told(self, item: Remembered, who: str) -> Remembered | None:
+    async def _told(self, item: Remembered, who: str, score: float | None) -> Told | None:
         """The item as it may be told; None: it may not."""
-        episode = item.episode
-        flow = await self._judge.conversation(
-            Asker(who=who), [(episode.goal, ()), (episode.result, episode.labels)]
-        )
-        texts = [await self._passed(text, flow) for text in (episode.goal, episode.result)]
-        if texts[0] is None or texts[1] is None:
-            return None
-        return replace(item, episode=replace(episode, goal=texts[0], result=texts[1]))
+        flow = await self._judge.conversation(Asker(who=who), [(item.cue, ()), (item.text, item.labels)])
+        cue, text = [await self._passed(part, flow) for part in (item.cue, item.text)]
+        return None if cue is None or text is None else Told(item=item, cue=cue, text=text, score=score)
 
     async def _passed(self, text: str, flow: TaskFlow) -> str | None:
         decision = await self._judge.may(ANSWER, {"text": text}, flow)

@@ -399,6 +399,11 @@ class MemoryStore(Protocol):
         """Items and contents of the log that speak of something; and how many contents open work still needs."""
         ...
 
+    async def scrub(self, needle: bytes) -> int:
+        """Take what speaks of something out of the tables that no record speaks for, and give back what is free in the
+        files: nothing of what was deleted stays in them. Returns how many rows."""
+        ...
+
     async def requests(self) -> tuple[ForgetRequest, ...]: ...
 
     async def questions(self) -> tuple[HubQuestion, ...]: ...
@@ -759,43 +764,6 @@ class Link(Protocol):
         ...
 
 
-# --- memory --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Episode:
-    """Something the device was asked and did: the goal and the result of a node that succeeded."""
-
-    key: str
-    goal: str
-    result: str
-    at: datetime
-    labels: tuple[str, ...] = ()
-    """Of the result; untrusted if nobody knows them."""
-
-
-class Episodes(Protocol):
-    """The device's past, read from its journal's projection: the truth that an index only points into."""
-
-    async def episodes(self, *, limit: int) -> tuple[Episode, ...]:
-        """The latest episodes, newest first."""
-        ...
-
-
-class VectorIndex(Protocol):
-    """An index of vectors by key. It may lose anything at any time; whoever uses it adds what is missing."""
-
-    async def keys(self) -> frozenset[str]: ...
-
-    async def add(self, keys: Sequence[str], vectors: Sequence[Sequence[float]]) -> None: ...
-
-    async def nearest(self, vector: Sequence[float], *, limit: int) -> tuple[tuple[str, float], ...]:
-        """The nearest keys with their cosine similarity, best first."""
-        ...
-
-    async def clear(self) -> None: ...
-
-
 # --- telemetry -----------------------------------------------------------------------------------------------------
 
 
@@ -806,6 +774,27 @@ class Measurement:
     name: str
     unit: str
     value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One quantity in the `span_ms` before `at_ms`."""
+
+    at_ms: int
+    span_ms: int
+    unit: str
+    min: float
+    max: float
+    mean: float
+    last: float
+
+
+class MeasuredPast(Protocol):
+    """What was measured, as long as it is kept."""
+
+    async def measured(self, series: str, *, start_ms: int, end_ms: int) -> tuple[Measured, ...]:
+        """Windows that end within the span, and the last one before it, which stands until the next; oldest first."""
+        ...
 
 
 class Board(Protocol):

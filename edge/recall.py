@@ -1,131 +1,352 @@
-"""Recall: finding what the device was asked and did before. By vectors where it has an index, else by keywords.
+"""Recall: finding what the device remembers, by meaning and by words, and refusing what it did not write itself.
 
-The truth is the journal; the index holds keys and vectors only, is opened when first needed, is completed before each
-search, and can be rebuilt at any time. When the index cannot be used, the answer says that keywords ranked it.
-"""
+The truth is the store; the index (`shared.library`: keyword postings and Chroma) is completed before each search,
+can lose anything at any time, and is opened when it is first needed. What stands in it is believed only as far as
+the store says the same under the device's seal. Without an embedding model, or with an index that is broken, words
+alone find, and that is said."""
 
+import asyncio
+import hashlib
 import logging
-import re
-import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final
 
-from edge.ports import Episode, Episodes, VectorIndex
-from shared.errors import ConfigError, UnavailableError
-from shared.inference.ports import TextEmbedder
+from edge.memory_seal import MemorySeal, Remembered
+from edge.ports import MemoryRow, MemoryStore
+from edge.shelf import Shelf
+from shared.errors import ConfigError
+from shared.inference.ports import EmbeddingModel
+from shared.memory.items import SORTS
+
+if TYPE_CHECKING:  # numpy comes with them
+    from shared.library.corpus import Item
+    from shared.library.library import Passage
+    from shared.retrieval.search import Query
 
 logger = logging.getLogger(__name__)
 
-EPISODES_MAX: Final = 10_000
-"""The latest episodes that recall looks at."""
-EMBED_BATCH: Final = 64
-FORGOTTEN_MIN: Final = 256
-"""Vectors of what is no longer remembered that an index may hold in any case."""
-EMBED_MAX_CHARS: Final = 1_000
+CANDIDATES: Final = 50
+"""That a search looks at, of which what fits the question's time comes first."""
+PAGE_ITEMS: Final = 500
+EMBED_BATCH: Final = 32
+EMBED_PER_SEARCH: Final = 128
+"""Items that one search embeds at most, the newest first; the others are found by their words until their turn
+comes."""
+TEXT_MAX_CHARS: Final = 2_000
+"""Of an item, that it is found by."""
+NO_INDEX: Final = "By keywords alone: this device has no vector index (setting index)."
+GONE: Final = frozenset({"merged", "faded", "outdated"})
+"""Reasons for which an item is not found any more. One that was superseded tells how things were."""
 
-_WORD: Final = re.compile(r"\w+")
+Refused = Callable[[Sequence[str]], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """One episode that was found. `score`: cosine similarity for vectors, BM25 for keywords; higher is better."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """An item with its score, from 0 to 1; `cosine` None: it was found by words alone."""
 
-    episode: Episode
+    item: Remembered
     score: float
+    cosine: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A query with its vector. `refused`: items that were found not to be the device's when the index was completed."""
+
+    query: "Query"
+    note: str | None
+    refused: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recalled:
-    """What a search found, and how it was ranked. `note` says why an index that should be there was not used."""
+    """The best first. `support`: how well they support an answer (1 is sound). `refused`: items that were not what this
+    device wrote, and were left out. `note`: why vectors took no part although they should."""
 
-    found: tuple[Remembered, ...]
-    ranked_by: Literal["vectors", "keywords"]
+    found: tuple[Found, ...]
+    support: float = 0.0
+    ranked_by: str = "keywords"
+    refused: tuple[str, ...] = ()
     note: str | None = None
 
 
 class Recall:
-    """Search over the device's episodes. Without `embedder` and `index` it ranks by keywords."""
+    """Search over the memory. `embedder` None: by words alone, by choice. `on_refused` is told once of each such
+    item."""
 
     def __init__(
-        self, *, episodes: Episodes, embedder: TextEmbedder | None, index: VectorIndex | None
+        self,
+        *,
+        store: MemoryStore,
+        seal: MemorySeal,
+        shelf: Shelf,
+        embedder: EmbeddingModel | None,
+        on_refused: Refused | None = None,
     ) -> None:
-        self._episodes = episodes
+        self._store = store
+        self._seal = seal
+        self._shelf = shelf
         self._embedder = embedder
-        self._index = index
+        self._on_refused = on_refused
+        self._position: int | None = None
+        """Up to which the index knows the store; None: nobody has looked since the start."""
+        self._told: set[str] = set()
+        self._completing = asyncio.Lock()
 
-    async def search(self, query: str, *, limit: int) -> Recalled:
-        """The episodes that fit `query` best."""
-        episodes = await self._episodes.episodes(limit=EPISODES_MAX)
-        if self._embedder is None or self._index is None:
-            return Recalled(rank_by_keywords(episodes, query, limit=limit), "keywords")
-        try:
-            return Recalled(
-                await self._by_vectors(self._embedder, self._index, episodes, query, limit), "vectors"
-            )
-        except (ConfigError, UnavailableError) as error:
-            logger.warning("recall by keywords: %s", error)
-            return Recalled(rank_by_keywords(episodes, query, limit=limit), "keywords", str(error))
+    async def search(
+        self, query: str, *, sorts: Collection[str] = SORTS, limit: int = CANDIDATES
+    ) -> Recalled:
+        """What fits best, ended facts included: whoever asks looks at their time."""
+        return await self.find(await self.ask(query), sorts=sorts, limit=limit)
+
+    async def ask(self, query: str) -> Asked:
+        """A query, ready to be searched for among one sort after the other; the index is completed for it."""
+        model, vector, note = await self._embedded(query)
+        refused = await self.complete(model)
+        if refused:
+            await self._report(refused, 0)
+        from shared.retrieval.search import query_of
+
+        return Asked(query=query_of(query, vector), note=note, refused=frozenset(refused))
+
+    async def find(
+        self, asked: Asked, *, sorts: Collection[str] = SORTS, limit: int = CANDIDATES
+    ) -> Recalled:
+        """What fits best of some sorts."""
+        refused = set(asked.refused)
+        found = await asyncio.to_thread(self._searched, asked.query, sorted(sorts), max(limit, CANDIDATES))
+        passages, support, ranked_by, problem, left_out = found
+        rows = {row.item: row for row in await self._store.named([each.item.document for each in passages])}
+        items = []
+        for each in passages:
+            row = rows.get(each.item.document)
+            item = None if row is None else self._seal.read(row)
+            if row is not None and (item is None or _words(item) != each.item.text):
+                refused.add(row.item)
+            elif item is not None:
+                items.append(Found(item=item, score=round(each.score, 6), cosine=each.cosine))
+        if left_out or refused:
+            await self._report(refused, left_out)
+        return Recalled(
+            found=tuple(items[:limit]),
+            support=support if items else 0.0,
+            ranked_by=ranked_by,
+            refused=tuple(sorted(refused)),
+            note=asked.note or problem,
+        )
+
+    async def genuine(self, rows: Iterable[MemoryRow]) -> list[Remembered]:
+        """Those of the rows that this device wrote; the others are reported."""
+        items, refused = [], set()
+        for row in rows:
+            item = self._seal.read(row)
+            if item is None:
+                refused.add(row.item)
+            else:
+                items.append(item)
+        if refused:
+            await self._report(refused, 0)
+        return items
+
+    async def complete(self, model: bytes = b"", *, embed_max: int = EMBED_PER_SEARCH) -> set[str]:
+        """Make the index hold what the store does; returns the items that are not this device's.
+
+        `model`: the embedder's fingerprint, empty for none.
+        """
+        async with self._completing:
+            refused: set[str] = set()
+            wanted: dict[str, set[bytes]] = {sort: set() for sort in SORTS}
+            known = await asyncio.to_thread(self._known)
+            is_first = self._position is None
+            position = self._position or 0
+            while rows := await self._store.items(after=position, limit=PAGE_ITEMS):
+                added: dict[str, list[Item]] = {}
+                removed: dict[str, list[bytes]] = {}
+                for row in rows:
+                    item = self._seal.read(row)
+                    key = _key(row.item)
+                    if item is None:
+                        refused.add(row.item)
+                    if item is None or item.reason in GONE:
+                        removed.setdefault(row.sort, []).append(key)
+                    else:
+                        wanted[row.sort].add(key)
+                        if key not in known.get(row.sort, {}):
+                            added.setdefault(row.sort, []).append(_indexed(item, b"", b""))
+                await asyncio.to_thread(self._change, added, removed)
+                position = rows[-1].position
+            if is_first:
+                extra = {sort: list(keys.keys() - wanted[sort]) for sort, keys in known.items()}
+                await asyncio.to_thread(
+                    self._change, {}, {sort: keys for sort, keys in extra.items() if keys}
+                )
+            self._position = position
+            if model and self._embedder is not None:
+                await self._embed(self._embedder, model, embed_max)
+            return refused
 
     async def rebuild(self) -> int:
-        """Make the index anew; returns how many episodes it holds. Raises `ConfigError` without an index."""
-        if self._embedder is None or self._index is None:
-            raise ConfigError("This device has no index (its setting index is off); it ranks by keywords.")
-        await self._index.clear()
-        episodes = await self._episodes.episodes(limit=EPISODES_MAX)
-        await self._complete(self._embedder, self._index, episodes)
-        return len(episodes)
+        """Make the index anew; returns how many items it holds."""
+        async with self._completing:
+            await asyncio.to_thread(self._clear)
+            self._position = None
+        model, _, _ = await self._embedded("")
+        total = sum(holding + ended for holding, ended in (await self._store.counts()).values())
+        await self.complete(model, embed_max=total)
+        known = await asyncio.to_thread(self._known)
+        return sum(len(keys) for keys in known.values())
 
-    async def _by_vectors(
-        self,
-        embedder: TextEmbedder,
-        index: VectorIndex,
-        episodes: Sequence[Episode],
-        query: str,
-        limit: int,
-    ) -> tuple[Remembered, ...]:
-        forgotten = await self._complete(embedder, index, episodes)
-        (vector,) = await embedder.embed([query[:EMBED_MAX_CHARS]])
-        by_key = {episode.key: episode for episode in episodes}
-        # What the index still holds but the journal no longer does is not remembered, and takes nobody's place.
-        found = [
-            Remembered(by_key[key], round(score, 6))
-            for key, score in await index.nearest(vector, limit=limit + forgotten)
-            if key in by_key
-        ]
-        return tuple(found[:limit])
+    async def forget(self, items: Sequence[str]) -> None:
+        """Take items out of the index at once."""
+        keys = [_key(item) for item in items]
+        if self._shelf.is_there:
+            await asyncio.to_thread(self._change, {}, dict.fromkeys(SORTS, keys))
 
-    async def _complete(self, embedder: TextEmbedder, index: VectorIndex, episodes: Sequence[Episode]) -> int:
-        """Bring the index up to date; returns how many keys it holds of what the journal no longer does."""
-        known = await index.keys()
-        forgotten = len(known - {episode.key for episode in episodes})
-        if forgotten > FORGOTTEN_MIN and forgotten > len(episodes):
-            # An index cannot shrink; when most of it is of the past, it is made anew.
-            await index.clear()
-            known, forgotten = frozenset(), 0
-        missing = [episode for episode in episodes if episode.key not in known]
-        for first in range(0, len(missing), EMBED_BATCH):
-            some = missing[first : first + EMBED_BATCH]
-            texts = [f"{episode.goal}\n{episode.result}"[:EMBED_MAX_CHARS] for episode in some]
-            await index.add([episode.key for episode in some], await embedder.embed(texts))
-        return forgotten
+    async def verify(self) -> list[str]:
+        """What in store or index is not as this device wrote it, one sentence each."""
+        found = []
+        position = 0
+        words: dict[str, str] = {}
+        while rows := await self._store.items(after=position, limit=PAGE_ITEMS):
+            for row in rows:
+                item = self._seal.read(row)
+                if item is None:
+                    found.append(f"{row.sort} {row.item} was changed behind the program's back")
+                else:
+                    words[row.item] = _words(item)
+            position = rows[-1].position
+        if self._shelf.is_there:
+            found += await asyncio.to_thread(self._verified_index, words)
+        return found
+
+    # --- inside
+
+    async def _embedded(self, query: str) -> tuple[bytes, bytes | None, str | None]:
+        """The model's fingerprint, the query as a vector, and why there is none."""
+        if self._embedder is None:
+            return b"", None, NO_INDEX
+        from shared.retrieval.vectors import quantised
+
+        try:
+            fingerprint = await self._embedder.fingerprint()
+            if not query:
+                return fingerprint, None, None
+            (vector,) = await self._embedder.embed([query[:TEXT_MAX_CHARS]])
+        except ConfigError as error:
+            return b"", None, f"By keywords alone: {error}"
+        return fingerprint, quantised(vector), None
+
+    async def _embed(self, embedder: EmbeddingModel, model: bytes, most: int) -> None:
+        """Give vectors to the newest items that have none of this model."""
+        from shared.retrieval.vectors import quantised
+
+        known = await asyncio.to_thread(self._known)
+        behind = {key: sort for sort, keys in known.items() for key, (_, of) in keys.items() if of != model}
+        if not behind:
+            return
+        some: list[Remembered] = []
+        for row in await self._newest(behind, most):
+            item = self._seal.read(row)
+            if item is not None:
+                some.append(item)
+        for first in range(0, len(some), EMBED_BATCH):
+            batch = some[first : first + EMBED_BATCH]
+            vectors = await embedder.embed([_words(item) for item in batch])
+            added: dict[str, list[Item]] = {}
+            for item, vector in zip(batch, vectors, strict=True):
+                added.setdefault(item.sort, []).append(_indexed(item, model, quantised(vector)))
+            removed = {sort: [each.key for each in items] for sort, items in added.items()}
+            await asyncio.to_thread(self._change, added, removed)
+
+    async def _newest(self, behind: Collection[bytes], most: int) -> list[MemoryRow]:
+        rows: list[MemoryRow] = []
+        names = await asyncio.to_thread(self._names, behind)
+        for first in range(0, len(names), PAGE_ITEMS):
+            rows += await self._store.named(names[first : first + PAGE_ITEMS])
+        return sorted(rows, key=lambda row: -row.position)[:most]
+
+    async def _report(self, refused: Collection[str], left_out: int) -> None:
+        new = sorted(set(refused) - self._told)
+        self._told |= set(new)
+        if new or left_out:
+            logger.warning(
+                "%d items of the memory were left out: this device did not write them so",
+                len(refused) + left_out,
+            )
+        if new and self._on_refused is not None:
+            await self._on_refused(new)
+
+    def _searched(
+        self, query: "Query", sorts: Sequence[str], limit: int
+    ) -> "tuple[tuple[Passage, ...], float, str, str | None, int]":
+        if query.vector is None:
+            with self._shelf.library() as library:
+                found = library.search(query, sorts, limit=limit)
+        else:
+            with self._shelf.searched() as library:
+                found = library.search(query, sorts, limit=limit)
+        problem = self._shelf.index_problem if query.vector is not None else None
+        return found.passages, found.support, found.ranked_by, found.note or problem, found.refused
+
+    def _known(self) -> dict[str, dict[bytes, tuple[str, bytes]]]:
+        with self._shelf.library() as library:
+            return {sort: library.keys(sort) for sort in SORTS}
+
+    def _names(self, keys: Collection[bytes]) -> list[str]:
+        """The items with these keys: an index names each by its title."""
+        with self._shelf.library() as library:
+            return [title for sort in SORTS for key, (title, _) in library.keys(sort).items() if key in keys]
+
+    def _change(self, added: "dict[str, list[Item]]", removed: dict[str, list[bytes]]) -> None:
+        if not added and not removed:
+            return
+        with self._shelf.library() as library:
+            for sort in added.keys() | removed.keys():
+                library.change(sort, added=added.get(sort, ()), removed=removed.get(sort, ()))
+
+    def _clear(self) -> None:
+        if not self._shelf.clear():
+            with self._shelf.library() as library:
+                for sort in SORTS:
+                    library.remove(sort)
+            self._shelf.wipe_index()
+
+    def _verified_index(self, words: dict[str, str]) -> list[str]:
+        with self._shelf.library() as library:
+            found = library.verify()
+            return found + [
+                f"{sort}: the index says something else of an item than the memory does"
+                for sort in SORTS
+                for item in library.items(sort)
+                if words.get(item.document) != item.text
+            ]
 
 
-def rank_by_keywords(episodes: Sequence[Episode], query: str, *, limit: int) -> tuple[Remembered, ...]:
-    """BM25 by SQLite's FTS5 over goal and result, newer first among equals. Blocks for some milliseconds."""
-    words = _WORD.findall(query)
-    if not words:
-        return ()
-    terms = " OR ".join(f'"{word}"' for word in words)
-    with closing(sqlite3.connect(":memory:")) as db:
-        db.execute("CREATE VIRTUAL TABLE episode USING fts5(goal, result, tokenize='porter unicode61')")
-        db.executemany(
-            "INSERT INTO episode (rowid, goal, result) VALUES (?, ?, ?)",
-            [(number, episode.goal, episode.result) for number, episode in enumerate(episodes)],
-        )
-        rows = db.execute(
-            "SELECT rowid, -bm25(episode) FROM episode WHERE episode MATCH ? ORDER BY bm25(episode), rowid LIMIT ?",
-            (terms, limit),
-        ).fetchall()
-    return tuple(Remembered(episodes[number], round(score, 6)) for number, score in rows)
+def _indexed(item: Remembered, model: bytes, vector: bytes) -> "Item":
+    from shared.knowledge.pack import content_id
+    from shared.library.corpus import Item
+
+    text = _words(item)
+    return Item(
+        key=_key(item.item),
+        content=content_id((), text),
+        model=model,
+        headings=(),
+        text=text,
+        vector=vector,
+        document=item.item,
+        title=item.item,
+        start=0,
+        end=len(text),
+        page=0,
+    )
+
+
+def _words(item: Remembered) -> str:
+    return item.words[:TEXT_MAX_CHARS]
+
+
+def _key(item: str) -> bytes:
+    return hashlib.sha256(item.encode()).digest()

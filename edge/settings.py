@@ -76,6 +76,11 @@ RUN_TIME_SETTINGS: Final = (
     "metrics_keep_s",
     "knowledge",
     "knowledge_max_bytes",
+    "memory_episodes_max",
+    "memory_facts_max",
+    "memory_procedures_max",
+    "memory_answers_max",
+    "memory_keep_s",
     "telemetry",
     "telemetry_sample_s",
     "telemetry_window_s",
@@ -137,6 +142,11 @@ class EdgeSettings(BaseModel):
     ballast_bytes: Annotated[int, Field(ge=0, le=2**30)] = 1_048_576
     knowledge: Annotated[tuple[CollectionName, ...], BeforeValidator(_as_tuple), Field(max_length=64)] = ()
     knowledge_max_bytes: Annotated[int, Field(ge=0, le=2**40)] = 536_870_912
+    memory_episodes_max: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000
+    memory_facts_max: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000
+    memory_procedures_max: Annotated[int, Field(ge=0, le=100_000)] = 1_000
+    memory_answers_max: Annotated[int, Field(ge=0, le=100_000)] = 2_000
+    memory_keep_s: Annotated[int, Field(ge=60, le=3_153_600_000)] = 31_536_000
     telemetry: Literal["on", "off"] = "on"
     telemetry_sample_s: Annotated[float, Field(ge=0.1, le=3_600)] = 10.0
     telemetry_window_s: Annotated[float, Field(ge=0.1, le=86_400)] = 60.0

@@ -19,6 +19,7 @@ NONCE_BYTES: Final = 12
 KEY_BYTES: Final = 32
 _PURPOSE: Final = b"covey/1/vault"
 _LIBRARY_PURPOSE: Final = b"covey/1/library"
+_MEMORY_PURPOSE: Final = b"covey/1/memory"
 _CONTEXT: Final = "covey/1/secret at rest"
 
 
@@ -64,6 +65,13 @@ def library_key(files: KeyFiles) -> bytes:
     material = _material(files, makes=True)
     assert material is not None, "it is made where it is missing"
     return _derived(material, _LIBRARY_PURPOSE)
+
+
+def memory_key(files: KeyFiles) -> bytes:
+    """Under which the device seals what it remembers; of the same file. Blocks. Raises as `open_vault_key`."""
+    material = _material(files, makes=True)
+    assert material is not None, "it is made where it is missing"
+    return _derived(material, _MEMORY_PURPOSE)
 
 
 def _material(files: KeyFiles, *, makes: bool) -> bytes | None:

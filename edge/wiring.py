@@ -1,6 +1,7 @@
 """The composition root: the only place where adapters are chosen and built."""
 
 import asyncio
+import json
 import logging
 import os
 import secrets
@@ -18,7 +19,6 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from edge import __version__
 from edge.adapters.ballast_file import BallastFile
 from edge.adapters.board_procfs import ProcfsBoard
-from edge.adapters.index_chroma import ChromaIndex
 from edge.adapters.store_sqlite.database import Database, open_database
 from edge.adapters.store_sqlite.journal import UNENROLLED, SqliteJournal, append_records
 from edge.adapters.store_sqlite.knowledge_rows import SqliteOffers
@@ -27,7 +27,9 @@ from edge.adapters.store_sqlite.projection import read_conditions
 from edge.adapters.store_sqlite.retention import SqliteRetention
 from edge.adapters.store_sqlite.secret_rows import SqliteSecrets
 from edge.agent import AgentRunner
+from edge.blobs import make_blob
 from edge.button import is_pressed, stop_file
+from edge.core.remembering import Now
 from edge.core.retention import RetentionLimits
 from edge.core.validity import Validity
 from edge.credentials import Credentials
@@ -41,11 +43,9 @@ from edge.key_files import SEALING_KEY, KeyFiles
 from edge.knowledge import Knowledge, Wanted
 from edge.knowledge_lookup import KnowledgeLookup
 from edge.logs import set_level
-from edge.lookup import Lookup
 from edge.observed import ObservedJournal
 from edge.oversight import Oversight
-from edge.ports import Ballast, Board, Journal, Link, Traces, VectorIndex
-from edge.recall import Recall
+from edge.ports import Ballast, Board, Draft, Journal, Link, Traces
 from edge.renewal import Renewal
 from edge.renewal_steps import Post
 from edge.replacement import must_restore
@@ -56,13 +56,14 @@ from edge.settings import EdgeSettings
 from edge.shelf import Opened, Shelf
 from edge.sync import Sync, subscriptions, will
 from edge.telemetry import Schedule, Sensor, Telemetry
-from edge.tools import AnyTool, builtin_tools, knowledge_tool
+from edge.tools import AnyTool, builtin_tools
 from edge.tools.read_sensor import read_value
 from edge.vault import Vault
-from edge.vault_key import VaultKey, library_key, open_vault_key
+from edge.vault_key import VaultKey, library_key, memory_key, open_vault_key
 from edge.watch import Watch
-from shared.clock import Clock
-from shared.errors import CapacityError, ConfigError, RefusedError
+from edge.wiring_memory import EXACT_ITEMS, Attic, Base, build_mind, build_recall
+from shared.clock import Clock, to_ms
+from shared.errors import CapacityError, ConfigError, RefusedError, UnavailableError
 from shared.ids import HUB, ID_RANDOM_BYTES, id_from_random
 from shared.inference.installed import InstalledEmbedder, InstalledLlama
 from shared.inference.native import share_processors
@@ -70,6 +71,7 @@ from shared.inference.ports import EmbeddingModel, LanguageModel
 from shared.keys import Purpose, TrustedKey
 from shared.policy.contracts import Package
 from shared.policy.decisions import DeviceFacts
+from shared.records import ThreatFound
 from shared.renewal import RenewRequest
 from shared.sealed_box import Sealing, open_secret
 from shared.tasks.limits import Limits
@@ -84,6 +86,8 @@ logger = logging.getLogger(__name__)
 
 API_TOKEN_BYTES = 32
 CLIENT_ID_RANDOM_BYTES = 8
+TAMPERED_SHOWN = 50
+"""Items that one finding names at most."""
 
 
 class SystemClock:
@@ -105,7 +109,6 @@ class Ports:
     clock: Clock
     tools: Sequence[AnyTool]
     embedder: EmbeddingModel | None
-    index: VectorIndex | None
     board: Board
     ballast: Ballast
     traces: Traces | None
@@ -143,7 +146,6 @@ async def open_ports(settings: EdgeSettings, *, with_link: bool = True) -> Async
         )
         model = build_model(settings)
         embedder = InstalledEmbedder(settings.models_dir) if settings.index == "on" else None
-        index = ChromaIndex(settings.home / "index") if settings.index == "on" else None
         traces = _build_traces(settings)
         credentials = None if identity is None else Credentials(identity.files)
         try:
@@ -158,7 +160,6 @@ async def open_ports(settings: EdgeSettings, *, with_link: bool = True) -> Async
                 clock=clock,
                 tools=builtin_tools(settings.sensors, clock),
                 embedder=embedder,
-                index=index,
                 board=ProcfsBoard(disk=settings.home),
                 ballast=ballast,
                 traces=traces,
@@ -172,8 +173,6 @@ async def open_ports(settings: EdgeSettings, *, with_link: bool = True) -> Async
             await model.close()
             if embedder is not None:
                 await embedder.close()
-            if index is not None:
-                index.close()
     finally:
         database.close()
 
@@ -193,13 +192,34 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
     knowledge_lookup = KnowledgeLookup(
         shelf=shelf, names=lambda: knowledge.names, embedder=ports.embedder, model=model
     )
-    tools = (
-        *ports.tools,
-        knowledge_tool(
-            lambda query, limit: knowledge_lookup.search(query, limit=limit),
-            lambda: knowledge_lookup.is_possible,
-        ),
+    files = KeyFiles(settings.identity_dir, settings.identity_passphrase_file)
+    base = Base(
+        settings=settings,
+        database=ports.database,
+        journal=journal,
+        work=ports.journal,
+        clock=ports.clock,
+        new_id=new_id,
+        key=partial(memory_key, files),
+        shelf=build_recall_shelf(settings, ports),
+        library=shelf,
+        embedder=ports.embedder,
+        local=_local_time,
     )
+    store, seal, recall = build_recall(base, partial(_tell_refused, journal=observed, clock=ports.clock))
+
+    def rests_on() -> Now:
+        return Now(knowledge=knowledge.roots, rules=rules.hash.hex(), model=model.name)
+
+    attic = Attic(
+        base=base,
+        store=store,
+        recall=recall,
+        knowledge=knowledge_lookup,
+        latest=lambda: telemetry.latest,
+        now=rests_on,
+    )
+    tools = (*ports.tools, *attic.tools)
     policies = SqlitePolicies(ports.database)
     rules = build_rules(settings, ports, policies, observed, tools)
     watch = Watch(clock=ports.clock, store=policies)
@@ -237,8 +257,21 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         limits=_task_limits(settings),
         answer_max_tokens=settings.answer_max_tokens,
         tasks_max_open=settings.tasks_max_open,
+        speaks_of_past=attic.speaks_of_past,
     )
+    mind = build_mind(
+        base,
+        store=store,
+        seal=seal,
+        recall=recall,
+        judge=judge,
+        now=rests_on,
+        is_stopped=lambda: rules.is_stopped,
+        taken=lambda: desired.taken or settings,
+    )
+    attic.memory = mind.memory
     rules.on_stop(runner.changed)
+    ports.journal.on_change(mind.memory.changed)
     ports.journal.on_change(runner.changed)
     ports.journal.on_change(retention.changed)
     ports.journal.on_acknowledged(retention.acknowledged)
@@ -261,6 +294,7 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
             vault.changed()
             rules.changed()
             knowledge.changed()
+            mind.forgetting.changed()
 
         def on_linked(is_linked: bool) -> None:
             rules.linked(is_linked)
@@ -293,7 +327,6 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
     desired.on_change(
         partial(_adopt, ports=ports, runner=runner, sync=sync, retention=retention, telemetry=telemetry)
     )
-    recall = Recall(episodes=ports.journal, embedder=ports.embedder, index=ports.index)
     desired.on_change(lambda _settings: knowledge.changed())
     return Daemon(
         settings=settings,
@@ -318,8 +351,7 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         knowledge=knowledge,
         knowledge_lookup=knowledge_lookup,
         shelf=shelf,
-        recall=recall,
-        lookup=Lookup(judge=judge, recall=recall, journal=observed),
+        mind=mind,
         judge=judge,
         retention=retention,
         telemetry=telemetry,
@@ -379,6 +411,22 @@ def build_rules(
     )
 
 
+async def _tell_refused(items: Sequence[str], *, journal: Journal, clock: Clock) -> None:
+    """Somebody wrote into the device's memory behind its back: people have to know."""
+    evidence = make_blob(json.dumps({"items": list(items[:TAMPERED_SHOWN])}).encode())
+    record = ThreatFound(
+        at_ms=to_ms(clock.now()),
+        detector="memory_tampered",
+        severity="high",
+        consequence="note",
+        evidence=evidence.ref(),
+    )
+    try:
+        await journal.append(Draft(record, (evidence,)), durable=False)
+    except (CapacityError, UnavailableError) as error:
+        logger.warning("that the memory was tampered with could not be journalled: %s", error)
+
+
 async def _look_at_tools(package: Package, is_new: bool, *, drift: Drift, rules: Rules) -> None:
     if await drift.look(package, is_new=is_new) == "quarantine":
         await rules.stop(is_stopped=True)
@@ -427,6 +475,20 @@ def build_shelf(settings: EdgeSettings, ports: Ports) -> Shelf:
         return Opened(library, getattr(index, "wipe", None))
 
     return Shelf(settings.home / "knowledge", open_library)
+
+
+def build_recall_shelf(settings: EdgeSettings, ports: Ports) -> Shelf:
+    """Where the index of the memory lies: it can be made again at any time."""
+    files = KeyFiles(settings.identity_dir, settings.identity_passphrase_file)
+
+    def open_library(directory: Path) -> Opened:
+        from shared.library.library import Library
+
+        index = None if ports.vectors is None else ports.vectors(directory / "vectors")
+        library = Library(directory, mac_key=library_key(files), index=index, exact_items=EXACT_ITEMS)
+        return Opened(library, getattr(index, "wipe", None))
+
+    return Shelf(settings.home / "index", open_library)
 
 
 def build_knowledge(

@@ -413,7 +413,7 @@ class MemoryChanged(RecordBody):
     kind: Literal["memory.changed"] = "memory.changed"
     item: NewId
     until_ms: AtMs | None = None
-    reason: Literal["superseded", "merged", "faded", "crowded", "outdated", "withdrawn"] | None = None
+    reason: Literal["superseded", "merged", "faded", "outdated", "withdrawn"] | None = None
     other: NewId | None = None
     successes: Count = 0
     failures: Count = 0

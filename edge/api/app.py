@@ -11,6 +11,17 @@ from edge.api.chat import chat, list_models
 from edge.api.door import guarded, serve_page, sign_in_door, sign_out_door
 from edge.api.entrance import Entrance
 from edge.api.knowledge_routes import ask_knowledge, search_knowledge, show_knowledge, verify_knowledge
+from edge.api.memory_routes import (
+    add_memory,
+    end_memory,
+    forget_memory,
+    list_forgotten,
+    memory_stats,
+    rebuild_memory,
+    search_memory,
+    show_memory,
+    verify_memory,
+)
 from edge.api.outcomes import answered, check_goal, problem, read_body
 from edge.api.page import FILES
 from edge.api.parts import Api
@@ -23,7 +34,6 @@ from edge.api.schemas import (
     VoteRequest,
 )
 from edge.ports import EffectView
-from edge.recall import Recalled
 from shared.blobs import BlobRef
 from shared.errors import RefusedError
 from shared.ids import Lane
@@ -33,8 +43,6 @@ from shared.tasks.states import NodeState
 
 PROMETHEUS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 JOURNAL_PAGE_MAX: Final = 1_000
-MEMORY_QUERY_MAX_CHARS: Final = 2_000
-MEMORY_LIMIT_MAX: Final = 100
 
 
 def build_app(api: Api) -> Router:
@@ -56,8 +64,15 @@ def build_app(api: Api) -> Router:
         ("/tasks/{task}/cancel", "POST", _cancel_task),
         ("/tasks/{task}/answer", "POST", _answer_question),
         ("/journal", "GET", _journal),
-        ("/memory", "GET", _memory),
-        ("/memory/rebuild", "POST", _rebuild_memory),
+        ("/memory", "GET", search_memory),
+        ("/memory", "POST", add_memory),
+        ("/memory/items/{item}", "GET", show_memory),
+        ("/memory/items/{item}/end", "POST", end_memory),
+        ("/memory/forget", "POST", forget_memory),
+        ("/memory/forgotten", "GET", list_forgotten),
+        ("/memory/rebuild", "POST", rebuild_memory),
+        ("/memory/verify", "POST", verify_memory),
+        ("/memory/stats", "GET", memory_stats),
         ("/knowledge", "GET", show_knowledge),
         ("/knowledge/search", "POST", search_knowledge),
         ("/knowledge/ask", "POST", ask_knowledge),
@@ -188,42 +203,6 @@ def _plain(value: Any) -> Any:
             return value.hex()
         case _:
             return value
-
-
-async def _memory(api: Api, request: Request) -> Response:
-    query = request.query_params.get("q", "")
-    try:
-        limit = int(request.query_params.get("limit", "5"))
-    except ValueError as error:
-        raise RefusedError("limit is a number.", code="invalid") from error
-    if not query.strip() or len(query) > MEMORY_QUERY_MAX_CHARS or not 1 <= limit <= MEMORY_LIMIT_MAX:
-        raise RefusedError(
-            f"q is a text of at most {MEMORY_QUERY_MAX_CHARS} characters, limit a number up to {MEMORY_LIMIT_MAX}.",
-            code="invalid",
-        )
-    return JSONResponse(describe_recalled(await api.lookup.search(query, limit=limit)))
-
-
-def describe_recalled(recalled: Recalled) -> dict[str, Any]:
-    """What was found as plain JSON values."""
-    return {
-        "ranked_by": recalled.ranked_by,
-        "note": recalled.note,
-        "found": [
-            {
-                "task": item.episode.key.partition("/")[0],
-                "at": item.episode.at.isoformat(timespec="seconds"),
-                "goal": item.episode.goal,
-                "result": item.episode.result,
-                "score": item.score,
-            }
-            for item in recalled.found
-        ],
-    }
-
-
-async def _rebuild_memory(api: Api, _request: Request) -> Response:
-    return JSONResponse({"episodes": await api.recall.rebuild()})
 
 
 async def _refresh_secrets(api: Api, _request: Request) -> Response:

@@ -8,10 +8,9 @@ from edge.agent import AgentRunner
 from edge.judge import Judge
 from edge.knowledge import Knowledge
 from edge.knowledge_lookup import KnowledgeLookup
-from edge.lookup import Lookup
+from edge.mind import Mind
 from edge.oversight import Oversight
 from edge.ports import Journal, Room, Work
-from edge.recall import Recall
 from edge.settings import EdgeSettings
 from shared.clock import Clock
 from shared.ids import Lane
@@ -37,8 +36,7 @@ class Api:
     log: Log
     work: Work
     room: Room
-    recall: Recall
-    lookup: Lookup
+    mind: Mind
     knowledge: Knowledge
     knowledge_lookup: KnowledgeLookup
     judge: Judge

@@ -11,12 +11,11 @@ like a tool call is text. Small models are weak, so the structure is strong:
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
-from edge.core.knowing import TOOL as KNOWLEDGE
-from edge.core.knowing import Teller, quotes_in, told
+from edge.core.reading import READ, WRITE, Teller, answer_in, quotes_in, steps_in, told
 from shared.errors import CapacityError
 from shared.inference.ports import Generation, Message
 from shared.policy.contracts import SideEffect
@@ -24,7 +23,7 @@ from shared.tasks.limits import Limits
 from shared.tasks.states import NodeState
 
 if TYPE_CHECKING:  # a device without knowledge does without it
-    from shared.knowledge.answer import Quote
+    pass
 
 ACT_MAX_TOKENS: Final = 128
 RESULT_MAX_BYTES: Final = 4_000
@@ -35,8 +34,10 @@ BYTES_PER_TOKEN: Final = 3
 QUERY_MAX_CHARS: Final = 4_000
 BACKGROUND: Final = "\n\nThe conversation so far:\n"
 """Between a request and what was said before it."""
-FROM_KNOWLEDGE: Final = 2
-"""Steps of an answer from knowledge alone: what was found, and how the model worded it."""
+FROM_QUOTES: Final = 2
+"""Steps of an answer from quotes alone: what was found, and how the model worded it."""
+HERE: Final = "device"
+"""The scope that a request is looked up in, and that what a person asks to be remembered is kept for."""
 
 _ACT: Final = "Choose the next action as JSON."
 _ANSWER: Final = "Answer the request in one or two short sentences."
@@ -59,8 +60,8 @@ class ToolSpec:
     """What it does to the world, by its own word; who says nothing is taken for the worst."""
     keywords: tuple[str, ...] = ()
     choice_keywords: tuple[tuple[str, ...], ...] = ()
-    takes_request: bool = False
-    """Its one choice is the request itself, as `query`; what it finds comes before a model is asked anything."""
+    is_for_request: bool = False
+    """Its arguments come from the request itself, and no model chooses it: looking up, and remembering."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,8 @@ class Agent:
     context_tokens: int
     answer_max_tokens: int
     limits: Limits = field(default_factory=Limits)
+    speaks_of_past: Callable[[str], bool] = lambda _goal: False
+    """Whether a request asks how something was: then no sensor tells it."""
 
 
 def next_step(agent: Agent, goal: str, past: Sequence[Past]) -> Step:
@@ -153,7 +156,7 @@ def next_step(agent: Agent, goal: str, past: Sequence[Past]) -> Step:
     if turns > agent.limits.turns:
         return End(NodeState.FAILED, f"Stopped after {turns} turns without an answer.", "turns")
     room = agent.limits.output_tokens - tokens
-    if (known := _from_knowledge(agent, goal, past, room)) is not None:
+    if (known := _remembered(agent, goal, past) or _looked_up(agent, goal, past, room)) is not None:
         return known
     last = past[-1] if past else None
     if isinstance(last, ModelSpoke):
@@ -174,15 +177,32 @@ def next_step(agent: Agent, goal: str, past: Sequence[Past]) -> Step:
     )
 
 
-def _from_knowledge(agent: Agent, goal: str, past: Sequence[Past], room: int) -> Step | None:
-    """A request is looked up before a model is asked anything, unless it names what a tool reads; what is found and
-    supports an answer is worded, and nothing else is done."""
+def _remembered(agent: Agent, goal: str, past: Sequence[Past]) -> Step | None:
+    """What a person asks to be remembered is, and nothing else is done."""
+    if any(spec.name == WRITE for spec in agent.tools) and not past and agent.limits.tool_calls > 0:
+        from shared.memory.statements import statement_in
+
+        statement = statement_in(request_of(goal))
+        return None if statement is None else UseTool(WRITE, {"scope": HERE, "text": statement})
+    match past[-1] if past else None:
+        case ToolUsed(tool=str() as tool, result=str() as result, ok=ok) if tool == WRITE:
+            if ok:
+                return End(NodeState.SUCCEEDED, _shown(result))
+            return End(NodeState.FAILED, _why(result), "not_remembered")
+    return None
+
+
+def _looked_up(agent: Agent, goal: str, past: Sequence[Past], room: int) -> Step | None:
+    """A request is looked up before a model is asked anything, unless it names what a tool reads now; an answer that
+    stands is told, quotes that support one are worded, and nothing else is done."""
     if not past:
-        found = next((spec for spec in agent.tools if spec.takes_request), None)
-        if found is None or agent.limits.tool_calls < 1 or _due(agent, goal, ()):
+        is_there = any(spec.name == READ for spec in agent.tools) and agent.limits.tool_calls > 0
+        if not is_there or _due(agent, goal, ()):
             return None
-        return UseTool(found.name, _choices(found, goal)[0])
-    quotes = _quotes(past)
+        return UseTool(READ, {"scope": HERE, "query": request_of(goal)[:QUERY_MAX_CHARS]})
+    if len(past) == 1 and (answer := answer_in(_found(past))) is not None:
+        return End(NodeState.SUCCEEDED, answer)
+    quotes = quotes_in(_found(past))
     if len(past) > 1 or not quotes:
         return None
     teller = Teller(request_of(goal), quotes, context_tokens=agent.context_tokens)
@@ -195,16 +215,16 @@ def _from_knowledge(agent: Agent, goal: str, past: Sequence[Past], room: int) ->
 
 def _told(agent: Agent, goal: str, past: Sequence[Past], text: str) -> str:
     """The answer as it is told: of one that rests on quotes only what they say."""
-    quotes = _quotes(past[:1]) if len(past) == FROM_KNOWLEDGE else []
+    quotes = quotes_in(_found(past)) if len(past) == FROM_QUOTES else []
     if not quotes:
         return text
     return told(request_of(goal), quotes, text, context_tokens=agent.context_tokens)
 
 
-def _quotes(past: Sequence[Past]) -> "list[Quote]":
-    first = past[0]
-    is_found = isinstance(first, ToolUsed) and first.ok and first.tool == KNOWLEDGE
-    return quotes_in(first.result) if is_found and isinstance(first, ToolUsed) else []
+def _found(past: Sequence[Past]) -> str | None:
+    """What looking the request up gave, which is done first or never."""
+    first = past[0] if past else None
+    return first.result if isinstance(first, ToolUsed) and first.ok and first.tool == READ else None
 
 
 def request_of(goal: str) -> str:
@@ -247,14 +267,22 @@ def _offers(agent: Agent, goal: str, past: Sequence[Past]) -> _Offers:
         return due
     offers: _Offers = {}
     for spec in agent.tools:
-        choices = [choice for choice in _choices(spec, goal) if not _was_used(used, spec.name, choice)]
+        choices = [
+            choice
+            for choice in (() if spec.is_for_request else spec.choices)
+            if not _was_used(used, spec.name, choice)
+        ]
         if choices:
             offers[spec.name] = choices
-    return offers
+    return _what_worked(offers, steps_in(_found(past))) or offers
 
 
-def _choices(spec: ToolSpec, goal: str) -> tuple[Mapping[str, object], ...]:
-    return ({"query": request_of(goal)[:QUERY_MAX_CHARS]},) if spec.takes_request else spec.choices
+def _what_worked(offers: _Offers, steps: Sequence[tuple[str, Mapping[str, object]]]) -> _Offers:
+    """The next step that worked before for such a request, if it can be taken now."""
+    for tool, arguments in steps:
+        if arguments in offers.get(tool, []):
+            return {tool: [arguments]}
+    return {}
 
 
 def _may_answer(agent: Agent, goal: str, past: Sequence[Past]) -> bool:
@@ -266,8 +294,10 @@ def _due(agent: Agent, goal: str, used: Sequence[ToolUsed]) -> _Offers:
 
     Each choice that is named itself ("fridge"), and of a tool that is only meant ("time", "temperature") any one.
     """
-    words = {word.lower() for word in _WORD.findall(goal)}
     due: _Offers = {}
+    if agent.speaks_of_past(goal):
+        return due
+    words = {word.lower() for word in _WORD.findall(goal)}
     for spec in agent.tools:
         exact = [
             choice
@@ -351,7 +381,7 @@ def _messages(agent: Agent, goal: str, past: Sequence[Past], instruction: str) -
     used = [
         (json.dumps({"action": item.tool, "arguments": item.arguments}, ensure_ascii=False), item.result)
         for item in past
-        if isinstance(item, ToolUsed) and item.result is not None
+        if isinstance(item, ToolUsed) and item.result is not None and item.tool != READ  # it told nothing
     ]
     while (share := room - sum(len(action.encode()) + _FRAME_BYTES for action, _ in used)) < 0:
         used = used[1:]  # the latest results matter most
@@ -376,8 +406,19 @@ def _shown(result: str) -> str:
     return result
 
 
+def _why(result: str) -> str:
+    """The sentence of a call that did not do what it should."""
+    try:
+        match json.loads(result):
+            case {"error": str() as error}:
+                return error
+    except (ValueError, RecursionError):
+        pass
+    return "It could not be remembered."
+
+
 def _system(agent: Agent) -> str:
-    tools = "\n".join(f"- {spec.name}: {spec.description}" for spec in agent.tools)
+    tools = "\n".join(f"- {spec.name}: {spec.description}" for spec in agent.tools if not spec.is_for_request)
     return (
         f"You are the assistant on the device {agent.device}. You help the people who work there.\n"
         "Facts about this place come only from results of actions; never invent a reading, a time or an event.\n"

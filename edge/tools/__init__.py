@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from edge.core.turn import ToolSpec
 from edge.settings import SensorSettings
-from edge.tools import now, read_sensor, search_knowledge
-from edge.tools.search_knowledge import Search
+from edge.tools import now, read_memory, read_sensor, write_memory
+from edge.tools.read_memory import LookUp
+from edge.tools.write_memory import Remember
 from edge.vault import SecretHandle
 from shared.clock import Clock
 
@@ -70,11 +71,9 @@ def builtin_tools(sensors: Sequence[SensorSettings], clock: Clock) -> tuple[Tool
     return tuple(tools)
 
 
-def knowledge_tool(search: Search, is_there: Callable[[], bool]) -> Tool:
-    """For a device that may hold documents."""
-    return Tool(
-        search_knowledge.SPEC,
-        search_knowledge.make(search),
-        labels_of=search_knowledge.labels_of,
-        is_there=is_there,
+def memory_tools(look_up: LookUp, remember: Remember, is_there: Callable[[], bool]) -> tuple[Tool, ...]:
+    """Looking up what the device knows, if it knows anything, and remembering."""
+    return (
+        Tool(read_memory.SPEC, read_memory.make(look_up), labels_of=read_memory.labels_of, is_there=is_there),
+        Tool(write_memory.SPEC, write_memory.make(remember)),
     )

@@ -118,6 +118,11 @@ class Corpora:
             self._db.execute(f"DELETE FROM {table} WHERE corpus = ?", (corpus,))  # noqa: S608 - our own names
         self._db.execute("DELETE FROM corpus WHERE id = ?", (corpus,))
 
+    def size(self, corpus: int) -> int:
+        """How many items there are."""
+        (count,) = self._db.execute("SELECT count(*) FROM item WHERE corpus = ?", (corpus,)).fetchone()
+        return int(count)
+
     def titles(self, corpus: int) -> dict[bytes, tuple[str, bytes]]:
         """Title and model of each item, by key: what may change of an item whose key stays."""
         rows = self._db.execute("SELECT key, title, model FROM item WHERE corpus = ?", (corpus,))

@@ -87,9 +87,14 @@ class Findings:
 
 
 class Library:
-    """In `directory`, which is made. `index` None: by keywords alone, by choice."""
+    """In `directory`, which is made. `index` None: by keywords alone, by choice.
 
-    def __init__(self, directory: Path, *, mac_key: bytes, index: VectorIndex | None) -> None:
+    A corpus of up to `exact_items` items is compared with a query one by one, and the index knows nothing of it:
+    below some thousands that is as fast, and an index takes 190 MB to open."""
+
+    def __init__(
+        self, directory: Path, *, mac_key: bytes, index: VectorIndex | None, exact_items: int = 0
+    ) -> None:
         """Raises `UnavailableError` and `ConfigError` as `schema.open_file`."""
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path = directory / FILE
@@ -99,6 +104,7 @@ class Library:
         self._reading = threading.RLock()
         self._indexing = threading.RLock()
         self._index = index
+        self._exact_items = exact_items
         self._corpora = Corpora(self._writer, mac_key)
         self._shown = Corpora(self._reader, mac_key)
         self._snapshots: dict[str, Snapshot] = {}
@@ -201,6 +207,52 @@ class Library:
         self._remove_vectors(name, [id_ for id_ in gone if id_ not in new])
         return _held((name, *row))
 
+    def change(self, name: str, *, added: Sequence[Item], removed: Iterable[bytes] = ()) -> None:
+        """Of a corpus that has no revisions: take items out, by key, and put others in, each with its content.
+
+        Raises `UnavailableError` if the disk is full; then nothing has changed.
+        """
+        with self._write() as db:
+            db.executemany(
+                "INSERT OR IGNORE INTO content (id, model, headings, text, vector) VALUES (?, ?, ?, ?, ?)",
+                [
+                    (
+                        each.content,
+                        each.model,
+                        json.dumps(each.headings, ensure_ascii=False),
+                        each.text,
+                        each.vector,
+                    )
+                    for each in added
+                ],
+            )
+            corpus = self._corpora.make(name)
+            was_exact = self._is_exact(self._corpora, corpus)
+            vectors, gone = self._corpora.change(corpus, added=added, removed=removed)
+            is_exact = self._is_exact(self._corpora, corpus)
+            db.execute(
+                "DELETE FROM content WHERE NOT EXISTS (SELECT 1 FROM item"
+                " WHERE item.content = content.id AND item.model = content.model)"
+            )
+        if was_exact != is_exact:
+            self._index_anew(name, corpus, is_exact=is_exact)
+        elif not is_exact:
+            self._add_vectors(name, vectors)
+            self._remove_vectors(name, [id_ for id_ in gone if id_ not in vectors])
+
+    def keys(self, name: str) -> dict[bytes, tuple[str, bytes]]:
+        """Title and model of each item of a corpus, by key; empty if there is none."""
+        with self._read():
+            corpus = self._shown.find(name)
+            return {} if corpus is None else self._shown.titles(corpus)
+
+    def items(self, name: str) -> list[Item]:
+        """Those of a corpus that this machine wrote."""
+        with self._read():
+            corpus = self._shown.find(name)
+            every = () if corpus is None else self._shown.every(corpus)
+            return [each.item for each in every if _is_sound(each.item, is_genuine=each.is_genuine)]
+
     def remove(self, name: str) -> bool:
         """Remove a collection from file, index and memory; False if there was none."""
         with self._write():
@@ -242,6 +294,8 @@ class Library:
         changed = 0
         with self._changing, self._indexing:
             for name, corpus in self._corpora.names().items():
+                if self._is_exact(self._corpora, corpus):
+                    continue
                 wanted = self._corpora.vector_ids(corpus)
                 there = self._index.ids(name)
                 missing = [id_ for id_ in wanted if id_ not in there]
@@ -350,7 +404,8 @@ class Library:
             return None
         snapshot = self._snapshots.get(name)
         if snapshot is None or snapshot.generation != row[1]:
-            snapshot = self._snapshots[name] = Snapshot(db, row[0], self._index)
+            is_exact = self._is_exact(self._shown, row[0])
+            snapshot = self._snapshots[name] = Snapshot(db, row[0], self._index, is_exact=is_exact)
         return snapshot
 
     def _forget_snapshot(self, name: str) -> None:
@@ -379,6 +434,25 @@ class Library:
                 )
             )  # fmt: skip
         return items
+
+    def _is_exact(self, corpora: Corpora, corpus: int) -> bool:
+        return self._exact_items > 0 and corpora.size(corpus) <= self._exact_items
+
+    def _index_anew(self, name: str, corpus: int, *, is_exact: bool) -> None:
+        """A corpus outgrew what is compared one by one, or shrank to it."""
+        if self._index is None:
+            return
+        if not is_exact:
+            wanted = self._corpora.vector_ids(corpus)
+            for some in _batches(list(wanted), ADD_BATCH):
+                vectors = self._corpora.vectors(corpus, [wanted[id_] for id_ in some])
+                self._add_vectors(name, {id_: vectors[wanted[id_]] for id_ in some})
+            return
+        try:
+            with self._indexing:
+                self._index.drop(name)
+        except UnavailableError as error:
+            logger.warning("what the vector index holds of %s is of no use and stays: %s", name, error)
 
     def _add_vectors(self, name: str, vectors: dict[str, bytes], *, is_checked: bool = False) -> None:
         """An index that is broken stops nobody: `check` tells it later."""

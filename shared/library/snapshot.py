@@ -23,13 +23,16 @@ KEY_BYTES: Final = 32
 
 
 class Snapshot:
-    """One state of one corpus. `index` None: by keywords alone."""
+    """One state of one corpus. `index` None: by keywords alone. `is_exact`: all vectors are looked at instead."""
 
-    def __init__(self, db: sqlite3.Connection, corpus: int, index: VectorIndex | None) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, corpus: int, index: VectorIndex | None, *, is_exact: bool = False
+    ) -> None:
         """Within a transaction of `db`, which every later call must be in as well, at the same state."""
         self._db = db
         self._corpus = corpus
         self._index = index
+        self._is_exact = is_exact
         self._name, self.generation = db.execute(
             "SELECT name, generation FROM corpus WHERE id = ?", (corpus,)
         ).fetchone()
@@ -82,6 +85,8 @@ class Snapshot:
 
     def nearest(self, vector: bytes, limit: int) -> Sequence[int]:
         """What the index holds of another state is left out."""
+        if self._is_exact:
+            return self._nearest_of_all(vector, limit)
         assert self._index is not None
         try:
             ids = self._index.nearest(self._name, unit(vector), limit)
@@ -90,6 +95,15 @@ class Snapshot:
             return ()
         self.problem = None
         return [ordinal_of(each) for each in ids if each in self._ids]
+
+    def _nearest_of_all(self, vector: bytes, limit: int) -> Sequence[int]:
+        known = np.flatnonzero(self._has_vector)
+        scores = self._vectors[known].astype(np.float32) @ np.frombuffer(vector, np.int8).astype(np.float32)
+        lengths = np.linalg.norm(self._vectors[known].astype(np.float32), axis=1)
+        scores /= np.maximum(lengths, 1.0)
+        if len(known) > limit:
+            known = known[np.argpartition(-scores, limit)[:limit]]
+        return [int(each) for each in known]
 
     def vectors(self, ordinals: Sequence[int]) -> Sequence[bytes | None]:
         return [self._vectors[at].tobytes() if self._has_vector[at] else None for at in ordinals]

@@ -109,9 +109,8 @@ class Procedure:
 class Answer:
     """What was answered to `cue`, and what it rested on; it is worth something as long as that is as it was.
 
-    `knowledge`: the root of each collection's revision, in hex. `rules`: the hash of the bundle, in hex. `sensors`: what
-    each one showed. `model`: who worded it. `facts`: the items that it was told from.
-    """
+    `knowledge`: the root of each collection's revision, in hex. `rules`: the hash of the bundle, in hex. `sensors`:
+    what each one showed. `model`: who worded it. `facts`: the items that it was told from."""
 
     text: str
     knowledge: Mapping[str, str] = field(default_factory=dict)

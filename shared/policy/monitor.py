@@ -54,7 +54,8 @@ class Monitor(Protocol):
 class Baseline:
     """Without a bundle that holds: reading is allowed, by what the tools' own code says of them, and nothing else.
 
-    `why` is told with every no. The person who asked still gets an answer.
+    `why` is told with every no. The person who asked still gets an answer, and the device remembers for itself what it
+    was asked and did, as its journal does.
     """
 
     why: str
@@ -71,8 +72,11 @@ class Baseline:
                 call = _as_it_is(situation)
         except ArgumentError as error:
             return _argument_denial(error)
-        if situation.tool in self.allowed or (
-            contract is None and self.side_effects.get(situation.tool) == "none"
+        is_for_itself = situation.tool == "memory.write" and call.values()["scope"] in ("task", "device")
+        if (
+            is_for_itself
+            or situation.tool in self.allowed
+            or (contract is None and self.side_effects.get(situation.tool) == "none")
         ):
             return Allow(call=call, rules=("baseline",))
         return Deny(

@@ -13,8 +13,9 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -90,6 +91,28 @@ class Database:
                     self._reader.execute("ROLLBACK")
             except sqlite3.Error as error:
                 raise _translate(error) from error
+
+    async def scrub(self) -> None:
+        """Give free pages back, and empty the file beside the store: what was deleted is in neither any more.
+
+        A store of version 1, which was made without `auto_vacuum`, is written anew instead. Raises as `write`.
+        """
+        await asyncio.get_running_loop().run_in_executor(None, self._scrub)
+
+    def _scrub(self) -> None:
+        with self._reader_lock:
+            try:
+                connection = _connect(self.path)
+                try:
+                    (is_incremental,) = connection.execute("PRAGMA auto_vacuum").fetchone()
+                    connection.execute("PRAGMA incremental_vacuum" if is_incremental else "VACUUM").fetchall()
+                    (is_busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                finally:
+                    connection.close()
+            except sqlite3.Error as error:
+                raise _translate(error) from error
+        if is_busy:
+            raise UnavailableError("The store is in use; what was deleted is overwritten a little later.")
 
     def close(self) -> None:
         """Commit what waits, then close; later writes are refused. Blocks."""
@@ -197,6 +220,16 @@ class Database:
         return result
 
 
+@contextmanager
+def overwriting(db: sqlite3.Connection) -> Iterator[None]:
+    """What goes meanwhile shall not stay in the file's free pages either."""
+    db.execute("PRAGMA secure_delete=ON").fetchall()
+    try:
+        yield
+    finally:
+        db.execute("PRAGMA secure_delete=FAST").fetchall()
+
+
 def open_database(path: Path, *, exclusive: bool = True) -> Database:
     """Open and migrate the store at `path`.
 
@@ -265,6 +298,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute(f"PRAGMA journal_size_limit={WAL_KEEP_BYTES}")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
+    # What is deleted within a page is overwritten; pages that become free keep it until they are used or given back.
+    connection.execute("PRAGMA secure_delete=FAST")
     connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
     return connection
 

@@ -20,7 +20,6 @@ from edge.adapters.store_sqlite.projection import (
     apply_order,
     count_open_nodes,
     read_effects,
-    read_episodes,
     read_node,
     read_open_nodes,
 )
@@ -32,7 +31,6 @@ from edge.ports import (
     DesiredSettings,
     Draft,
     EffectView,
-    Episode,
     LaneState,
     NodeView,
     Reading,
@@ -125,11 +123,6 @@ class SqliteJournal:
 
     async def effects(self, task: str, node: int) -> tuple[EffectView, ...]:
         return await self._database.read(lambda db: read_effects(db, task, node))
-
-    # --- Episodes ---
-
-    async def episodes(self, *, limit: int) -> tuple[Episode, ...]:
-        return await self._database.read(lambda db: read_episodes(db, limit))
 
     # --- SettingsStore ---
 

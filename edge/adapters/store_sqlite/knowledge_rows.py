@@ -5,10 +5,8 @@ back. Must not know what a revision holds, nor where it lies.
 """
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from edge.adapters.store_sqlite.database import Database
+from edge.adapters.store_sqlite.database import Database, overwriting
 from edge.ports import KnowledgeOffer
 from shared.records import (
     ForeignCause,
@@ -57,7 +55,7 @@ def take_offered(
     inline: bytes | None,
 ) -> None:
     """Only the newest word on a collection counts."""
-    with _overwriting(db):
+    with overwriting(db):
         db.execute(
             "INSERT OR REPLACE INTO knowledge_offer (collection, epoch, seq, record, inline) VALUES (?, ?, ?, ?, ?)",
             (record.collection, epoch, seq, encode_record(record), inline),
@@ -69,7 +67,7 @@ def note_knowledge(
 ) -> None:
     """The journal says what became of an offer; of one that is not the newest any more that says nothing."""
     places = [(cause.epoch, cause.seq) for cause in record.causes if isinstance(cause, ForeignCause)]
-    with _overwriting(db):
+    with overwriting(db):
         match record:
             case KnowledgeApplied():
                 statement = "UPDATE knowledge_offer SET answer = ?, inline = NULL WHERE epoch = ? AND seq = ?"
@@ -81,13 +79,3 @@ def note_knowledge(
                 db.execute("DELETE FROM knowledge_offer WHERE collection = ?", (record.collection,))
             case KnowledgeRemoved():
                 db.executemany("DELETE FROM knowledge_offer WHERE epoch = ? AND seq = ?", places)
-
-
-@contextmanager
-def _overwriting(db: sqlite3.Connection) -> Iterator[None]:
-    """What goes from these rows is text of documents: it shall not stay in the file's free pages."""
-    db.execute("PRAGMA secure_delete=ON").fetchall()
-    try:
-        yield
-    finally:
-        db.execute("PRAGMA secure_delete=OFF").fetchall()

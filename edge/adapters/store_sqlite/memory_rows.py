@@ -6,12 +6,11 @@ whether it is genuine: whoever has the key tells that.
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from edge.adapters.store_sqlite.database import Database
-from edge.adapters.store_sqlite.trimming import drop_blobs
+from edge.adapters.store_sqlite.database import Database, overwriting
+from edge.adapters.store_sqlite.trimming import drop_blobs, drop_node
 from edge.ports import EndedWork, ForgetRequest, HubQuestion, MemoryRow
 from shared.blobs import BlobRef
 from shared.errors import ProtocolError
@@ -32,7 +31,6 @@ _COLUMNS: Final = (
     "item, position, sort, scope, author, key, cue, content, labels, at_ms, valid_from_ms, task, node, seq, mac,"
     " until_ms, reason, other, successes, failures, changed_mac"
 )
-_NEXT: Final = "(SELECT coalesce(max(position), 0) + 1 FROM memory_item)"
 IN_CHUNK: Final = 500
 _OPEN: Final = tuple(state.value for state in NodeState if state not in TERMINAL)
 
@@ -73,6 +71,11 @@ class SqliteMemory:
     async def mentions(self, needle: bytes) -> tuple[tuple[str, ...], tuple[bytes, ...], int]:
         return await self._database.read(lambda db: read_mentions(db, needle))
 
+    async def scrub(self, needle: bytes) -> int:
+        count = await self._database.write(lambda db: scrub(db, needle), durable=True)
+        await self._database.scrub()
+        return count
+
     async def requests(self) -> tuple[ForgetRequest, ...]:
         return await self._database.read(read_requests)
 
@@ -105,11 +108,12 @@ def apply_written(db: sqlite3.Connection, record: MemoryWritten, *, seq: int, ep
     db.execute(
         "INSERT INTO memory_item (item, position, sort, scope, author, key, cue, content, labels, at_ms, valid_from_ms,"
         " task, node, epoch, seq, mac)"
-        f" VALUES (?, {_NEXT}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # our own names
-        " ON CONFLICT (item) DO NOTHING",  # noqa: S608 - our own names
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (item) DO NOTHING",
         (
-            record.item, record.sort, record.scope, record.by, key, cue, content, json.dumps(record.labels),
-            record.at_ms, record.valid_from_ms, record.task, record.node, epoch, seq, record.mac,
+            record.item, _next_position(db), record.sort, record.scope, record.by, key, cue, content,
+            json.dumps(record.labels), record.at_ms, record.valid_from_ms, record.task, record.node, epoch, seq,
+            record.mac,
         ),
     )  # fmt: skip
 
@@ -117,10 +121,11 @@ def apply_written(db: sqlite3.Connection, record: MemoryWritten, *, seq: int, ep
 def apply_changed(db: sqlite3.Connection, record: MemoryChanged) -> None:
     """The latest such record counts."""
     db.execute(
-        f"UPDATE memory_item SET position = {_NEXT}, until_ms = ?, reason = ?, other = ?, successes = ?, failures = ?,"
-        " changed_mac = ? WHERE item = ?",  # noqa: S608 - our own names
+        "UPDATE memory_item SET position = ?, until_ms = ?, reason = ?, other = ?, successes = ?, failures = ?,"
+        " changed_mac = ? WHERE item = ?",
         (
-            record.until_ms, record.reason, record.other, record.successes, record.failures, record.mac, record.item,
+            _next_position(db), record.until_ms, record.reason, record.other, record.successes, record.failures,
+            record.mac, record.item,
         ),
     )  # fmt: skip
 
@@ -139,6 +144,7 @@ def apply_forgotten(db: sqlite3.Connection, record: MemoryForgotten, *, seq: int
                 " WHERE id = (SELECT lane_id FROM blob WHERE hash = ?1)",
                 (hash_,),
             )
+        _forget_work(db, record.contents)
         drop_blobs(db, record.contents)
         db.execute(
             "INSERT INTO forget_request (request, epoch, seq) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
@@ -153,6 +159,15 @@ def apply_forgotten(db: sqlite3.Connection, record: MemoryForgotten, *, seq: int
                 record.request,
             ),
         )  # fmt: skip
+
+
+def _forget_work(db: sqlite3.Connection, contents: Sequence[bytes]) -> None:
+    """Ended work whose goal is forgotten goes; of other work the result alone."""
+    for hash_ in contents:
+        for task, node in db.execute("SELECT task, node FROM node WHERE goal_hash = ?", (hash_,)).fetchall():
+            drop_node(db, task, node)
+        for table in ("node", "attempt"):
+            db.execute(f"UPDATE {table} SET result_hash = NULL WHERE result_hash = ?", (hash_,))  # noqa: S608 - ours
 
 
 def note_thought(db: sqlite3.Connection, task: str, node: int) -> None:
@@ -298,16 +313,28 @@ def read_mentions(db: sqlite3.Connection, needle: bytes) -> tuple[tuple[str, ...
     return items, tuple(each for each in found if each not in needed), sum(each in needed for each in found)
 
 
+def scrub(db: sqlite3.Connection, needle: bytes) -> int:
+    """Answers of the hub in which `needle` stands are dropped; how many."""
+    from shared.memory.mentions import mentions
+
+    about = needle.decode()
+    rows = db.execute("SELECT task, node, call, answer FROM hub_question WHERE answer IS NOT NULL").fetchall()
+    gone = [row[:3] for row in rows if mentions(bytes(row[3]), about)]
+    with overwriting(db):
+        db.executemany("DELETE FROM hub_question WHERE task = ? AND node = ? AND call = ?", gone)
+    return len(gone)
+
+
 def _needed(db: sqlite3.Connection) -> frozenset[bytes]:
     """Content that open work cannot go on without, and what the hub's settings and rules stand in."""
     marks = ", ".join("?" * len(_OPEN))
-    rows = db.execute(
-        f"SELECT goal_hash, NULL FROM node WHERE state IN ({marks})"
-        " UNION ALL SELECT e.argument_hash, e.result_hash FROM effect e"
-        " JOIN node n ON n.task = e.task AND n.node = e.node"
-        f" WHERE n.state IN ({marks})",  # noqa: S608 - question marks
-        (*_OPEN, *_OPEN),
-    ).fetchall()
+    open_nodes = f"SELECT task, node, goal_hash FROM node WHERE state IN ({marks})"  # noqa: S608 - question marks
+    goals = db.execute(f"SELECT goal_hash FROM ({open_nodes})", _OPEN)  # noqa: S608 - as above
+    effects = db.execute(
+        f"SELECT argument_hash, result_hash FROM effect JOIN ({open_nodes}) USING (task, node)",  # noqa: S608 - as above
+        _OPEN,
+    )
+    rows = [*goals, *effects]
     return frozenset(bytes(each) for row in rows for each in row if each is not None)
 
 
@@ -381,11 +408,10 @@ def _content(db: sqlite3.Connection, ref: BlobRef) -> bytes | None:
     return None if row is None else bytes(row[0])
 
 
-@contextmanager
-def overwriting(db: sqlite3.Connection) -> Iterator[None]:
-    """What goes shall not stay in the file's free pages."""
-    db.execute("PRAGMA secure_delete=ON").fetchall()
-    try:
-        yield
-    finally:
-        db.execute("PRAGMA secure_delete=OFF").fetchall()
+def _next_position(db: sqlite3.Connection) -> int:
+    """Of a change: no number comes twice, whatever was forgotten."""
+    (position,) = db.execute(
+        "INSERT INTO meta VALUES ('memory_position', 1)"
+        " ON CONFLICT (key) DO UPDATE SET value = value + 1 RETURNING value"
+    ).fetchone()
+    return int(position)

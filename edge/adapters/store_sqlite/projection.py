@@ -30,10 +30,9 @@ from edge.adapters.store_sqlite.policy_rows import (
 from edge.adapters.store_sqlite.secret_rows import note_answer, take_removed
 from edge.adapters.store_sqlite.standing import is_ended
 from edge.adapters.store_sqlite.twin import apply_desired, apply_reported
-from edge.ports import EffectView, Episode, NodeView
+from edge.ports import EffectView, NodeView
 from shared.blobs import BlobRef
 from shared.clock import from_ms
-from shared.policy.labels import UNTRUSTED
 from shared.records import (
     ApprovalGiven,
     ApprovalReplied,
@@ -327,27 +326,6 @@ def read_effects(db: sqlite3.Connection, task: str, node: int) -> tuple[EffectVi
             labels=tuple(json.loads(row[13])),
         )
         for row in rows
-    )
-
-
-def read_episodes(db: sqlite3.Connection, limit: int) -> tuple[Episode, ...]:
-    """What succeeded and has a result, newest first."""
-    rows = db.execute(
-        "SELECT n.task || '/' || n.node || '/' || n.attempt, g.content, r.content, n.created_ms, n.result_labels"
-        " FROM node n"
-        " JOIN blob g ON g.hash = n.goal_hash JOIN blob r ON r.hash = n.result_hash"
-        " WHERE n.state = ? ORDER BY n.position DESC LIMIT ?",
-        (NodeState.SUCCEEDED.value, limit),
-    ).fetchall()
-    return tuple(
-        Episode(
-            key,
-            goal.decode(errors="replace"),
-            result.decode(errors="replace"),
-            from_ms(at_ms),
-            (UNTRUSTED,) if labels is None else tuple(json.loads(labels)),
-        )
-        for key, goal, result, at_ms, labels in rows
     )
 
 

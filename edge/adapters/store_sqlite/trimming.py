@@ -153,7 +153,7 @@ def settle(db: sqlite3.Connection, *, now_ms: int | None, max_nodes: int) -> int
         if is_episode:
             db.execute("UPDATE node SET past = ? WHERE task = ? AND node = ?", (PAST_EPISODE, task, node))
         else:
-            _drop_node(db, task, node)
+            drop_node(db, task, node)
     if now_ms is not None:
         forget_ended(db, now_ms)
     return len(rows)
@@ -167,12 +167,15 @@ def forget_episodes(db: sqlite3.Connection, max_nodes: int) -> int:
     ).fetchall()
     for task, node, goal, result in rows:
         drop_blobs(db, (goal, result))
-        _drop_node(db, task, node)
+        drop_node(db, task, node)
     return len(rows)
 
 
-def _drop_node(db: sqlite3.Connection, task: str, node: int) -> None:
+def drop_node(db: sqlite3.Connection, task: str, node: int) -> None:
+    """Nothing of an ended node but that it has ended."""
     remember_ended(db, task, node)
+    for table in ("effect", "attempt", "reply"):
+        db.execute(f"DELETE FROM {table} WHERE task = ? AND node = ?", (task, node))  # noqa: S608 - our own names
     db.execute("DELETE FROM node WHERE task = ? AND node = ?", (task, node))
 
 

@@ -1,17 +1,20 @@
-"""Answering a request from what `search_knowledge` found: which quotes a result holds, and what is told of them. Pure.
+"""Answering a request from what looking it up found: quotes, an answer as it stands, what worked before. Pure.
 
 The tool's result is a record like every other, so an answer that was interrupted is made again of the same quotes.
 What a model words is judged sentence by sentence (`shared.knowledge.answer`) before anybody sees it.
 """
 
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:  # a device without knowledge does without it
     from shared.knowledge.answer import Draft, Quote, Supported
 
-TOOL: Final = "search_knowledge"
+READ: Final = "memory.read"
+"""The tool that looks a request up, in what the device remembers, measured and holds of documents."""
+WRITE: Final = "memory.write"
+SENSOR: Final = "read_sensor"
 SOURCES: Final = "Sources:"
 PROMPT_SHARE: Final = 0.6
 """Of the model's context for the quotes."""
@@ -32,6 +35,60 @@ def quotes_in(result: str | None) -> "list[Quote]":
         ]
     except (ValueError, KeyError, TypeError, RecursionError):
         return []
+
+
+def answer_in(result: str | None) -> str | None:
+    """What is told as it stands: remembered, measured, or answered before; None if nothing is."""
+    told = _parsed(result)
+    match told.get("answer"):
+        case {"text": str() as text} if text:
+            return text
+    return None
+
+
+def is_answered(result: str | None) -> bool:
+    return answer_in(result) is not None
+
+
+def steps_in(result: str | None) -> list[tuple[str, Mapping[str, object]]]:
+    """What worked before for such a request: tools with their arguments, in order."""
+    steps = _parsed(result).get("steps")
+    if not isinstance(steps, list):
+        return []
+    return [
+        (step["tool"], step["arguments"])
+        for step in steps
+        if isinstance(step, dict)
+        and isinstance(step.get("tool"), str)
+        and isinstance(step.get("arguments"), dict)
+    ]
+
+
+def collections_in(result: str | None) -> dict[str, str]:
+    """Collections that were read, with the root of the revision that was."""
+    return {
+        str(each["collection"]): str(each.get("revision", ""))
+        for each in _passages(result)
+        if "collection" in each
+    }
+
+
+def facts_in(result: str | None) -> list[str]:
+    """Items of the memory that were read as passages."""
+    return [str(each["item"]) for each in _passages(result) if "item" in each]
+
+
+def _passages(result: str | None) -> list[dict[str, Any]]:
+    passages = _parsed(result).get("passages")
+    return [each for each in passages if isinstance(each, dict)] if isinstance(passages, list) else []
+
+
+def _parsed(result: str | None) -> Mapping[str, Any]:
+    try:
+        told = json.loads(result or "")
+    except (ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 class Teller:

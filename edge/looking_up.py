@@ -1,0 +1,273 @@
+"""Looking a request up, before any model is asked: what was answered before, what is remembered, measured, and in
+documents.
+
+In this order, and the first that answers is told:
+
+1. a reading of the past, if the request names a sensor and a time that is over;
+2. an answer that was given before to the same question, if everything that it rests on is as it was;
+3. a fact that is remembered, as of the time that the request speaks of;
+4. passages of documents, and of what was asked and answered before, for a model to word an answer from.
+
+What is found bears its labels. Must not know the rules: whoever calls this has asked them (`memory.read`).
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from edge.core.remembering import Now, still_holds
+from edge.core.telling import Series, told_fact, told_history, told_measured, told_since
+from edge.knowledge_lookup import KnowledgeLookup
+from edge.memory_seal import Remembered
+from edge.ports import MeasuredPast, MemoryStore
+from edge.recall import Asked, Found, Recall, Recalled
+from shared.clock import Clock, from_ms, to_ms
+from shared.errors import CoveyError
+from shared.memory.items import Answer, Procedure
+from shared.memory.sameness import is_same_question
+from shared.memory.when import When, asks_history, asks_since_when, time_in
+from shared.policy.labels import UNTRUSTED
+
+if TYPE_CHECKING:  # a device without knowledge does without it
+    from shared.library.library import Findings
+
+PASSAGES: Final = 6
+TEXT_MAX_CHARS: Final = 4_000
+RESULT_MAX_CHARS: Final = 12_000
+"""Of all passages together: a result is at most 64 KiB, whatever the script."""
+SAME_COSINE: Final = 0.8
+"""From which on two questions may be the same; whether they are is for `shared.memory.sameness`. Calibrated by
+`./run bench
+recall`."""
+FACT_SUPPORT_MIN: Final = 1.0
+"""Of what was found, for a fact to be told as it stands (`shared.retrieval.abstention`)."""
+CANDIDATES: Final = 12
+_WORD: Final = re.compile(r"[^\W_]+")
+_ABOUT_PAST_TALK: Final = re.compile(
+    r"\b(?:i|we|you|did|last time|earlier|before|asked|said|told|answered|yesterday|ago)\b", re.IGNORECASE
+)
+
+
+class LookingUp:
+    """`sensors`: what each one is called. `shown`: what each one showed last, as far as it is known. `local`: a
+    moment in
+    the time zone of the device's site."""
+
+    def __init__(
+        self,
+        *,
+        recall: Recall,
+        store: MemoryStore,
+        knowledge: KnowledgeLookup,
+        measured: MeasuredPast,
+        sensors: Sequence[Series],
+        shown: Callable[[], Mapping[str, str]],
+        now: Callable[[], Now],
+        clock: Clock,
+        local: Callable[[datetime], datetime],
+    ) -> None:
+        self._recall = recall
+        self._store = store
+        self._knowledge = knowledge
+        self._measured = measured
+        self._sensors = tuple(sensors)
+        self._shown = shown
+        self._now = now
+        self._clock = clock
+        self._local = local
+
+    def speaks_of_past(self, request: str) -> bool:
+        """Whether it asks how something was, at a time that is over."""
+        when = time_in(request, self._local(self._clock.now()))
+        return when is not None and when.end < self._clock.now()
+
+    async def look_up(self, request: str) -> dict[str, object]:
+        """What was found, as plain JSON values (`edge.core.reading` says of what form). Raises what the store
+        raises."""
+        moment = self._local(self._clock.now())
+        when = time_in(request, moment)
+        is_past = when is not None and when.end < moment
+        if when is not None and is_past and (series := self._series(request)) is not None:
+            return await self._of_sensor(series, when)
+        asked: Asked | None = None
+        if await self._store.counts():
+            asked = await self._recall.ask(request)
+            found = None if is_past else await self._answered_before(request, asked)
+            found = found or await self._of_facts(request, asked, when, moment)
+            if found is not None:
+                return found
+        documents = await self._of_documents(request)
+        if documents is not None and documents["is_supported"]:
+            return documents
+        result: dict[str, object] = documents or {"is_supported": False, "passages": []}
+        if asked is not None:
+            result |= await self._of_the_past(request, asked, is_past=is_past)
+        if not result.get("is_supported"):
+            result.setdefault("summary", "Nothing about it is known on this device.")
+        return result
+
+    # --- a reading of the past
+
+    def _series(self, request: str) -> Series | None:
+        """The sensor that it names; or the only one of the quantity that it names."""
+        words = {word.casefold() for word in _WORD.findall(request)}
+        named = [each for each in self._sensors if words & set(re.split(r"[-_]", each.name.casefold()))]
+        if len(named) == 1:
+            return named[0]
+        of_quantity = [each for each in named or self._sensors if each.quantity.casefold() in words]
+        return of_quantity[0] if len(of_quantity) == 1 else None
+
+    async def _of_sensor(self, series: Series, when: When) -> dict[str, object]:
+        windows = await self._measured.measured(
+            f"sensor.{series.name}", start_ms=to_ms(when.start), end_ms=to_ms(when.end) + 120_000
+        )
+        return _answer(told_measured(series, windows, when), "measurement", labels=())
+
+    # --- an answer that was given before
+
+    async def _answered_before(self, request: str, asked: Asked) -> dict[str, object] | None:
+        recalled = await self._recall.find(asked, sorts=("answer",), limit=CANDIDATES)
+        for each in recalled.found:
+            answer = each.item.content
+            if not isinstance(answer, Answer) or each.item.until_ms is not None:
+                continue
+            is_near = each.cosine is not None and each.cosine >= SAME_COSINE
+            is_same = each.item.cue.casefold() == request.casefold() or (
+                is_near and is_same_question(each.item.cue, request)
+            )
+            if is_same and still_holds(answer, self._now(), self._shown(), await self._holding(answer)):
+                return _answer(answer.text, "answer", labels=each.item.labels, item=each.item.item)
+        return None
+
+    async def _holding(self, answer: Answer) -> dict[str, bool]:
+        rows = await self._recall.genuine(await self._store.named(answer.facts)) if answer.facts else []
+        return {each.item: each.until_ms is None for each in rows}
+
+    # --- facts
+
+    async def _of_facts(
+        self, request: str, asked: Asked, when: When | None, moment: datetime
+    ) -> dict[str, object] | None:
+        recalled = await self._recall.find(asked, sorts=("fact",), limit=CANDIDATES)
+        if not recalled.found or recalled.support < FACT_SUPPORT_MIN:
+            return None
+        best = recalled.found[0].item
+        facts = await self._alike(best)
+        is_past = when is not None and when.end < moment
+        told = None
+        if asks_since_when(request):
+            told = told_since(facts, moment)
+        elif asks_history(request):
+            told = told_history(facts, moment.tzinfo or self._local(moment).tzinfo)  # type: ignore[arg-type]
+        if told is None:
+            at = when.start if is_past and when is not None else moment
+            told = told_fact(facts, at, is_past=is_past)
+        if told is None:
+            return None
+        labels = tuple(sorted({label for each in facts for label in each.labels}))
+        return _answer(told, "fact", labels=labels, item=best.item)
+
+    async def _alike(self, fact: Remembered) -> list[Remembered]:
+        from shared.memory.items import key_of
+
+        rows = await self._store.alike("fact", key_of(fact.cue, fact.content))
+        return [
+            each
+            for each in await self._recall.genuine(rows)
+            if each.reason in (None, "superseded", "withdrawn")
+        ]
+
+    # --- documents, and what was asked before
+
+    async def _of_documents(self, request: str) -> dict[str, object] | None:
+        if not self._knowledge.is_possible:
+            return None
+        try:
+            return told_of(await self._knowledge.search(request, limit=PASSAGES))
+        except CoveyError as error:
+            return {"is_supported": False, "passages": [], "note": str(error)}
+
+    async def _of_the_past(self, request: str, asked: Asked, *, is_past: bool) -> dict[str, object]:
+        result: dict[str, object] = {}
+        procedures = await self._recall.find(asked, sorts=("procedure",), limit=CANDIDATES)
+        steps = self._steps(request, procedures)
+        if steps:
+            result["steps"] = steps
+        if not is_past and _ABOUT_PAST_TALK.search(request) is None:
+            return result
+        episodes = await self._recall.find(asked, sorts=("episode",), limit=PASSAGES)
+        if episodes.found and episodes.support >= FACT_SUPPORT_MIN:
+            result |= self._told_episodes(episodes.found)
+        return result
+
+    def _steps(self, request: str, recalled: Recalled) -> list[dict[str, object]]:
+        """What worked for the same request, and did so more often than not."""
+        for each in recalled.found:
+            procedure = each.item.content
+            is_near = each.cosine is not None and each.cosine >= SAME_COSINE
+            is_sound = each.item.until_ms is None and each.item.successes > each.item.failures
+            if (
+                isinstance(procedure, Procedure)
+                and is_sound
+                and is_near
+                and is_same_question(each.item.cue, request)
+            ):
+                return [{"tool": step.tool, "arguments": dict(step.arguments)} for step in procedure.steps]
+        return []
+
+    def _told_episodes(self, found: Sequence[Found]) -> dict[str, object]:
+        passages = []
+        for each in found:
+            at = self._local(from_ms(each.item.since_ms))
+            text = (
+                f"On {at:%Y-%m-%d at %H:%M} it was asked: {each.item.cue}\nThe answer was: {each.item.text}"
+            )
+            passages.append(
+                {
+                    "text": text[: RESULT_MAX_CHARS // len(found)],
+                    "source": f"this device's memory, {at:%Y-%m-%d %H:%M}",
+                    "labels": list(each.item.labels),
+                }
+            )
+        labels = sorted({label for each in found for label in each.item.labels})
+        return {"is_supported": True, "passages": passages, "labels": labels}
+
+
+def told_of(found: "Findings") -> dict[str, object]:
+    """Passages of documents. `summary` is what a model reads if nothing is supported."""
+    from shared.library.answering import citation_of
+
+    passages: list[dict[str, Any]] = []
+    left = RESULT_MAX_CHARS
+    for each in found.passages:
+        text = each.item.text[: min(TEXT_MAX_CHARS, left)]
+        if not text:
+            break
+        left -= len(text)
+        passages.append(
+            {
+                "text": text,
+                "source": citation_of(each).line,
+                "collection": each.collection,
+                "revision": each.root.hex(),
+                "labels": list(each.labels),
+            }
+        )
+    labels = {UNTRUSTED, *(str(label) for each in passages for label in each["labels"])}
+    result: dict[str, object] = {
+        "is_supported": found.is_supported,
+        "ranked_by": found.ranked_by,
+        "passages": passages,
+        "labels": sorted(labels),
+    }
+    if found.note is not None:
+        result["note"] = found.note
+    return result
+
+
+def _answer(text: str, kind: str, *, labels: Sequence[str], item: str | None = None) -> dict[str, object]:
+    told: dict[str, object] = {"text": text, "from": kind}
+    if item is not None:
+        told["item"] = item
+    return {"is_supported": True, "passages": [], "answer": told, "labels": list(labels)}
