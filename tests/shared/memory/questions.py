@@ -1,0 +1,422 @@
+"""Pairs of questions, and of statements, one a line: `one | other`."""
+
+from typing import Final
+
+Pairs = list[tuple[str, str]]
+
+
+def pairs(lines: str) -> Pairs:
+    found = []
+    for line in lines.splitlines():
+        if line.strip():
+            one, other = line.split("|")
+            found.append((one.strip(), other.strip()))
+    return found
+
+
+SAME: Final = pairs(
+    """
+    What is the limit of the fridge? | what is the limit of the fridge
+    What is the limit of the fridge? | What's the fridge's limit?
+    What's the limit of the fridge? | Could you tell me what the fridge's limit is, please?
+    What is the fridge limit? | Please tell me the limit of the fridge.
+    What is the limit of the refrigerator? | What is the limit of the fridge?
+    Hi, what is the fridge limit? | What's the fridge limit, please?
+    Hello there! What is the fridge limit? | I'd like to know what the fridge limit is.
+    What is the max pressure of boiler 2? | What is the maximum pressure of boiler 2?
+    What is the maximum pressure of boiler 2? | maximum pressure of boiler 2
+    What is the maximum pressure of boiler 2? | What is boiler 2's maximum pressure?
+    What is the password of the guest Wi-Fi? | What is the guest wifi password?
+    What is the code for the alarm? | What is the alarm code?
+    What is the serial number of pump P-12? | What is pump P12's serial number?
+    How do I clean the pump? | How can I clean the pump?
+    How do I clean the pump? | How do you clean the pump?
+    How do I clean the pump? | How should we clean the pump?
+    How do I clean the pump? | How to clean the pump
+    How do I clean the pump? | What is the procedure for cleaning the pump?
+    How do I clean the pump? | What's the right way to clean the pump?
+    How do I clean the pump? | What are the steps for cleaning the pump?
+    How do I clean the pump? | Can you show me how to clean the pump?
+    How do I clean the pump? | Can you explain how I can clean the pump?
+    How do I clean the pump? | I want to know how to clean the pump.
+    How do I clean the pump? | How is the pump cleaned?
+    How do I clean the pump? | How can the pump be cleaned?
+    How do I clean a pump? | How do I clean the pumps?
+    How do I replace the filter of pump 3? | How do I change the filter of pump 3?
+    How do I change the battery? | How is the battery replaced?
+    How do I calibrate sensor S-4? | What is the process of calibrating sensor S4?
+    How do I repair the belt? | How do I fix the belt?
+    How do I turn on the oven? | How do I switch the oven on?
+    How do I turn the lights off? | How can I switch off the lights?
+    How am I supposed to store the vaccine? | How should I store the vaccine?
+    Where is the first aid kit? | Where can I find the first aid kit?
+    Where is the first aid kit? | Where do I find the first aid kit?
+    Where is the first aid kit? | Can you tell me where the first aid kit is?
+    Where is the first aid kit? | Do you know where the first aid kit is located?
+    Where is the first aid kit? | What is the location of the first aid kit?
+    Where is the main switch located? | Where is the main switch situated?
+    Where are the spare fuses kept? | Where are the spare fuses stored?
+    Where is the lift? | Excuse me, where is the elevator?
+    What is the temperature in cold room 2? | How warm is it in cold room 2?
+    What is the temperature in cold room 2? | What is the temperature of cold room 2?
+    What is the temperature in cold room 2? | How cold is cold room 2?
+    What is the temperature in cold room 2? | what is cold room 2's temp
+    In cold room 2, what is the temperature? | What is the temperature in cold room 2?
+    How high is the pressure in boiler 1? | What is the pressure in boiler 1?
+    What temperature is the oven? | What temperature does the oven have?
+    What temperature is the oven? | What is the temperature of the oven?
+    How heavy is the motor? | What does the motor weigh?
+    How heavy is the motor? | How much does the motor weigh?
+    How heavy is the motor? | What is the weight of the motor?
+    How old is the compressor? | What is the age of the compressor?
+    Who is responsible for the ovens? | Who is in charge of the ovens?
+    Who is responsible for the ovens? | Who is the person responsible for the ovens?
+    Who is responsible for the ovens? | Who takes care of the ovens?
+    Who is responsible for the ovens? | Do you know who looks after the ovens?
+    Who should I call if the lift is stuck? | Who do I phone if the elevator is stuck?
+    How much does the filter cost? | What does the filter cost?
+    How much does the filter cost? | What is the price of the filter?
+    How much does the filter cost? | How much is the filter?
+    What is the cost of a filter? | I wonder what a filter costs
+    What does error E42 mean? | What is the meaning of error E42?
+    What does error E42 mean? | What is meant by error E-42?
+    What does error E42 mean? | Can you tell me what error E42 means?
+    When does the shop open? | What time does the shop open?
+    When does the shop open? | At what time does the shop open?
+    When does the shop open? | Do you know when the shop opens?
+    When does the night shift start? | When does the night shift begin?
+    When does the night shift end? | What time does the night shift finish?
+    What are the opening hours of the clinic? | When is the clinic open?
+    What are the clinic's opening hours? | What are the business hours of the clinic?
+    Am I allowed to use the lift? | May I use the elevator?
+    Is it permitted to smoke in the yard? | May one smoke in the yard?
+    Can I park behind the hall? | Is it possible to park behind the hall?
+    Do I have to wear gloves? | Must I wear gloves?
+    Do I have to wear gloves? | Is it necessary to wear gloves?
+    Do we need to wear gloves? | Are we required to wear gloves?
+    Should I lock the gate? | Should we lock the gate?
+    Is the pump on? | Do you know whether the pump is on?
+    Is the pump on? | Can you tell me if the pump is on?
+    Is pump 3 broken? | Is pump 3 out of order?
+    What do I do if the alarm goes off? | What should I do when the alarm goes off?
+    What do I do if the alarm goes off? | What is to be done if the alarm goes off?
+    What do I do in case of fire? | What should I do if there is a fire?
+    What happens if the door stays open? | What happens when the door stays open?
+    How often must the filter be checked? | How frequently must the filter be inspected?
+    How often is the filter replaced? | At what intervals is the filter exchanged?
+    What was the temperature yesterday in room 3? | What was the temperature in room 3 yesterday?
+    Who is on duty today? | Today, who is on duty?
+    Why is the pump hot? | How come the pump is hot?
+    Why is the pump hot? | For what reason is the pump hot?
+    Why did the alarm ring? | What is the reason why the alarm did ring?
+    How long does it take to defrost the freezer? | How long do I need to defrost the freezer?
+    What is the difference between mode A and mode B? | How does mode A differ from mode B?
+    What is the difference between mode A and mode B? | How do mode A and mode B differ?
+    What is valve V7 for? | What is the purpose of valve V7?
+    What is valve V7 for? | What is valve V7 used for?
+    How does the separator work? | How does the separator function?
+    How does the separator work? | Can you explain how the separator works?
+    What is the number of ovens in hall 2? | How many ovens are there in hall 2?
+    How many ovens do we have in hall 2? | How many ovens are in hall 2?
+    Are there spare fuses in the store? | Do we have any spare fuses in the store?
+    Which colour is the gas pipe? | What color is the gas pipe?
+    What colour is the gas pipe? | What is the colour of the gas pipe?
+    Which pump is broken? | What pump is broken?
+    Which fridge is too warm? | Which fridges are too warm?
+    What is 8 °C in the log? | What is 8 degrees Celsius in the log?
+    Does oil last three months? | Does oil last 3 months?
+    Is 5kg too much? | Is 5 kg too much?
+    Is it 50 percent? | Is it 50%?
+    Isn't the gate locked? | Is not the gate locked?
+    What happened on the third floor? | What happened on the 3rd floor?
+    Is 1,000 litres enough? | Is 1000 liters enough?
+    Who did Anna call? | Whom did Anna call?
+    Who cleans the yard every day? | Who cleans the yard daily?
+    How do I report a power cut? | How do I report a power outage?
+    Where should I park the truck? | Where do I park the lorry?
+    Quick question: who has the key? | Who has the key?
+    Who has the key? Thanks! | Who has the key?
+    """
+)
+
+DIFFERENT: Final = pairs(
+    """
+    What is the limit of the fridge? | What is the limit of the freezer?
+    What is the limit of the fridge? | What was the limit of the fridge?
+    What is the limit of the fridge? | What will the limit of the fridge be?
+    What is the limit of the fridge? | What is the lower limit of the fridge?
+    What is the limit of fridge 1? | What is the limit of fridge 2?
+    What is the limit of fridge 1? | What is the limit of fridge 11?
+    What is the limit of fridge 1? | What is the limit of fridges?
+    Does it survive 8 °C? | Does it survive 18 °C?
+    Does it survive 18 °C? | Does it survive -18 °C?
+    Does it survive 18 °C? | Does it survive minus 18 °C?
+    Does it survive 8 °C? | Does it survive 8 °F?
+    Does it survive 3.5 bar? | Does it survive 35 bar?
+    Does it survive 3.5 bar? | Does it survive 3,5 bar?
+    Does it need 5 mg? | Does it need 5 g?
+    Does it need 5 minutes? | Does it need 5 hours?
+    Does it need 1,000 litres? | Does it need 10,000 litres?
+    Is part AB-12 in stock? | Is part AB-21 in stock?
+    Is part AB-12 in stock? | Is part AB-123 in stock?
+    Is part AB-12/3 in stock? | Is part AB-123 in stock?
+    Is version 1.2 in use? | Is version 12 in use?
+    Is version 1.2.3 in use? | Is version 1.23 in use?
+    Is room 3a free? | Is room 3b free?
+    Is room 3a free? | Is room 3 free?
+    Is batch 0047 released? | Is batch 47 released?
+    What happened at 10:30? | What happened at 10:03?
+    What happened at 8 am? | What happened at 8 pm?
+    What happened on 3 November? | What happened on 3 December?
+    What happened on 3 November? | What happened on 13 November?
+    What happened on 2026-11-03? | What happened on 2025-11-03?
+    What happened on Monday? | What happened on Sunday?
+    What happened in March? | What happened in May?
+    What happened yesterday? | What happened today?
+    What happened yesterday? | What happened the day before yesterday?
+    What happened yesterday? | What happened before yesterday?
+    What happened this week? | What happened last week?
+    What happened since Monday? | What happened until Monday?
+    What happened 2 days ago? | What happened 2 weeks ago?
+    Who opens on the first floor? | Who opens on the third floor?
+    Is Anna on duty? | Is Anton on duty?
+    Is Anna Berg on duty? | Is Anna Burg on duty?
+    Is Dr. Meier on duty? | Is Mrs. Meier on duty?
+    Who will call Will? | Who will call?
+    Who is May? | Who may?
+    Does the US need it? | Does it need us?
+    Is Mark in? | Is the mark in?
+    Is the hotel in Basel open? | Is the hotel in Bern open?
+    Is the valve open? | Is the valve closed?
+    Is the valve open? | Is the valve not open?
+    Is the valve open? | Isn't the valve open?
+    Is the valve locked? | Is the valve unlocked?
+    Is it a smoking room? | Is it a non-smoking room?
+    Which pumps run? | Which pumps don't run?
+    Which pumps run with oil? | Which pumps run without oil?
+    Which pumps run on Monday? | Which pumps run except on Monday?
+    Who never calls? | Who always calls?
+    Who has no key? | Who has a key?
+    Has nobody called? | Has anybody called?
+    Did nothing happen? | Did something happen?
+    Must I not enter? | Do I not have to enter?
+    What is the maximum pressure of boiler 2? | What is the minimum pressure of boiler 2?
+    What is the max speed? | What is the min speed?
+    How do I turn on the oven? | How do I turn off the oven?
+    How do I turn the oven on? | How do I turn the oven off?
+    How do I turn up the heat? | How do I turn down the heat?
+    How do I open the valve? | How do I close the valve?
+    How do I lock the gate? | How do I unlock the gate?
+    How do I load the truck? | How do I unload the truck?
+    How do I connect the hose? | How do I disconnect the hose?
+    How do I increase the pressure? | How do I decrease the pressure?
+    How do I raise the limit? | How do I lower the limit?
+    How do I fill the tank? | How do I empty the tank?
+    How do I start the pump? | How do I stop the pump?
+    How do I install the update? | How do I uninstall the update?
+    How do I check in? | How do I check out?
+    How do I add a user? | How do I remove a user?
+    How do I enable the alarm? | How do I disable the alarm?
+    How do I clean the pump? | How do I clean the pipe?
+    How do I clean the pump? | How do I prime the pump?
+    How do I clean the pump? | How often do I clean the pump?
+    How do I clean the pump? | When do I clean the pump?
+    How do I clean the pump? | Why do I clean the pump?
+    How do I clean the pump? | Who cleans the pump?
+    How do I clean the pump? | Do I clean the pump?
+    How do I clean the pump? | How long do I clean the pump?
+    How do I clean the pump? | How did I clean the pump?
+    How do I clean the pump? | How do I clean the pump housing?
+    How do I clean the pump? | How do I clean the pump filter?
+    How do I clean the pump with acid? | How do I clean the pump with water?
+    How do I clean the pump before use? | How do I clean the pump after use?
+    How do I clean the big pump? | How do I clean the small pump?
+    How do I clean the left pump? | How do I clean the right pump?
+    How do I clean the inlet? | How do I clean the outlet?
+    How is Anna called? | How do I call Anna?
+    Who called Anna? | Who did Anna call?
+    Who called Anna? | Who calls Anna?
+    Who called Anna? | Who was called Anna?
+    Who is calling Anna? | Who is Anna calling?
+    Who sets the limit? | Who set the limit?
+    Who closes the valve? | Who closed the valve?
+    Did Anna call Bert? | Did Bert call Anna?
+    Is Anna the boss of Bert? | Is Bert the boss of Anna?
+    Which pump feeds the tank? | Which tank feeds the pump?
+    Which pump feeds the tank? | Which pump does the tank feed?
+    How do I get from A to B? | How do I get from B to A?
+    How do I get from A to B? | How do I get from A to C?
+    How far is it from Basel to Bern? | How far is it from Bern to Basel?
+    Is line 1 faster than line 2? | Is line 2 faster than line 1?
+    Is line 1 faster than line 2? | Is line 1 slower than line 2?
+    Is line 1 faster than line 2? | Is line 1 as fast as line 2?
+    Is 5 more than 3? | Is 3 more than 5?
+    What is 5 minus 3? | What is 3 minus 5?
+    What is 5 + 3? | What is 5 * 3?
+    Is x < 5? | Is x > 5?
+    Who arrived before Anna? | Who arrived after Anna?
+    Who arrived first? | Who arrived last?
+    Which is the hottest room? | Which is the coldest room?
+    Which is the hottest room? | Which is a hot room?
+    Which room is hotter? | Which room is hot?
+    Which room is the best? | Which room is the second best?
+    Do all pumps run? | Do any pumps run?
+    Do all pumps run? | Do some pumps run?
+    Do both pumps run? | Do the pumps run?
+    Do the pumps only run at night? | Do the pumps run at night?
+    Does only pump 1 run? | Does every pump run?
+    Is a few enough? | Is few enough?
+    How many pumps run? | How many pumps do not run?
+    How many pumps run? | How much does the pump run?
+    How many pumps run? | Which pumps run?
+    How many pumps run at least? | How many pumps run at most?
+    How many people have more than 5 days? | How many people have less than 5 days?
+    How many people have over 5 days? | How many people have under 5 days?
+    Do I have to wear gloves? | May I wear gloves?
+    Do I have to wear gloves? | Should I wear gloves?
+    Do I have to wear gloves? | Can I wear gloves?
+    Do I have to wear gloves? | Do you wear gloves?
+    Do I have to wear gloves? | Did I have to wear gloves?
+    Which pumps must run? | Which pumps may run?
+    Can the pump that must run stop? | Must the pump that can run stop?
+    Can I use the lift? | May I use the lift?
+    Could the pump have failed? | Can the pump fail?
+    Can you open the door? | Can I open the door?
+    Would you open the door? | Did you open the door?
+    When does the shop open? | When is the shop open?
+    When does the shop open? | When did the shop open?
+    When does the shop open? | When does the shop close?
+    When does the shop open? | Where does the shop open?
+    When is the shop closed? | When does the shop close?
+    When does the shift start? | When does the shift end?
+    When do you open? | When do you close?
+    When did it start? | Since when has it been so?
+    How long is the belt? | How wide is the belt?
+    How long has it run? | How long will it run?
+    How long is the break? | When is the break?
+    How often did it stop? | When did it stop?
+    How often does it stop? | How often did it stop?
+    What is the number of the box? | What is the number of boxes?
+    What is the name of the pump? | What is the type of the pump?
+    What is the price of the pump? | What is the weight of the pump?
+    What does the pump weigh? | What does the pump feed?
+    What does the pump do? | What is the pump?
+    What is in the box? | What is on the box?
+    What is in the box? | What was in the box?
+    What is on the pump? | What is the pump on?
+    What is under the bench? | What is behind the bench?
+    What is inside the tank? | What is outside the tank?
+    What is above the boiler? | What is below the boiler?
+    Where is the cup of coffee? | Where is the coffee cup?
+    Where is the box of filters? | Where is the filter box?
+    Where is the pump room? | Where is the room pump?
+    Where is the key for the pump? | Where is the pump for the key?
+    Where is the key? | Whose is the key?
+    Where is the key? | Who has the key?
+    Where is my key? | Where is your key?
+    Where is the cook's knife? | Where is the cook?
+    Where are the glasses? | Where is the glass?
+    Where are the vaccines stored? | Where were the vaccines stored?
+    Where does the water come from? | Where does the water go to?
+    Why is the pump hot? | Is the pump hot?
+    Why is the pump hot? | Why is the pump cold?
+    Why is the pump hot? | Why does the pump heat?
+    Why was the pump hot? | Why is the pump hot?
+    Is the pump working? | Is the pump worked on?
+    Is the fan on at night? | Is the fan at night?
+    Is the milk fresh and cold? | Is the milk fresh or cold?
+    Is the shop open on weekdays? | Is the shop open on weekends?
+    Is the shop open on holidays? | Is the shop open before holidays?
+    What do I do before cleaning the pump? | What do I do after cleaning the pump?
+    What do I do if the alarm goes off? | What do I do if the alarm does not go off?
+    What do I do if the alarm goes off? | What does the alarm do?
+    What do I do if the light is red? | What do I do if the light is green?
+    What happens if the door opens? | What happens unless the door opens?
+    What happened? | What happens?
+    What needs 5 A? | What needs 5 a day?
+    Is vitamin A stored here? | Is vitamin stored here?
+    Is vitamin A stored here? | Is vitamin B stored here?
+    What is the pump a pressure? | What is the pump pressure?
+    What is group a for? | What is the group for?
+    Well 3 pressure? | 3 pressure?
+    What time zone is the hotel in? | When is the hotel in?
+    Which doctors do you know? | Which doctors?
+    What do I earn? | What should I earn?
+    What do I owe? | What do you owe?
+    Show me the map | What is the map?
+    Tell me about the pump | Tell me the pump
+    Turn on the light | Turn off the light
+    Wie hoch ist der Druck? | Wie hoch war der Druck?
+    Muss ich drucken? | Muss ich drücken?
+    Is the valve ½ open? | Is the valve ¼ open?
+    Is the area 5 m²? | Is the area 5 m?
+    Is the area 5²? | Is the area 52?
+    Is it 😀? | Is it 😡?
+    Do we use import or export licences? | Do we use export or import licences?
+    What is the operator of line 2? | What is the operation of line 2?
+    What is the policy? | What is the police?
+    What is internal? | What is international?
+    Is the organ stored? | Is the organization stored?
+    Who is the author? | Who is the authority?
+    Are you sure? | Are you sure it is safe?
+    What does Anna need? | What does Anna not need?
+    What does Anna need for the trip? | What does Anna need from the trip?
+    What is due to Anna? | What is due from Anna?
+    Did Anna sell the car to Bert? | Did Anna buy the car from Bert?
+    Did the price go up? | Did the price go down?
+    Who borrowed the key? | Who lent the key?
+    Who teaches Anna? | Who learns from Anna?
+    Is it safe to mix A with B? | Is it safe to mix A before B?
+    """
+)
+
+SAME_STATEMENTS: Final = pairs(
+    """
+    The fridge limit is 8 °C. | The limit of the fridge is 8 degrees Celsius.
+    The fridge's limit is 8 °C | Remember that the limit of the fridge is 8 °C.
+    Fridge limit: 8 °C | The fridge limit is 8 °C
+    FYI, the gate code is 4711. | The code of the gate is 4711.
+    Please note: Anna has the key. | Anna has the key!
+    The pump isn't working. | The pump is not working.
+    Filters are replaced every 3 months. | The filters are exchanged every three months.
+    """
+)
+
+DIFFERENT_STATEMENTS: Final = pairs(
+    """
+    The fridge limit is 8 °C. | The fridge limit was 8 °C.
+    The fridge limit is 8 °C. | The freezer limit is 8 °C.
+    The fridge limit is 8 °C. | The fridge limit is 7 °C.
+    The fridge limit is 8 °C. | The fridge limit is not 8 °C.
+    The fridge limit is 8 °C. | The fridge limit is 8 °C on Sundays.
+    The fridge limit is 8 °C. | Is the fridge limit 8 °C?
+    Anna has the key. | Anna had the key.
+    Anna gave Bert the key. | Bert gave Anna the key.
+    Anna must call Bert. | Anna may call Bert.
+    Filters are replaced every 3 months. | Filters are replaced every 3 weeks.
+    The pump runs before the fan. | The fan runs before the pump.
+    We have to wear gloves. | We may wear gloves.
+    """
+)
+
+STANDING_ALONE: Final = (
+    "What is the limit of the fridge?",
+    "How do I clean pump 3?",
+    "Can you tell me where the first aid kit is?",
+    "How long does it take to defrost the freezer?",
+    "Is there a spare key in the office?",
+    "Do I have to wear gloves in hall 2?",
+)
+LEANING: Final = (
+    "Is it on?",
+    "What about that one?",
+    "What was the temperature yesterday?",
+    "Who is on duty today?",
+    "What is the temperature now?",
+    "What happened two days ago?",
+    "And the other pump?",
+    "Who did she call?",
+    "What is the code again?",
+    "What happened last week?",
+    "Are they the same?",
+)
