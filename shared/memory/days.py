@@ -83,7 +83,10 @@ _DAY: Final = r"(?P<day>[12]\d|3[01]|0?[1-9])"
 _CLAUSE_ENDS: Final = (
     r"(?=\s*(?:$|[?.!,;)]|(?:and|or|at|to|until|till|from|did|was|were|what|who|how|which|when|where|why)\b))"
 )
-_IN: Final = r"(?:in|during|since|until|till|by|before|after|from|to|and|between|of|for|early in|late in)"
+_IN: Final = (
+    r"(?:in|during|since|until|till|by|before|after|from|to|and|between|of|for)"
+    r"(?: early| late| mid| the middle of| the beginning of| the start of| the end of)?"
+)
 
 Reading = Callable[[re.Match[str], Context], tuple[datetime, datetime, Grain, bool] | None]
 

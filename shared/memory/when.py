@@ -125,7 +125,19 @@ _PAST: Final = re.compile(
     r"|wasn't|weren't|didn't|hadn't|has|have|war|waren|hatte|hatten|wurde|wurden|gab|ging|kam|\w{3,}ed)\b"
 )
 _FUTURE: Final = re.compile(r"\b(?:will|shall|won't|going to|planned|scheduled|due|wird|werden)\b|\w'll\b")
-_PRESENT: Final = re.compile(r"\b(?:is|are|am|do|does|can|may|must|should|ist|sind|hat|haben|kann|muss)\b")
+_PRESENT: Final = re.compile(
+    r"\b(?:is|are|am|do|does|can|must|should|\w+'s (?=for|on|the|next)|ist|sind|hat|haben|kann|muss)\b"
+)
+
+
+_ORDINALS: Final = (
+    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh",
+    "twelfth",
+)  # fmt: skip
+_ORDINAL: Final = re.compile(
+    rf"\b({'|'.join(_ORDINALS)}) of (january|february|march|april|may|june|july|august|september|october|november"
+    r"|december)\b"
+)
 
 
 def _folded(text: str) -> str:
@@ -144,6 +156,7 @@ def _readable(text: str) -> str:
         "- ",
         said,
     )
+    said = _ORDINAL.sub(lambda match: f"{_ORDINALS.index(match[1]) + 1} {match[2]}", said)
     return in_english(said)
 
 

@@ -132,6 +132,9 @@ What happened on 29 February 2024? | 2024-02-29 .. 2024-03-01 | day
 What happened on the 3rd? | 03 .. 04 | day
 What happened on the 25th? | 10-25 .. 10-26 | day
 What happened on the 25th of last month? | 10-25 .. 10-26 | day
+What happened on the first of May? | 05-01 .. 05-02 | day
+What happened in early October? | 10-01 .. 11-01 | month
+What's for lunch on Sunday? | 29 .. 30 | day
 What happened in May? | 05-01 .. 06-01 | month
 What happened in March 2025? | 2025-03-01 .. 2025-04-01 | month
 What happened last December? | 2025-12-01 .. 2026-01-01 | month
