@@ -1,7 +1,7 @@
 """The commands' way to the daemon that runs on this device: where its local API is, and one request. Blocking."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, NoReturn
@@ -66,7 +66,7 @@ def request(
     path: str,
     body: dict[str, Any] | None = None,
     *,
-    params: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
+    params: Mapping[str, str | list[str]] | None = None,
     timeout_s: float = HTTP_TIMEOUT_S,
 ) -> dict[str, Any]:
     """What the running daemon answers.

@@ -24,7 +24,8 @@ from edge.ports import MeasuredPast, MemoryStore
 from edge.recall import Asked, Found, Recall, Recalled
 from shared.clock import Clock, from_ms, to_ms
 from shared.errors import CoveyError
-from shared.memory.items import Answer, Procedure
+from shared.memory.items import Answer, Fact, Procedure
+from shared.memory.relevance import bears_on, speaks_of
 from shared.memory.sameness import is_same_question
 from shared.memory.when import When, asks_history, asks_since_when, time_in
 from shared.policy.labels import UNTRUSTED
@@ -40,9 +41,18 @@ SAME_COSINE: Final = 0.8
 """From which on two questions may be the same; whether they are is for `shared.memory.sameness`. Calibrated by
 `./run bench
 recall`."""
-FACT_SUPPORT_MIN: Final = 1.0
-"""Of what was found, for a fact to be told as it stands (`shared.retrieval.abstention`)."""
 CANDIDATES: Final = 12
+_MEASURING: Final = frozenset(
+    {"sensor", "reading", "readings", "read", "measured", "measurement", "show", "showed"}
+)
+_MEASURED: Final[Mapping[str, frozenset[str]]] = {
+    "temperature": frozenset(
+        {"warm", "cold", "hot", "cool", "warmer", "colder", "degrees", "warmest", "coldest"}
+    ),
+    "humidity": frozenset({"humid", "dry", "damp", "moist"}),
+    "pressure": frozenset({"bar", "pressurised", "pressurized"}),
+}
+"""By which other words a quantity is asked for."""
 _WORD: Final = re.compile(r"[^\W_]+")
 _ABOUT_PAST_TALK: Final = re.compile(
     r"\b(?:i|we|you|did|last time|earlier|before|asked|said|told|answered|yesterday|ago)\b", re.IGNORECASE
@@ -88,7 +98,8 @@ class LookingUp:
         moment = self._local(self._clock.now())
         when = time_in(request, moment)
         is_past = when is not None and when.end < moment
-        if when is not None and is_past and (series := self._series(request)) is not None:
+        series = self._series(request) if is_past else None
+        if when is not None and series is not None and _asks_of(series, request):
             return await self._of_sensor(series, when)
         asked: Asked | None = None
         if await self._store.counts():
@@ -97,6 +108,8 @@ class LookingUp:
             found = found or await self._of_facts(request, asked, when, moment)
             if found is not None:
                 return found
+        if when is not None and series is not None:
+            return await self._of_sensor(series, when)
         documents = await self._of_documents(request)
         if documents is not None and documents["is_supported"]:
             return documents
@@ -150,9 +163,15 @@ class LookingUp:
         self, request: str, asked: Asked, when: When | None, moment: datetime
     ) -> dict[str, object] | None:
         recalled = await self._recall.find(asked, sorts=("fact",), limit=CANDIDATES)
-        if not recalled.found or recalled.support < FACT_SUPPORT_MIN:
+        best = next(
+            (
+                each.item for each in recalled.found
+                if isinstance(each.item.content, Fact) and bears_on(request, each.item.content, each.cosine)
+            ),
+            None,
+        )  # fmt: skip
+        if best is None:
             return None
-        best = recalled.found[0].item
         facts = await self._alike(best)
         is_past = when is not None and when.end < moment
         told = None
@@ -197,9 +216,8 @@ class LookingUp:
         if not is_past and _ABOUT_PAST_TALK.search(request) is None:
             return result
         episodes = await self._recall.find(asked, sorts=("episode",), limit=PASSAGES)
-        if episodes.found and episodes.support >= FACT_SUPPORT_MIN:
-            result |= self._told_episodes(episodes.found)
-        return result
+        about = [each for each in episodes.found if speaks_of(request, each.item.words, each.cosine)]
+        return result | self._told_episodes(about) if about else result
 
     def _steps(self, request: str, recalled: Recalled) -> list[dict[str, object]]:
         """What worked for the same request, and did so more often than not."""
@@ -232,6 +250,14 @@ class LookingUp:
             )
         labels = sorted({label for each in found for label in each.item.labels})
         return {"is_supported": True, "passages": passages, "labels": labels}
+
+
+def _asks_of(series: Series, request: str) -> bool:
+    """Whether it asks for what the sensor measures, and not for something else about the thing of that name."""
+    words = {word.casefold() for word in _WORD.findall(request)}
+    return bool(
+        words & {series.quantity.casefold(), *_MEASURING, *_MEASURED.get(series.quantity.casefold(), ())}
+    )
 
 
 def told_of(found: "Findings") -> dict[str, object]:

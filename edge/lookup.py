@@ -5,7 +5,7 @@ somebody found it later.
 """
 
 import logging
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,8 +48,18 @@ class ToldAll:
 class Lookup:
     """The memory, for people."""
 
-    def __init__(self, *, judge: Judge, recall: Recall, store: MemoryStore, journal: Journal) -> None:
+    def __init__(
+        self,
+        *,
+        judge: Judge,
+        recall: Recall,
+        store: MemoryStore,
+        journal: Journal,
+        catch_up: Callable[[], Awaitable[object]],
+    ) -> None:
+        """`catch_up` remembers what has just ended."""
         self._judge = judge
+        self._catch_up = catch_up
         self._recall = recall
         self._store = store
         self._journal = journal
@@ -71,6 +81,10 @@ class Lookup:
         Raises `RefusedError` (code `policy`, or `stopped`) if memory may not be read, and as `Recall.search`.
         """
         await self._may_read(query, who)
+        try:
+            await self._catch_up()
+        except (CapacityError, UnavailableError) as error:
+            logger.info("what has just ended is not remembered yet: %s", error)
         recalled = await self._recall.search(query, sorts=sorts or SORTS)
         fitting = [
             each

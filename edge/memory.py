@@ -24,7 +24,7 @@ from edge.core.remembering import (
 from edge.judge import Judge, Place
 from edge.lookup import refusal
 from edge.memory_seal import Change, MemorySeal, NewItem, Remembered
-from edge.ports import Draft, EndedWork, Journal, MemoryStore, NodeView, Work
+from edge.ports import Draft, EndedWork, Journal, MemoryStore, NodeView, Room, Work
 from edge.recall import Recall
 from edge.shelf import Shelf
 from edge.tending import Tending
@@ -95,6 +95,7 @@ class Memory:
         new_id: Callable[[], str],
         now: Callable[[], Now],
         is_stopped: Callable[[], bool],
+        room: Room,
         monotonic_s: Callable[[], float] = monotonic,
     ) -> None:
         """`now`: what answers rest on, as it is now."""
@@ -115,6 +116,7 @@ class Memory:
         self._new_id = new_id
         self._now = now
         self._is_stopped = is_stopped
+        self._room = room
         self._has_changed = asyncio.Event()
         self._thinking = asyncio.Lock()
         self._writing = asyncio.Lock()
@@ -154,12 +156,16 @@ class Memory:
             await self._tending.tend()
 
     async def think(self) -> int:
-        """Remember what has ended since the last time; returns how many pieces of work."""
+        """Remember what has ended since the last time; returns how many pieces of work.
+
+        Raises `CapacityError` while the journal is full: what is left of it is for finishing what was begun.
+        """
         count = 0
         self.has_items = self.has_items or bool(await self._store.counts())
         async with self._thinking:
             while not self._is_stopped() and (ended := await self._store.ended(THINK_ITEMS)):
                 for each in ended:
+                    await self._room.admit()
                     await self._think_about(each)
                 count += len(ended)
                 self.has_items = True

@@ -45,13 +45,10 @@ def search(
     if not query.strip():
         raise RefusedError("Say what to look for: the query is empty.")
     settings, _ = load_settings(home=home)
-    params: list[tuple[str, str]] = [
-        ("q", query),
-        ("limit", str(limit)),
-        ("ended", "true" if ended else "false"),
-    ]
-    params += [("sort", each) for each in sort or []]
-    params += [(name, value) for name, value in (("since", since), ("until", until)) if value is not None]
+    params: dict[str, str | list[str]] = {
+        "q": query, "limit": str(limit), "ended": "true" if ended else "false", "sort": sort or []
+    }  # fmt: skip
+    params |= {name: value for name, value in (("since", since), ("until", until)) if value is not None}
 
     async def here(daemon: "Daemon") -> dict[str, Any]:
         from edge.api.memory import describe_all

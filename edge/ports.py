@@ -387,6 +387,12 @@ class MemoryStore(Protocol):
         """Items of the same key."""
         ...
 
+    async def told(self) -> dict[str, bytes | None]:
+        """What the journal, as far as it is held, says last of each item: the MAC of its latest change; None: it has
+        not
+        changed."""
+        ...
+
     async def counts(self) -> dict[str, tuple[int, int]]:
         """Of each sort: how many hold, and how many have ended."""
         ...

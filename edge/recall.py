@@ -35,7 +35,6 @@ EMBED_PER_SEARCH: Final = 128
 comes."""
 TEXT_MAX_CHARS: Final = 2_000
 """Of an item, that it is found by."""
-NO_INDEX: Final = "By keywords alone: this device has no vector index (setting index)."
 GONE: Final = frozenset({"merged", "faded", "outdated"})
 """Reasons for which an item is not found any more. One that was superseded tells how things were."""
 
@@ -202,19 +201,22 @@ class Recall:
         """Take items out of the index at once."""
         keys = [_key(item) for item in items]
         if self._shelf.is_there:
-            await asyncio.to_thread(self._change, {}, dict.fromkeys(SORTS, keys))
+            await asyncio.to_thread(self._drop, keys)
 
     async def verify(self) -> list[str]:
         """What in store or index is not as this device wrote it, one sentence each."""
         found = []
         position = 0
         words: dict[str, str] = {}
+        told = await self._store.told()
         while rows := await self._store.items(after=position, limit=PAGE_ITEMS):
             for row in rows:
                 item = self._seal.read(row)
                 if item is None:
                     found.append(f"{row.sort} {row.item} was changed behind the program's back")
-                else:
+                elif row.item in told and told[row.item] != row.changed_mac:
+                    found.append(f"{row.sort} {row.item} does not stand as the journal says")
+                if item is not None and item.reason not in GONE:
                     words[row.item] = _words(item)
             position = rows[-1].position
         if self._shelf.is_there:
@@ -226,7 +228,7 @@ class Recall:
     async def _embedded(self, query: str) -> tuple[bytes, bytes | None, str | None]:
         """The model's fingerprint, the query as a vector, and why there is none."""
         if self._embedder is None:
-            return b"", None, NO_INDEX
+            return b"", None, None
         from shared.retrieval.vectors import quantised
 
         try:
@@ -305,6 +307,12 @@ class Recall:
         with self._shelf.library() as library:
             for sort in added.keys() | removed.keys():
                 library.change(sort, added=added.get(sort, ()), removed=removed.get(sort, ()))
+
+    def _drop(self, keys: list[bytes]) -> None:
+        """Nothing of these stays in the files either."""
+        self._change({}, dict.fromkeys(SORTS, keys))
+        with self._shelf.library() as library:
+            library.prune(())
 
     def _clear(self) -> None:
         if not self._shelf.clear():

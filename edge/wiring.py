@@ -267,6 +267,7 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         judge=judge,
         now=rests_on,
         is_stopped=lambda: rules.is_stopped,
+        room=retention,
         taken=lambda: desired.taken or settings,
     )
     attic.memory = mind.memory
@@ -276,6 +277,7 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
     ports.journal.on_change(retention.changed)
     ports.journal.on_acknowledged(retention.acknowledged)
     retention.on_room(runner.changed)
+    retention.on_room(mind.memory.changed)
     desired = Desired(
         store=ports.journal,
         journal=observed,

@@ -16,7 +16,7 @@ from edge.lookup import Lookup
 from edge.memory import Memory
 from edge.memory_seal import MemorySeal
 from edge.mind import Mind
-from edge.ports import Journal, Measurement, MemoryStore, Work
+from edge.ports import Journal, Measurement, MemoryStore, Room, Work
 from edge.recall import Recall
 from edge.settings import EdgeSettings
 from edge.shelf import Shelf
@@ -144,6 +144,7 @@ def build_mind(
     judge: Judge,
     now: Callable[[], Now],
     is_stopped: Callable[[], bool],
+    room: Room,
     taken: Callable[[], EdgeSettings],
 ) -> Mind:
     """`taken`: the settings as they are now, the hub's included."""
@@ -180,12 +181,13 @@ def build_mind(
         new_id=base.new_id,
         now=now,
         is_stopped=is_stopped,
+        room=room,
     )
     return Mind(
         store=store,
         memory=memory,
         recall=recall,
-        lookup=Lookup(judge=judge, recall=recall, store=store, journal=base.journal),
+        lookup=Lookup(judge=judge, recall=recall, store=store, journal=base.journal, catch_up=memory.think),
         forgetting=Forgetting(
             home=base.settings.home,
             store=store,

@@ -296,8 +296,6 @@ async def test_a_result_bears_what_its_task_has_seen(tmp_path: Path) -> None:
     async with agent(tmp_path, act("page", to="start"), ANSWER, "Hello.", rules=PERMIT_ALL) as at:
         end = await ends_of(at, await offered(at))
         assert (end.labels, end.is_labelled) == (("untrusted",), True)
-        (episode,) = await at.device.journal.episodes(limit=1)
-        assert episode.labels == ("untrusted",), "what is remembered bears it too"
 
 
 async def test_the_labels_of_a_result_are_told_again_with_it(tmp_path: Path) -> None:

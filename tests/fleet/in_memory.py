@@ -48,7 +48,7 @@ from edge.identity import Identity
 from edge.ports import Traces
 from edge.settings import EdgeSettings, SensorSettings
 from edge.sync import subscriptions, will
-from edge.tools import Tool, builtin_tools, search_knowledge
+from edge.tools import Tool, builtin_tools
 from edge.wiring import Ports, build_daemon, prepare_home
 from shared.enrolment import BrokerAddress
 from shared.errors import RefusedError
@@ -192,9 +192,7 @@ class MemoryFleet:
             journal = await asyncio.to_thread(SqliteJournal, database, principal=principal)
             every = (*builtin_tools(settings.sensors, self.clock), *tools)
             if is_permissive:
-                await asyncio.to_thread(
-                    permit, database, [*(tool.spec for tool in every), search_knowledge.SPEC]
-                )
+                await asyncio.to_thread(permit, database, [tool.spec for tool in every])
             ports = Ports(
                 database=database,
                 journal=journal,
@@ -206,7 +204,6 @@ class MemoryFleet:
                 embedder=embedder,
                 vectors=vectors,
                 post=post,
-                index=None,
                 board=ScriptedBoard(),
                 ballast=ScriptedBallast(),
                 traces=traces,

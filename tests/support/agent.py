@@ -73,6 +73,8 @@ def make_runner(
     judge: Judge | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
     watch: Watch | None = None,
+    tools: Sequence[Tool] = (),
+    speaks_of_past: Callable[[str], bool] = lambda _request: False,
 ) -> AgentRunner:
     """A runner that is not running yet. `journal` may be a faulty one around `work`."""
     numbers = count(1)
@@ -82,7 +84,11 @@ def make_runner(
         device="fridge-1",
         model=model,
         dispatcher=Dispatcher(
-            tools=[probe.tool() for probe in probes], journal=journal, clock=clock, judge=judge, watch=watch
+            tools=[*(probe.tool() for probe in probes), *tools],
+            journal=journal,
+            clock=clock,
+            judge=judge,
+            watch=watch,
         ),
         judge=judge,
         is_stopped=is_stopped,
@@ -94,6 +100,7 @@ def make_runner(
         limits=limits or Limits(),
         answer_max_tokens=256,
         tasks_max_open=tasks_max_open,
+        speaks_of_past=speaks_of_past,
     )
     work.on_change(runner.changed)
     return runner

@@ -69,7 +69,6 @@ async def daemon_in(
             clock=ManualClock(),
             tools=tools,
             embedder=None,
-            index=None,
             board=ScriptedBoard(),
             ballast=ScriptedBallast(),
             traces=traces,

@@ -10,10 +10,11 @@ from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from edge.adapters.store_sqlite.database import Database, overwriting
-from edge.adapters.store_sqlite.trimming import drop_blobs, drop_node
+from edge.adapters.store_sqlite.trimming import drop_blobs, drop_node, read_fields
 from edge.ports import EndedWork, ForgetRequest, HubQuestion, MemoryRow
 from shared.blobs import BlobRef
 from shared.errors import ProtocolError
+from shared.ids import Lane
 from shared.records import (
     ForeignCause,
     ForgetConfirmed,
@@ -61,6 +62,9 @@ class SqliteMemory:
 
     async def alike(self, sort: str, key: str) -> tuple[MemoryRow, ...]:
         return await self._database.read(lambda db: _rows(db, "sort = ? AND key = ?", (sort, key)))
+
+    async def told(self) -> dict[str, bytes | None]:
+        return await self._database.read(read_told)
 
     async def counts(self) -> dict[str, tuple[int, int]]:
         return await self._database.read(read_counts)
@@ -263,6 +267,25 @@ def read_named(db: sqlite3.Connection, items: Sequence[str]) -> tuple[MemoryRow,
     return tuple(found)
 
 
+def read_told(db: sqlite3.Connection) -> dict[str, bytes | None]:
+    """What the journal, as far as it is held, says last of each item: the MAC of its latest change, None for none."""
+    told: dict[str, bytes | None] = {}
+    rows = db.execute(
+        "SELECT data FROM record JOIN lane ON lane.id = lane_id WHERE name = ? ORDER BY lane_id, seq",
+        (Lane.JOURNAL.value,),
+    )
+    for (data,) in rows:
+        fields = read_fields(data)
+        match fields.get("kind"):
+            case "memory.written":
+                told[fields["item"]] = None
+            case "memory.changed":
+                told[fields["item"]] = fields["mac"]
+            case _:
+                pass
+    return told
+
+
 def read_counts(db: sqlite3.Connection) -> dict[str, tuple[int, int]]:
     """Of each sort: how many hold, and how many have ended."""
     rows = db.execute(
@@ -392,14 +415,30 @@ def _question(row: Sequence[Any]) -> HubQuestion:
 
 def _rows(db: sqlite3.Connection, where: str, values: Sequence[object]) -> tuple[MemoryRow, ...]:
     rows = db.execute(f"SELECT {_COLUMNS} FROM memory_item WHERE {where}", tuple(values))  # noqa: S608 - our own
-    return tuple(
-        MemoryRow(
-            item=row[0], position=row[1], sort=row[2], scope=row[3], by=row[4], key=row[5], cue=bytes(row[6]),
-            content=bytes(row[7]), labels=tuple(json.loads(row[8])), at_ms=row[9], valid_from_ms=row[10], task=row[11],
-            node=row[12], seq=row[13], mac=bytes(row[14]), until_ms=row[15], reason=row[16], other=row[17],
-            successes=row[18], failures=row[19], changed_mac=None if row[20] is None else bytes(row[20]),
-        )
-        for row in rows
+    return tuple(map(_row, rows))
+
+
+def _row(row: Sequence[Any]) -> MemoryRow:
+    """As it lies there. What is not even of the form that this program writes bears no MAC, and is never genuine."""
+    is_formed = all(isinstance(row[at], bytes) for at in (6, 7, 14)) and isinstance(row[20], bytes | None)
+    try:
+        labels = json.loads(row[8])
+        is_formed = is_formed and isinstance(labels, list) and all(isinstance(each, str) for each in labels)
+    except (TypeError, ValueError, RecursionError):
+        is_formed = False
+    numbers = (row[9], row[18], row[19])
+    is_formed = is_formed and all(isinstance(each, int) for each in numbers)
+    is_formed = is_formed and all(isinstance(row[at], int | None) for at in (10, 12, 15))
+    is_formed = is_formed and all(isinstance(row[at], str | None) for at in (2, 3, 4, 11, 16, 17))
+    if not is_formed:
+        row = [
+            *row[:2], str(row[2]), "", "", "", b"", b"", "[]", 0, None, None, None, 0, b"", None, None, None, 0, 0, None
+        ]  # fmt: skip
+    return MemoryRow(
+        item=row[0], position=row[1], sort=row[2], scope=row[3], by=row[4], key=row[5], cue=row[6], content=row[7],
+        labels=tuple(json.loads(row[8])), at_ms=row[9], valid_from_ms=row[10], task=row[11], node=row[12], seq=row[13],
+        mac=row[14], until_ms=row[15], reason=row[16], other=row[17], successes=row[18], failures=row[19],
+        changed_mac=row[20],
     )  # fmt: skip
 
 

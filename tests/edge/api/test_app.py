@@ -17,10 +17,8 @@ from edge.api.app import JOURNAL_PAGE_MAX, build_app
 from edge.api.chat import AGENT_MODEL
 from edge.api.parts import Api
 from edge.drift import Drift
-from edge.lookup import Lookup
 from edge.oversight import Oversight
 from edge.ports import Draft, Room
-from edge.recall import Recall
 from edge.rules import Rules
 from edge.settings import EdgeSettings
 from edge.watch import Watch
@@ -41,6 +39,7 @@ from tests.support.agent import (
 from tests.support.clock import ManualClock
 from tests.support.device import signer_from
 from tests.support.hub import ScriptedHub
+from tests.support.mind import mind_over
 from tests.support.model import Reply, ScriptedModel
 from tests.support.no_knowledge import no_knowledge
 from tests.support.retention import OpenRoom
@@ -108,7 +107,7 @@ async def serving(
             trusted=lambda: (),
         )
         judge = open_judge(clock)
-        recall = Recall(episodes=journal, embedder=None, index=None)
+        mind = mind_over(tmp_path, journal, clock=clock, judge=judge).mind
         oversight = Oversight(
             settings=device_settings,
             rules=rules,
@@ -129,8 +128,7 @@ async def serving(
             log=journal,
             work=journal,
             room=room,
-            recall=recall,
-            lookup=Lookup(judge=judge, recall=recall, journal=journal_seen),
+            mind=mind,
             judge=judge,
             clock=clock,
             new_id=lambda: "an-id",
@@ -718,8 +716,8 @@ async def test_what_was_done_is_found_by_its_words(tmp_path: Path) -> None:
             await world.chat(goal, model=AGENT_MODEL)
         found = (await world.client.get("/memory", params={"q": 'doors" OR goal:*', "limit": 5})).json()
         assert found["ranked_by"] == "keywords"
-        assert [item["result"] for item in found["found"]] == ["The door is closed."]
-        problem(await world.client.post("/memory/rebuild"), 503, "config")
+        assert [item["text"] for item in found["found"]] == ["The door is closed."]
+        assert (await world.client.post("/memory/rebuild")).json() == {"items": 2}
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ async def test_what_is_remembered_is_told_unless_its_labels_keep_it(tmp_path: Pa
         sealed = sealed_bundle(package_of(PACKAGE % "", version=2), rules, [SIGNER])
         await running.client.post("/policy", json={"bundle": b64encode(sealed).decode()})
         found = (await search(running)).json()
-        assert [item["result"] for item in found["found"]] == ["At noon."]
+        assert [item["text"] for item in found["found"]] == ["At noon."]
         assert found["note"] == "1 of what was found may not be told here."
 
 

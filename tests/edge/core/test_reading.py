@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from edge.core.knowing import TOOL, Teller, quotes_in, told
+from edge.core.reading import READ, Teller, quotes_in, told
 from edge.core.turn import Agent, AskModel, End, ModelSpoke, ToolSpec, ToolUsed, UseTool, next_step
-from edge.tools import search_knowledge
+from edge.tools import read_memory
 from shared.tasks.limits import Limits
 from tests.edge.core.test_turn import SENSOR
 
@@ -29,7 +29,7 @@ CONTEXT = 2_048
 def agent(*tools: ToolSpec, **limits: int) -> Agent:
     return Agent(
         device="till-1",
-        tools=tools or (search_knowledge.SPEC,),
+        tools=tools or (read_memory.SPEC,),
         context_tokens=CONTEXT,
         answer_max_tokens=128,
         limits=Limits(**limits),
@@ -37,22 +37,20 @@ def agent(*tools: ToolSpec, **limits: int) -> Agent:
 
 
 def found(result: str = RESULT, *, ok: bool = True) -> ToolUsed:
-    return ToolUsed(tool=TOOL, arguments={"query": GOAL}, result=result, ok=ok)
+    return ToolUsed(tool=READ, arguments={"query": GOAL}, result=result, ok=ok)
 
 
 def test_a_request_is_looked_up_before_any_model_is_asked() -> None:
-    assert next_step(agent(), GOAL, []) == UseTool(TOOL, {"query": GOAL})
+    assert next_step(agent(), GOAL, []) == UseTool(READ, {"scope": "device", "query": GOAL})
 
 
 def test_what_a_sensor_tells_is_read_and_not_looked_up() -> None:
-    assert isinstance(
-        next_step(agent(search_knowledge.SPEC, SENSOR), "How warm is the fridge?", []), AskModel
-    )
+    assert isinstance(next_step(agent(read_memory.SPEC, SENSOR), "How warm is the fridge?", []), AskModel)
 
 
 def test_the_conversation_before_is_not_looked_up() -> None:
     goal = f"{GOAL}\n\nThe conversation so far:\nuser: hello"
-    assert next_step(agent(), goal, []) == UseTool(TOOL, {"query": GOAL})
+    assert next_step(agent(), goal, []) == UseTool(READ, {"scope": "device", "query": GOAL})
 
 
 def test_without_a_call_left_nothing_is_looked_up() -> None:

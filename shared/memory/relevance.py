@@ -1,0 +1,59 @@
+"""Whether what was found among few memories is about the question at all. Pure.
+
+`shared.retrieval.abstention` weighs words by how rare they are, which a memory of three facts cannot tell. Here a
+fact bears on a question if the question names its subject and what it says of it; nearness of meaning stands in for
+one of the two, never for both. """
+
+from typing import Final
+
+from shared.memory.items import Fact
+from shared.memory.statements import IS, STATED
+from shared.retrieval.function_words import FUNCTION_WORDS
+from shared.retrieval.terms import terms
+
+NAMED: Final = 0.99
+"""Of the words of a subject, those that a question names it by: all."""
+MOSTLY: Final = 0.5
+NEAR_COSINE: Final = 0.5
+"""What a question and a sentence on its subject reach with all-MiniLM-L6-v2; those on another stay below .35 mostly."""
+_ASKING: Final = frozenset(
+    terms(
+        "tell know say said ask asked answer answered told give show find remember please current currently now today"
+        " yesterday week month year day time since until before after earlier last change changed long much many value"
+        " happen happened did do does is are was were be been there present moment used about what when who where how"
+    )
+)
+"""Words of asking and of time: they do not name what is asked about."""
+
+
+def bears_on(question: str, fact: Fact, cosine: float | None) -> bool:
+    """Whether the fact may be told as an answer. `cosine`: of both, if it is known."""
+    asked = _content(question)
+    subject, relation = _content(fact.subject), _content(fact.relation)
+    is_near = cosine is not None and cosine >= NEAR_COSINE
+    said = _content(f"{fact.subject} {fact.relation} {fact.value} {fact.said}")
+    covers = _share(
+        frozenset(term for term in asked if not term.isdigit()), said
+    )  # dates are no part of what is asked
+    if fact.relation == STATED:
+        return covers >= NAMED or (is_near and covers >= MOSTLY)
+    names_subject = _share(subject, asked) >= NAMED
+    names_relation = fact.relation == IS or not relation or _share(relation, asked) >= MOSTLY
+    if names_subject and names_relation:
+        return covers >= MOSTLY
+    return is_near and (names_subject or (names_relation and _share(subject, asked) >= MOSTLY))
+
+
+def speaks_of(question: str, text: str, cosine: float | None) -> bool:
+    """Whether a text is about what a question asks about."""
+    asked = _content(question)
+    share = _share(asked, frozenset(terms(text))) if asked else 0.0
+    return share >= MOSTLY or (cosine is not None and cosine >= NEAR_COSINE)
+
+
+def _content(text: str) -> frozenset[str]:
+    return frozenset(term for term in terms(text) if term not in FUNCTION_WORDS and term not in _ASKING)
+
+
+def _share(of: frozenset[str], among: frozenset[str]) -> float:
+    return len(of & among) / len(of) if of else 0.0
