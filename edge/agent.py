@@ -123,6 +123,7 @@ class AgentRunner:
         answer_max_tokens: int,
         tasks_max_open: int,
         speaks_of_past: Callable[[str], bool] = lambda _request: False,
+        looks_up: Callable[[str], bool] = lambda _request: True,
     ) -> None:
         self._device = device
         self._model = model
@@ -138,6 +139,7 @@ class AgentRunner:
         self._answer_max_tokens = answer_max_tokens
         self._tasks_max_open = tasks_max_open
         self._speaks_of_past = speaks_of_past
+        self._looks_up = looks_up
         self._wake = asyncio.Event()
         self._current: tuple[str, int] | None = None
         self._current_work: asyncio.Task[None] | None = None
@@ -371,6 +373,7 @@ class AgentRunner:
             answer_max_tokens=self._answer_max_tokens,
             limits=node.limits,
             speaks_of_past=self._speaks_of_past,
+            looks_up=self._looks_up,
         )
         started = node.started or self._clock.now()
         # Never more than the limit: a clock that was set back since must not give the node more time.

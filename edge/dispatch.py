@@ -65,9 +65,7 @@ class Dispatcher:
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
         """What the model may be told about."""
-        return tuple(
-            tool.spec for tool in self._tools.values() if not isinstance(tool, Tool) or tool.is_there()
-        )
+        return tuple(tool.spec for tool in self._tools.values())
 
     async def call(
         self,

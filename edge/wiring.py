@@ -258,6 +258,7 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         answer_max_tokens=settings.answer_max_tokens,
         tasks_max_open=settings.tasks_max_open,
         speaks_of_past=attic.speaks_of_past,
+        looks_up=attic.looks_up,
     )
     mind = build_mind(
         base,

@@ -82,7 +82,7 @@ class Attic:
 
     @property
     def tools(self) -> tuple[Tool, ...]:
-        return memory_tools(self.look_up, self.remember, self._is_there)
+        return memory_tools(self.look_up, self.remember)
 
     async def look_up(self, request: str) -> dict[str, object]:
         return await self._looking_up.look_up(request)
@@ -101,10 +101,12 @@ class Attic:
     def speaks_of_past(self, request: str) -> bool:
         return self._looking_up.speaks_of_past(request)
 
-    def _is_there(self) -> bool:
-        has_sensors = bool(self._base.settings.sensors) and self._base.settings.telemetry == "on"
+    def looks_up(self, request: str) -> bool:
+        """Whether there is anything that could tell of it."""
         has_memory = self.memory is not None and self.memory.has_items
-        return has_memory or has_sensors or self._knowledge.is_possible
+        if has_memory or self._knowledge.is_possible:
+            return True
+        return bool(self._base.settings.sensors) and self.speaks_of_past(request)
 
     @property
     def _looking_up(self) -> "LookingUp":

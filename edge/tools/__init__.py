@@ -28,10 +28,6 @@ CallWithSecrets = Callable[
 LabelsOf = Callable[[Mapping[str, object]], tuple[str, ...]]
 
 
-def _always() -> bool:
-    return True
-
-
 @dataclass(frozen=True, slots=True)
 class Tool:
     """A tool as the dispatcher holds it."""
@@ -40,8 +36,6 @@ class Tool:
     call: Call
     labels_of: LabelsOf | None = None
     """Of what was returned, beside those that its contract names."""
-    is_there: Callable[[], bool] = _always
-    """Whether there is anything that it could do now; a model is not told of one that could not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +65,9 @@ def builtin_tools(sensors: Sequence[SensorSettings], clock: Clock) -> tuple[Tool
     return tuple(tools)
 
 
-def memory_tools(look_up: LookUp, remember: Remember, is_there: Callable[[], bool]) -> tuple[Tool, ...]:
-    """Looking up what the device knows, if it knows anything, and remembering."""
+def memory_tools(look_up: LookUp, remember: Remember) -> tuple[Tool, ...]:
+    """Looking up what the device knows, and remembering."""
     return (
-        Tool(read_memory.SPEC, read_memory.make(look_up), labels_of=read_memory.labels_of, is_there=is_there),
+        Tool(read_memory.SPEC, read_memory.make(look_up), labels_of=read_memory.labels_of),
         Tool(write_memory.SPEC, write_memory.make(remember)),
     )

@@ -2,7 +2,7 @@
 
 `shared.retrieval.abstention` weighs words by how rare they are, which a memory of three facts cannot tell. Here a
 fact bears on a question if the question names its subject and what it says of it; nearness of meaning stands in for
-one of the two, never for both. """
+one of the two, never for both."""
 
 from typing import Final
 

@@ -50,6 +50,7 @@ async def asked(
         clock=world.clock,
         tools=world.attic.tools,
         speaks_of_past=world.attic.speaks_of_past,
+        looks_up=world.attic.looks_up,
         name=f"{request} {len(await records(world.journal))}",
         **options,
     )

@@ -130,7 +130,8 @@ async def test_published_rules_are_enforced_and_told(tmp_path: Path) -> None:
             async def is_counted() -> bool:
                 await fleet.roll_on()
                 view = await fleet.release(release)
-                return (view.state, view.running, view.decided) == ("active", 1, 2)
+                # The valve, the answer, and that it is remembered.
+                return (view.state, view.running, view.decided) == ("active", 1, 3)
 
             await eventually("the release to be active", is_counted)
     assert valves.opened == []

@@ -75,6 +75,7 @@ def make_runner(
     watch: Watch | None = None,
     tools: Sequence[Tool] = (),
     speaks_of_past: Callable[[str], bool] = lambda _request: False,
+    looks_up: Callable[[str], bool] = lambda _request: True,
 ) -> AgentRunner:
     """A runner that is not running yet. `journal` may be a faulty one around `work`."""
     numbers = count(1)
@@ -101,6 +102,7 @@ def make_runner(
         answer_max_tokens=256,
         tasks_max_open=tasks_max_open,
         speaks_of_past=speaks_of_past,
+        looks_up=looks_up,
     )
     work.on_change(runner.changed)
     return runner
