@@ -11,7 +11,7 @@ import logging
 import secrets
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sqlmodel import Session, col, select
@@ -182,7 +182,8 @@ class Forgetter:
             row.proposals, row.kept = len(proposals), owed
             row.hub_done_at = self._clock.now()
             note(
-                session, HUB_ITSELF, "memory.forgotten", row.id, tenant=row.tenant, now=row.hub_done_at,
+                session, replace(HUB_ITSELF, name=row.asked_by), "memory.forgotten", row.id,
+                tenant=row.tenant, now=row.hub_done_at,
                 detail={"contents": row.contents, "items": row.items, "proposals": row.proposals, "kept": row.kept},
             )  # fmt: skip
 

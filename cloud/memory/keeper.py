@@ -55,6 +55,12 @@ class Keeper:
             self._shelve(transactions)
             self._empty_log(transactions)
 
+    def forget(self, transactions: Transactions) -> None:
+        """The part of a round that a person waits for."""
+        with self._turn:
+            self._is_log_due |= self._forgetter.work(transactions)
+            self._empty_log(transactions)
+
     def _review(self, transactions: Transactions) -> None:
         with transactions.read() as session:
             if not repository.proposed(session, limit=1):

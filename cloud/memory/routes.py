@@ -152,7 +152,7 @@ def memory_routes(
         """Forget at the hub, and order devices to. The words stand in no log, and nowhere once all have answered."""
         request_id = _new_id()
         forgetter.ask(caller, _wanted(caller, request), request.about, request_id=request_id)
-        keeper.work(database)
+        keeper.forget(database)
         with database.read() as session:
             return requests.view(session, None, request_id, receipts=settings.page_max_rows)
 

@@ -350,7 +350,7 @@ def test_the_audit_log_has_a_keyed_digest_and_counts(learning: Learning) -> None
         entries = [decode_entry(bytes(row.entry)) for row in rows]
     asked, done = entries
     assert (asked.action, asked.actor, done.action, done.actor) == (
-        "memory.forget", caller().name, "memory.forgotten", "hub",
+        "memory.forget", caller().name, "memory.forgotten", caller().name,
     )  # fmt: skip
     assert asked.detail["about"] == digest_of(bytes(32), " anna   MEYER ").hex()
     assert asked.content_sha256 is None
