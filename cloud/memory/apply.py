@@ -103,7 +103,7 @@ def on_forgotten(session: Session, applied: Applied, record: MemoryForgotten) ->
     receipt.retracted += retracted
     receipt.changed_at = applied.now
     if record.is_last:
-        receipt.state = (ReceiptState.DONE if receipt.is_own else ReceiptState.ANSWERED).value
+        receipt.state = (ReceiptState.ANSWERED if _is_awaited(session, receipt) else ReceiptState.DONE).value
         _confirm(session, applied, receipt)
     session.add(receipt)
     session.flush()
@@ -160,6 +160,12 @@ def _receipt(session: Session, applied: Applied, request: str) -> ForgetReceipt:
         is_own=is_own,
         changed_at=applied.now,
     )
+
+
+def _is_awaited(session: Session, receipt: ForgetReceipt) -> bool:
+    """Whether the hub looks once more at what came of it meanwhile: not for what it no longer knows the words of."""
+    request = None if receipt.is_own else session.get(ForgetRequest, receipt.request)
+    return request is not None and request.closed_at is None
 
 
 def _drop_oldest(session: Session, principal: str) -> None:

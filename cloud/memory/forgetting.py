@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from sqlalchemy import and_, or_
 from sqlmodel import Session, col, select
 
 from cloud.audit.log import note
@@ -260,12 +261,11 @@ class Forgetter:
         """The words go when nobody is awaited any more."""
         with transactions.write() as session:
             request = session.get_one(ForgetRequest, key, with_for_update=True)
-            waiting = [
-                row
-                for state in (ReceiptState.PENDING, ReceiptState.ANSWERED)
-                for row in repository.receipts_in(session, request, state)
-            ]
-            if request.hub_done_at is None or waiting or request.about_hash is None:
+            counts = repository.counts_of(session, request.id, request.tenant)
+            is_awaited = any(
+                counts.get(state.value) for state in (ReceiptState.PENDING, ReceiptState.ANSWERED)
+            )
+            if request.hub_done_at is None or is_awaited or request.about_hash is None:
                 return False
             repository.drop_blobs(session, [request.about_hash], [HUB])
             request.about_hash, request.closed_at = None, self._clock.now()
@@ -319,24 +319,32 @@ def _is_revoked(device: Device) -> bool:
 
 
 def _due(session: Session, request: ForgetRequest) -> list[str]:
-    """Devices that are awaited and have no such order in the log that they have now, or were revoked."""
-    receipts = repository.receipts_in(session, request, ReceiptState.PENDING)
-    principals = [row.principal for row in receipts]
-    lanes = _open_lanes(session, principals)
-    revoked: set[str] = set()
-    for part in parts(principals):
-        query = select(Device).where(
-            col(Device.principal).in_(part), Device.status == DeviceStatus.REVOKED.value
-        )
-        revoked.update(each.principal for each in session.exec(query) if _is_revoked(each))
-    return [row.principal for row in receipts if row.principal in revoked or not _is_in(lanes, row)]
-
-
-def _is_in(lanes: Mapping[str, LaneRow], row: ForgetReceipt) -> bool:
-    lane = lanes.get(row.principal)
-    return (
-        lane is not None and row.ordered_epoch is not None and bytes(row.ordered_epoch) == bytes(lane.epoch)
+    """Devices that are awaited and have no such order in the log that they have now, or were revoked for good."""
+    is_its_log = and_(
+        col(LaneRow.principal) == ForgetReceipt.principal,
+        col(LaneRow.lane) == Lane.ORDERS.value,
+        col(LaneRow.closed_at).is_(None),
+        col(LaneRow.forked_at_seq).is_(None),
+        col(LaneRow.epoch) == ForgetReceipt.ordered_epoch,
     )
+    is_revoked = and_(
+        col(Device.status) == DeviceStatus.REVOKED.value,
+        col(Device.status_reason).is_distinct_from(REPLACED_REASON),
+    )
+    query = (
+        select(ForgetReceipt.principal)
+        .join(Device, col(Device.principal) == ForgetReceipt.principal)
+        .outerjoin(LaneRow, is_its_log)
+        .where(
+            ForgetReceipt.request == request.id,
+            ForgetReceipt.tenant == request.tenant,
+            col(ForgetReceipt.is_own).is_(False),
+            ForgetReceipt.state == ReceiptState.PENDING.value,
+            or_(col(LaneRow.id).is_(None), is_revoked),
+        )
+        .order_by(col(ForgetReceipt.principal))
+    )
+    return list(session.exec(query))
 
 
 def _open_lanes(session: Session, principals: Sequence[str]) -> dict[str, LaneRow]:

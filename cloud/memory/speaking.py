@@ -50,7 +50,13 @@ class Standing:
 def speaks_of(about: str) -> Speaks:
     """Whether a content is text that speaks of it."""
 
+    words = [word.lower().encode() for word in about.split()] if about.isascii() else []
+
     def speaks(content: bytes) -> bool:
+        if words and content.isascii() and b"\\" not in content:
+            lowered = content.lower()  # most contents are plain and have not even the words
+            if not all(word in lowered for word in words):
+                return False
         try:
             content.decode()
         except UnicodeDecodeError:

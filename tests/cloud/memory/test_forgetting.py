@@ -296,6 +296,28 @@ def test_a_device_with_a_new_log_is_ordered_anew_and_a_revoked_one_no_more(learn
     assert learning.request(key).closed_at is not None
 
 
+def test_a_word_that_comes_after_the_end_changes_no_end(learning: Learning) -> None:
+    device = learning.device("ward-1")
+    learning.keeps(device, text("Anna Meyer called."))
+    key = learning.ask_to_forget("Anna Meyer")
+    for _ in range(2):
+        learning.forgets(device, request=key)
+        learning.keeper.work(learning.database)
+        assert learning.receipt(device, key).state == "done"
+    assert learning.request(key).closed_at is not None
+
+
+@pytest.mark.parametrize(
+    "content", ["ANNA\tMeyer", "anna-meyer", "Änna", '"Anna\\u0020Meyer"', "x Anna Meyer,", "Anna\u00a0Meyer"]
+)
+def test_words_are_found_however_they_are_written(learning: Learning, content: str) -> None:
+    device = learning.device("ward-1")
+    learning.keeps(device, text(content))
+    learning.ask_to_forget("Anna Meyer")
+    is_other = content == "Änna"
+    assert (text(content).content in learning.contents()) is is_other
+
+
 def test_asking_twice_leaves_the_first_order_whole(learning: Learning) -> None:
     one, _ = filled(learning)
     learning.ask_to_forget("Anna Meyer")
