@@ -25,6 +25,7 @@ from cloud.cli import (
     keys,
     knowledge,
     lifecycle,
+    memory,
     metrics,
     models,
     people,
@@ -80,6 +81,7 @@ app.add_typer(journal.app, name="journal")
 app.add_typer(twins.app, name="twin")
 app.add_typer(vaults.app, name="secret")
 app.add_typer(knowledge.app, name="knowledge")
+app.add_typer(memory.app, name="memory")
 app.command("ask")(ask.ask)
 app.add_typer(policies.app, name="policy")
 app.add_typer(approvals.app, name="approval")

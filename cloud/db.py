@@ -24,6 +24,8 @@ CHECKPOINT_PAGES: Final = 8_192
 """Pages in SQLite's log (32 MiB) before they are copied into the database: what changes often is copied once."""
 BUSY_TIMEOUT_S: Final = 30
 """How long a writer waits for SQLite's write lock, or a row's of PostgreSQL, before the call fails as unavailable."""
+EMPTY_LOG_WAIT_MS: Final = 1_000
+"""How long those who read may hold up emptying SQLite's log: writers wait meanwhile."""
 IDLE_TRANSACTION_TIMEOUT_S: Final = 20
 """After this PostgreSQL ends a transaction in which nothing happens: a process that was stopped (SIGSTOP, a frozen
 virtual machine) would else keep its locks, and every other process of the hub waiting."""
@@ -141,6 +143,19 @@ class Database:
         except OverflowError as error:  # SQLite's driver says so of a number beyond 64 bits
             raise ProtocolError(NOT_STORABLE, code="invalid") from error
 
+    def empty_log(self) -> bool:
+        """Copy SQLite's log into the database and empty it: what was removed is then in no file. False if somebody
+        reads just now; to be tried again. On PostgreSQL there is nothing to do (`cloud/README.md` says what is)."""
+        if not self.is_sqlite:
+            return True
+        with self.engine.connect() as connection:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout={EMPTY_LOG_WAIT_MS}")
+            try:
+                row = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+            finally:
+                connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1_000}")
+        return row[0] == 0
+
     def close(self) -> None:
         self.engine.dispose()
 
@@ -205,5 +220,7 @@ def _open_sqlite(url: str) -> Engine:
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute(f"PRAGMA cache_size={-CACHE_KIB}")
         connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        # What is removed is overwritten: what was to be forgotten is not left in free pages. Rows are rarely removed.
+        connection.execute("PRAGMA secure_delete=ON")
 
     return engine

@@ -399,6 +399,12 @@ class HubSettings(BaseModel):
     knowledge_revisions_keep: int = Field(
         default=10, ge=1, le=1_000, description="Revisions of a collection that can be rolled back to."
     )
+    memory_publish_after_s: float = Field(
+        default=60.0,
+        ge=0,
+        le=86_400,
+        description="What is approved of devices' memories within so long is published together.",
+    )
     models_dir: Path | None = Field(
         default=None,
         description="Where model files are; none: COVEY_MODELS_DIR, else ~/.covey/models, as of a device.",

@@ -31,6 +31,14 @@ from cloud.knowledge.tables import (
     KnowledgeVersion,
 )
 from cloud.leader import Lease
+from cloud.memory.tables import (
+    ForgetDebt,
+    ForgetReceipt,
+    ForgetRequest,
+    MemoryItem,
+    MemoryRule,
+    MemoryShelf,
+)
 from cloud.people.tables import (
     ApiToken,
     BrowserSession,
@@ -67,6 +75,9 @@ TABLES = (
     Duty,
     Effect,
     EnrolmentToken,
+    ForgetDebt,
+    ForgetReceipt,
+    ForgetRequest,
     HubHearing,
     KnowledgeCollection,
     KnowledgeContent,
@@ -80,6 +91,9 @@ TABLES = (
     LateResult,
     Lease,
     Membership,
+    MemoryItem,
+    MemoryRule,
+    MemoryShelf,
     MetricHour,
     MetricRollUp,
     Node,

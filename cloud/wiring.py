@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -48,6 +49,8 @@ from cloud.knowledge.desk import Desk
 from cloud.knowledge.fetch_routes import fetch_routes
 from cloud.knowledge.routes import knowledge_routes, takes_document
 from cloud.leader import Candidate, Job, Leader
+from cloud.memory.deeds import approve_deed
+from cloud.memory.routes import memory_routes
 from cloud.people.assembly import People
 from cloud.ports import Traces, Waker
 from cloud.recovery.routes import recovery_routes
@@ -72,6 +75,7 @@ from cloud.twins.routes import twin_routes
 from cloud.vaults.routes import vault_routes
 from cloud.wiring_broker import BrokerParts, broker_parts
 from cloud.wiring_knowledge import carrying, courier_of, desk_of
+from cloud.wiring_memory import Memory, memory_of
 from cloud.wiring_models import HubModels, models_of
 from cloud.wiring_people import Entrance, authenticator, entrance, people_of, people_routers
 from shared.errors import UnavailableError
@@ -141,6 +145,19 @@ def build_hub(
         presence=settings.presence_limits,
     )
     courier = courier_of(ground, on_ordered)
+
+    def on_learned() -> None:
+        if desk is not None:
+            desk.asked()
+
+    memory = memory_of(
+        database=database,
+        settings=settings,
+        identity=ground.identity,
+        clock=ground.clock,
+        on_ordered=on_ordered,
+        on_asked=on_learned,
+    )
     fanout = Fanout(database=database, salt_of=_salts(ground), clock=ground.clock, on_ordered=on_ordered)
     jobs = [
         Job(name="sweep", interval_s=settings.sweep_interval_s, work=sweeper.sweep),
@@ -170,6 +187,7 @@ def build_hub(
             ).work,
         ),
         Job(name="knowledge", interval_s=settings.sweep_interval_s, work=courier.work),
+        Job(name="memory", interval_s=settings.sweep_interval_s, work=memory.keeper.work),
         Job(name="metrics", interval_s=settings.metrics_roll_up_interval_s, work=_rolling_up(ground)),
     ]
     leader = _leader(ground, jobs)
@@ -221,6 +239,7 @@ def build_hub(
             around,
             desk,
             courier,
+            memory,
         ),
         background=background,
         connected=None if worker is None else worker.connected,
@@ -322,6 +341,7 @@ def _consent(
                 clock=clock,
                 on_published=_beginning(ground, on_changes),
             ),
+            approve_deed(publish_after=timedelta(seconds=settings.memory_publish_after_s), clock=clock),
         ],
     )
 
@@ -345,6 +365,7 @@ def _web(
     around: BrokerParts,
     desk: Desk,
     courier: Courier,
+    memory: Memory,
 ) -> server.Web:
     settings, database, identity, clock = ground.settings, ground.database, ground.identity, ground.clock
     consent = _consent(ground, people, on_changes, fanout, around)
@@ -425,6 +446,14 @@ def _web(
                 on_asked=desk.asked,
                 on_changed=carrying(courier, ground),
                 on_ordered=lambda principals: on_changes(Changes(orders_for=principals)),
+            ),
+            memory_routes(
+                database=database,
+                settings=settings,
+                clock=clock,
+                forgetter=memory.forgetter,
+                keeper=memory.keeper,
+                consent=consent.second_person,
             ),
             fetch_routes(database=database),
             answer_routes(desk=desk, settings=settings),

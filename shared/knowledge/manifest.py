@@ -33,7 +33,8 @@ PAGE_MAX: Final = 2**31
 
 CollectionName = Annotated[str, Field(pattern=COLLECTION_PATTERN)]
 Digest = Annotated[bytes, Field(min_length=HASH_BYTES, max_length=HASH_BYTES)]
-LabelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,47}$")]
+LABEL_PATTERN: Final = r"^[a-z][a-z0-9_-]{0,47}$"
+LabelName = Annotated[str, Field(pattern=LABEL_PATTERN)]
 
 
 class DocumentEntry(NamedTuple):

@@ -8,7 +8,7 @@ import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ from cloud.ingest.presence import end_doubted
 from cloud.keys.deeds import KeyKeeper
 from cloud.keys.routes import key_routes
 from cloud.knowledge.fetch_routes import fetch_routes
+from cloud.memory.deeds import approve_deed
+from cloud.memory.routes import memory_routes
 from cloud.people.assembly import People, assemble
 from cloud.people.oidc import IdentityProvider
 from cloud.people.passwords import Cost
@@ -63,6 +65,7 @@ from cloud.twins.delivery import SALT_PURPOSE, salts_of
 from cloud.twins.fanout import Fanout
 from cloud.twins.routes import twin_routes
 from cloud.vaults.routes import vault_routes
+from cloud.wiring_memory import Memory, memory_of
 from cloud.wiring_people import entrance, people_routers
 from shared.blobs import Blob
 from shared.clock import to_ms
@@ -95,6 +98,7 @@ class HubApi:
     fanout: Fanout
     client: TestClient
     people: People
+    memory: Memory
     orders_for: set[str] = field(default_factory=set)
     revocations: list[datetime] = field(default_factory=list)
     ended: list[EndedNode] = field(default_factory=list)
@@ -380,7 +384,16 @@ def hub_api(
                 clock=clock,
                 on_published=lambda: rollout.begin(database),
             ),
+            approve_deed(publish_after=timedelta(seconds=chosen.memory_publish_after_s), clock=clock),
         ],
+    )
+    memory = memory_of(
+        database=database,
+        settings=chosen,
+        identity=identity,
+        clock=clock,
+        on_ordered=orders_for.update,
+        on_asked=lambda: None,
     )
     page = entrance(people, clock=clock)
     app = create_app(
@@ -449,6 +462,14 @@ def hub_api(
                 on_published=lambda: rollout.begin(database),
                 consent=consent.second_person,
             ),
+            memory_routes(
+                database=database,
+                settings=chosen,
+                clock=clock,
+                forgetter=memory.forgetter,
+                keeper=memory.keeper,
+                consent=consent.second_person,
+            ),
             metrics_routes(database=database, settings=chosen, clock=clock),
             audit_routes(database=database, settings=chosen, clock=clock, keys=partial(keys_of, identity)),
         ],
@@ -479,6 +500,7 @@ def hub_api(
             fanout=fanout,
             client=client,
             people=people,
+            memory=memory,
             orders_for=orders_for,
             revocations=revocations,
         )

@@ -214,6 +214,8 @@ NO_COLLECTION: Final = "nosuch"
 NO_USER: Final = "nobody-at-all"
 USER: Final = "/v1/users/{}"
 PASSWORD: Final = {"password": f"correct horse {MARK} staple"}
+ITEM: Final = "/v1/memory/items/{}"
+FORGET: Final = {"about": "nothing of the kind", "everywhere": True, "tenant": OURS}
 COLLECTION: Final = "/v1/knowledge/{}"
 PUT: Final = {"document": {"a": MARK}}
 PATCH: Final = {"patch": {"b": MARK}}
@@ -313,6 +315,23 @@ EXAMPLES: Final[dict[str, Make]] = {
     "GET /v1/knowledge/{collection}/devices": of(
         f"{COLLECTION}/devices", World.revised, unknown=NO_COLLECTION
     ),
+    # Memory
+    "GET /v1/memory/items": in_tenant("/v1/memory/items"),
+    "GET /v1/memory/items/{item}": of(ITEM, World.learned, unknown=NO_ID),
+    "POST /v1/memory/items/{item}/approve": of(f"{ITEM}/approve", World.learned, unknown=NO_ID),
+    "POST /v1/memory/items/{item}/reject": of(f"{ITEM}/reject", World.learned, unknown=NO_ID),
+    "POST /v1/memory/items/{item}/retract": of(f"{ITEM}/retract", World.approved, unknown=NO_ID),
+    "GET /v1/memory/rules": in_tenant("/v1/memory/rules"),
+    "POST /v1/memory/rules": lambda _: Example(
+        path="/v1/memory/rules", json={"tenant": OURS, "devices": ["nosuch"]}, tenant_asked=True
+    ),
+    "DELETE /v1/memory/rules/{rule}": of("/v1/memory/rules/{}", World.memory_rule, unknown=NO_ID),
+    "POST /v1/memory/forget/look": lambda _: Example(
+        path="/v1/memory/forget/look", json=FORGET, tenant_asked=True
+    ),
+    "POST /v1/memory/forget": lambda _: Example(path="/v1/memory/forget", json=FORGET, tenant_asked=True),
+    "GET /v1/memory/forgets": in_tenant("/v1/memory/forgets"),
+    "GET /v1/memory/forgets/{request}": of("/v1/memory/forgets/{}", World.forgetting, unknown=NO_ID),
     # Secrets
     "GET /v1/devices/{name}/secrets": of(f"{DEVICE}/secrets", World.principal),
     "GET /v1/secrets/{secret}": in_tenant(f"/v1/secrets/{SECRET}"),

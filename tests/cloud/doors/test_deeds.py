@@ -23,6 +23,7 @@ CHANGES_NOTHING = {
     f"POST {FETCH_PATH}": "it reads; POST because the request is signed",
     "POST /v1/knowledge/search": "it reads; POST because a question must not be in an address",
     "POST /v1/ask": "it reads; POST because a question must not be in an address",
+    "POST /v1/memory/forget/look": "it reads; POST because words must not be in an address",
     "POST /v1/approvals/{nonce}": "it takes a role of rules, which nobody has here (tests.fleet.test_rules)",
     "POST /v1/users/{name}/enable": "the example is enabled already",
 }

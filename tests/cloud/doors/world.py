@@ -28,20 +28,23 @@ from cloud.devices.tables import Device
 from cloud.ground import Ground
 from cloud.knowledge import publishing
 from cloud.knowledge import repository as knowledge
+from cloud.memory.documents import item_id
 from cloud.people import api_tokens
 from cloud.people.seals import PeopleSeals
 from cloud.roles import Role as ProcessRole
 from cloud.row_seal import RowSeal
 from cloud.wiring import build_hub
 from cloud.wiring_models import models_of
+from shared.blobs import Blob
 from shared.cbor import encode
 from shared.clock import to_ms
 from shared.enrolment import BrokerAddress
 from shared.ids import ID_RANDOM_BYTES, id_from_random
+from shared.memory.items import Fact
 from shared.messages import Batch
 from shared.policy.bundle import make, pack
 from shared.policy.contracts import Package
-from shared.records import DeviceStarted, MetricsWindow, PolicyDecided, QuestionAsked, Series
+from shared.records import DeviceStarted, MemoryWritten, MetricsWindow, PolicyDecided, QuestionAsked, Series
 from shared.tasks.states import NodeState
 from shared.topics import Channel
 from tests.cloud.consent.people import person
@@ -232,6 +235,40 @@ class World:
             assert row is not None
             publishing.publish(session, row, model=bytes(32), keep=2, now=self.hub.clock.now())
         return name
+
+    def learned(self) -> str:
+        """An item that a device proposes to the fleet."""
+        device = self.device()
+        fact = Fact(subject=MARK, relation="limit", value=MARK)
+        content = Blob(salt=bytes(16), content=fact.encode())
+        item = id_from_random(secrets.token_bytes(ID_RANDOM_BYTES))
+        record = MemoryWritten(
+            at_ms=to_ms(self.hub.clock.now()),
+            item=item,
+            sort="fact",
+            scope="fleet",
+            by="person",
+            content=content.ref(),
+            mac=bytes(32),
+        )
+        device.write(record, content)
+        return item_id(device.principal, item)
+
+    def approved(self) -> str:
+        """One that was let in."""
+        item = self.learned()
+        assert self.call(ROOT, "POST", f"/v1/memory/items/{item}/approve").is_success
+        return item
+
+    def memory_rule(self) -> str:
+        """One that lets nothing in."""
+        body = {"tenant": OURS, "relations": [MARK], "devices": ["nosuch"]}
+        return str(self.call(ROOT, "POST", "/v1/memory/rules", body).json()["id"])
+
+    def forgetting(self) -> str:
+        """A request that a device has not answered."""
+        body = {"about": MARK, "device": self.principal()}
+        return str(self.call(ROOT, "POST", "/v1/memory/forget", body).json()["id"])
 
     def is_open(self) -> bool:
         """Whether the hub can search."""
