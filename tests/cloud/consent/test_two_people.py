@@ -32,7 +32,7 @@ DOCUMENT = {"document": {"log_level": "debug"}}
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def hub(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[HubApi]:
-    url = "" if request.param == "sqlite" else request.getfixturevalue("postgres_database")
+    url = "" if request.param == "sqlite" else request.getfixturevalue("hub_postgres")
     with hub_api(tmp_path / "hub", clock, url=url, **SETTINGS) as api:
         yield api
 
