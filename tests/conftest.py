@@ -16,8 +16,19 @@ import pytest
 
 from tests.support.clock import ManualClock
 from tests.support.postgres import PostgresServer, running_postgres
+from tests.support.scratch import memory_directory
 
 TEST_MODELS = ("smollm2-135m-instruct", "all-minilm-l6-v2")
+
+
+def pytest_configure() -> None:
+    """Whatever the caller's environment says of both: without, a whole run takes minutes longer."""
+    # Tests start hundreds of processes, and each would compile our code anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+    memory = memory_directory()
+    if memory is not None:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))  # pytest's name for where `tmp_path` is
 
 
 def pytest_collection_finish() -> None:

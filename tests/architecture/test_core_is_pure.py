@@ -30,6 +30,7 @@ def impure_calls(tree: ast.Module) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_shared_and_edge_core_neither_read_clocks_nor_open_files() -> None:
     files = [path for path in python_files("shared", "edge/core") if not relative(path).startswith(RUNTIME)]
     wrong = {relative(path): calls for path in files if (calls := impure_calls(parse(path)))}

@@ -1,7 +1,7 @@
 """A hub for each test that asks for one, and a database: once SQLite, once PostgreSQL (marker `postgres`)."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ from cloud.db import Database
 from tests.cloud.hub_api import HubApi, hub_api
 from tests.support.clock import ManualClock
 from tests.support.hub_database import migrated_postgres, migrated_sqlite
+from tests.support.postgres import PostgresServer
 
 
 @pytest.hookimpl(tryfirst=True)  # before markers select
@@ -26,14 +27,19 @@ def hub(tmp_path: Path, clock: ManualClock) -> Iterator[HubApi]:
         yield api
 
 
+@pytest.fixture
+def hub_postgres(postgres_server: PostgresServer) -> Iterator[str]:
+    """A SQLAlchemy URL of an empty, migrated database of this test's own."""
+    with migrated_postgres(postgres_server) as url:
+        yield url
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An empty, migrated database."""
-    with ExitStack() as stack:
-        if request.param == "sqlite":
-            url = migrated_sqlite(tmp_path / "hub.sqlite")
-        else:
-            url = stack.enter_context(migrated_postgres(request.getfixturevalue("postgres_server")))
-        opened = Database(url)
-        stack.callback(opened.close)
+    if request.param == "sqlite":
+        url = migrated_sqlite(tmp_path / "hub.sqlite")
+    else:
+        url = request.getfixturevalue("hub_postgres")
+    with closing(Database(url)) as opened:
         yield opened

@@ -52,7 +52,6 @@ from cloud.people.oidc import IdentityProvider
 from cloud.people.passwords import Cost
 from cloud.recovery.routes import recovery_routes
 from cloud.row_seal import RowSeal
-from cloud.schema import migrate
 from cloud.settings import HubSettings
 from cloud.tasks import deeds as task_deeds
 from cloud.tasks.feed import TaskFeed
@@ -322,7 +321,10 @@ def hub_api(
     provider: IdentityProvider | None = None,
     **settings: Any,
 ) -> Iterator[HubApi]:
-    """A hub in `directory`, on SQLite unless `url` names another database. `provider`: by which people sign in too."""
+    """A hub in `directory`, on SQLite unless `url` names another database, which is migrated.
+
+    `provider`: by which people sign in too.
+    """
     chosen = HubSettings(home=directory, database_url=url, **settings)
     identity = open_identity(
         chosen.identity_directory,
@@ -334,8 +336,6 @@ def hub_api(
         migrated_sqlite(directory / "hub.sqlite")
     database = Database(chosen.database)
     seal_log(database, identity.derive(log_seal.PURPOSE))
-    if url:
-        migrate(database)
     feed = TaskFeed(streams_max=chosen.event_streams_max, per_caller_max=chosen.event_streams_per_caller_max)
     orders_for: set[str] = set()
     revocations: list[datetime] = []

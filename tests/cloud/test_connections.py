@@ -45,6 +45,7 @@ def close(*connections: Ends) -> None:
 
 
 @pytest.mark.parametrize("limits", [ConnectionLimits(per_address_max=3), ConnectionLimits(max=3)])
+@pytest.mark.slow
 async def test_one_address_has_so_many_connections_and_no_more(
     tmp_path: Path, limits: ConnectionLimits
 ) -> None:

@@ -29,7 +29,7 @@ QUICK = {**SETTINGS, "leader_lease_s": 1.0, "presence_will_grace_s": 0.5}
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def hub(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SplitHub]:
-    url = "" if request.param == "sqlite" else request.getfixturevalue("postgres_database")
+    url = "" if request.param == "sqlite" else request.getfixturevalue("hub_postgres")
     with SplitHub(tmp_path, database_url=url, settings=QUICK) as split:
         yield split
 

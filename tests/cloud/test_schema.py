@@ -26,6 +26,7 @@ def check(url: str) -> None:
     database.close()
 
 
+@pytest.mark.slow
 def test_the_migrated_database_is_the_one_the_program_knows_on_sqlite(tmp_path: Path) -> None:
     check(f"sqlite:///{tmp_path / 'hub.sqlite'}")
 

@@ -1013,6 +1013,7 @@ async def test_an_acknowledgement_that_the_store_could_not_note_is_noted_at_the_
 # --- the whole story, with losses ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_with_every_third_message_lost_everything_arrives_once_and_in_order(path: Path) -> None:
     """P12 P14"""
     async with syncing(path, records=30) as world:

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from edge.adapters.store_sqlite.database import open_database
 from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.adapters.store_sqlite.secret_rows import SqliteSecrets
 from edge.core.scrub import Scrubber
@@ -45,6 +44,7 @@ from shared.sealed_box import Sealing, open_secret, seal_secret
 from shared.tasks.limits import Limits
 from tests.support.clock import ManualClock
 from tests.support.device import signer_from, task_id_from
+from tests.support.edge_database import open_store
 from tests.support.hub import ScriptedHub
 from tests.support.model import ScriptedModel
 from tests.support.rules import open_flow, open_judge
@@ -101,7 +101,7 @@ class Device:
 async def device_in(home: Path, *, has_sealing_key: bool = True) -> AsyncIterator[Device]:
     home.mkdir(exist_ok=True)
     key, files = X25519PrivateKey.generate(), KeyFiles(home / "identity")
-    database = await asyncio.to_thread(open_database, home / "store.sqlite")
+    database = await asyncio.to_thread(open_store, home / "store.sqlite")
     try:
         journal = await asyncio.to_thread(SqliteJournal, database, principal=PRINCIPAL)
         store = SqliteSecrets(database)

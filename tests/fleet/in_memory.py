@@ -41,7 +41,6 @@ from cloud.twins import service as twins
 from cloud.twins.fanout import Fanout
 from cloud.twins.repository import LayerKey
 from cloud.twins.schemas import TwinView
-from edge.adapters.store_sqlite.database import open_database
 from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.daemon import Daemon
 from edge.identity import Identity
@@ -62,6 +61,7 @@ from shared.twin import Document
 from tests.support.board import ScriptedBoard
 from tests.support.clock import ManualClock
 from tests.support.device import ScriptedDevice, signer_from, task_id_from
+from tests.support.edge_database import open_store
 from tests.support.hub_database import migrated_sqlite
 from tests.support.ingest import HUB_SIGNER, SALT_OF, IngestHub, blob_of, device_row
 from tests.support.memory_broker import MemoryBroker
@@ -187,7 +187,7 @@ class MemoryFleet:
         )
         if not linked:
             link.cut()
-        database = await asyncio.to_thread(open_database, settings.store_path)
+        database = await asyncio.to_thread(open_store, settings.store_path)
         try:
             journal = await asyncio.to_thread(SqliteJournal, database, principal=principal)
             every = (*builtin_tools(settings.sensors, self.clock), *tools)

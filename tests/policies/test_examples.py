@@ -33,6 +33,7 @@ def test_an_example_is_named_after_its_folder(name: str) -> None:
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
+@pytest.mark.slow
 def test_an_examples_own_tests_notice_what_is_taken_away(mutant: Sources) -> None:
     assert is_noticed(mutant)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from enum import Enum
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -18,6 +19,7 @@ LONGEST_DRAWN = 6
 """Of lists. Their bounds have tests of their own."""
 
 
+@cache
 def instances(model: type[M]) -> st.SearchStrategy[M]:
     """Any valid value of `model`; optional fields are sometimes left out."""
     required: dict[str, st.SearchStrategy[Any]] = {}

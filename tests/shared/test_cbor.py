@@ -27,6 +27,7 @@ def nested(depth: int) -> bytes:
 
 
 @given(PLAIN)
+@pytest.mark.slow
 def test_plain_values_read_back(value: object) -> None:
     """P5."""
     assert decode(encode(value)) == value
@@ -34,6 +35,7 @@ def test_plain_values_read_back(value: object) -> None:
 
 @settings(max_examples=300)
 @given(st.binary(max_size=64))
+@pytest.mark.slow
 def test_any_bytes_are_a_value_or_a_protocol_error(data: bytes) -> None:
     """P5."""
     try:
@@ -44,6 +46,7 @@ def test_any_bytes_are_a_value_or_a_protocol_error(data: bytes) -> None:
 
 
 @given(PLAIN, st.binary(min_size=1, max_size=8))
+@pytest.mark.slow
 def test_bytes_after_the_item_are_refused_whatever_they_are(value: object, rest: bytes) -> None:
     """P5. Also when they are the beginning of another item."""
     with pytest.raises(ProtocolError, match="follow the end"):

@@ -36,6 +36,7 @@ def test_a_token_is_one_line_that_comes_back_whole() -> None:
 
 
 @given(st.integers(min_value=1, max_value=len(TOKEN.text()) - 1))
+@pytest.mark.slow
 def test_a_token_that_was_cut_in_copying_is_told_from_a_whole_one(length: int) -> None:
     with pytest.raises(ConfigError, match="not a whole enrolment token") as caught:
         Token.parse(TOKEN.text()[:length])

@@ -99,6 +99,7 @@ def test_an_envelope_made_elsewhere_by_the_same_rules_is_read() -> None:
 
 
 @given(NAMES, NAMES, NAMES, st.binary(max_size=30), st.binary(max_size=100), st.sampled_from([None, "zstd"]))
+@pytest.mark.slow
 def test_what_was_sealed_is_unwrapped(
     content_type: str, issuer: str, audience: str, message_id: bytes, payload: bytes, encoding: None
 ) -> None:

@@ -142,6 +142,7 @@ def test_a_chain_of_any_purposes_is_followed_from_any_point_and_back(
 
 
 @given(st.data())
+@pytest.mark.slow
 def test_a_chain_in_which_one_byte_is_another_is_refused(data: st.DataObject) -> None:
     """P23."""
     statements = raws(succession("1", "2", "3"))

@@ -2,6 +2,7 @@
 
 import hashlib
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,6 +54,7 @@ def test_an_empty_run_has_no_hashes() -> None:
 
 
 @given(RECORDS)
+@pytest.mark.slow
 def test_a_sound_log_has_no_break(records: list[bytes]) -> None:
     """P2."""
     entries = entries_of(records)

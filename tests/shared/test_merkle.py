@@ -196,6 +196,7 @@ def test_a_frontier_of_another_size_than_its_subtrees_is_refused() -> None:
 
 
 @given(SIZES, st.data())
+@pytest.mark.slow
 def test_proofs_agree_with_the_recursion_and_verify(size: int, data: st.DataObject) -> None:
     leaves = hashed(size)
     index = data.draw(st.integers(0, size - 1))

@@ -47,6 +47,7 @@ def test_there_is_an_example_of_every_kind() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=25)
 @given(st.data())
+@pytest.mark.slow
 def test_every_record_of_every_kind_reads_back(kind: type[Record], data: st.DataObject) -> None:
     """P10."""
     record = data.draw(instances(kind))

@@ -744,6 +744,7 @@ def test_a_batch_whose_records_do_not_lead_to_its_own_head_is_refused(known: int
 
 
 @given(st.lists(st.binary(max_size=3), min_size=1, max_size=12), st.data())
+@pytest.mark.slow
 def test_any_run_of_the_writers_log_brings_the_reader_on_or_asks_for_what_is_missing(
     log: list[bytes], data: st.DataObject
 ) -> None:

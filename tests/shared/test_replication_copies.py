@@ -6,6 +6,7 @@ faults stop either everything got through or both sides stopped at the very reco
 
 from datetime import timedelta
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -144,7 +145,7 @@ def taken(way: list[bytes], pick: int, is_doubled: bool) -> list[bytes]:
     return [way[at] if is_doubled else way.pop(at)]
 
 
-TestCopies = Copies.TestCase
+TestCopies = pytest.mark.slow(Copies.TestCase)
 TestCopies.settings = settings(max_examples=60, stateful_step_count=40)
 
 

@@ -497,12 +497,13 @@ class Faults(RuleBasedStateMachine):
         return [way[at] if is_doubled else way.pop(at)]
 
 
-TestFaults = Faults.TestCase
+TestFaults = pytest.mark.slow(Faults.TestCase)
 TestFaults.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 @pytest.mark.parametrize(("trims", "sheds"), [(False, False), (True, False), (False, True)])
 @pytest.mark.parametrize("seed", range(4))
+@pytest.mark.slow
 def test_after_a_long_walk_through_faults_everything_is_delivered_once_and_in_order(
     seed: int, trims: bool, sheds: bool
 ) -> None:

@@ -141,6 +141,7 @@ def test_what_layers_come_to_holds_no_null(layers: list[Document]) -> None:
 
 
 @given(SHAPED, SHAPED, SHAPED)
+@pytest.mark.slow
 def test_layers_of_one_shape_without_nulls_may_be_merged_in_any_grouping(
     one: Document, two: Document, three: Document
 ) -> None:

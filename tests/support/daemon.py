@@ -13,7 +13,6 @@ from typing import Any
 
 import httpx
 
-from edge.adapters.store_sqlite.database import open_database
 from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.daemon import Daemon
 from edge.identity import Identity
@@ -24,6 +23,7 @@ from edge.wiring import Ports, build_daemon
 from shared.inference.ports import LanguageModel
 from tests.support.board import ScriptedBoard
 from tests.support.clock import ManualClock
+from tests.support.edge_database import open_store
 from tests.support.retention import ScriptedBallast
 from tests.support.rules import permit
 
@@ -54,7 +54,7 @@ async def daemon_in(
     """Runs until the block ends, then stops in order. `changes` are of its settings."""
     home.mkdir(exist_ok=True)
     settings = EdgeSettings(home=home, models_dir=home / "models", api_port=0, index="off", **changes)
-    database = await asyncio.to_thread(open_database, settings.store_path)
+    database = await asyncio.to_thread(open_store, settings.store_path)
     try:
         name = {} if identity is None else {"principal": str(identity.principal)}
         journal = await asyncio.to_thread(lambda: SqliteJournal(database, **name))

@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from edge.adapters.store_sqlite.database import Database, open_database
+from edge.adapters.store_sqlite.database import Database
 from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.adapters.store_sqlite.policy_rows import SqlitePolicies
 from edge.core.turn import ToolSpec
@@ -34,6 +34,7 @@ from shared.records import (
 )
 from tests.support.clock import ManualClock
 from tests.support.device import bytes_from, signer_from, task_id_from
+from tests.support.edge_database import open_store
 from tests.support.hub import ScriptedHub
 from tests.support.policy import PERMIT_ALL, rules_of, situation
 from tests.support.store import PRINCIPAL, records
@@ -112,7 +113,7 @@ async def policy_device(
     """
     home.mkdir(exist_ok=True)
     clock = clock or ManualClock()
-    database = await asyncio.to_thread(open_database, home / "store.sqlite")
+    database = await asyncio.to_thread(open_store, home / "store.sqlite")
     numbers = count(1)
     try:
         journal = await asyncio.to_thread(SqliteJournal, database, principal=PRINCIPAL)

@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.support.ports import free_port
 from tests.support.process import ChildProcess
 from tests.support.process_table import children, signal_process
+from tests.support.scratch import memory_directory
 
 ACCOUNT = "postgres"
 SUPERUSER = "covey"
@@ -105,7 +106,7 @@ class PostgresCluster:
 def postgres_directory() -> Iterator[Path]:
     """Where a cluster can be; removed afterwards. Not pytest's: that is closed to other accounts, and a socket's path
     may be 107 bytes at most."""
-    base = Path(tempfile.mkdtemp(prefix="covey-pg-", dir="/tmp"))
+    base = Path(tempfile.mkdtemp(prefix="covey-pg-", dir=memory_directory() or "/tmp"))
     try:
         yield base
     finally:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, Literal
 
-from edge.adapters.store_sqlite.database import Database, migrate, open_database
+from edge.adapters.store_sqlite.database import Database, migrate
 from edge.adapters.store_sqlite.journal import SqliteJournal, verify
 from edge.adapters.store_sqlite.projection import apply_journal, apply_order
 from edge.blobs import make_blob
@@ -19,6 +19,7 @@ from edge.ports import Draft
 from shared.blobs import Blob
 from shared.ids import Lane
 from shared.records import JournalRecord, OrderRecord, Poison, parse_record
+from tests.support.edge_database import open_store
 
 PRINCIPAL = "acme.fridge-1"
 
@@ -38,7 +39,7 @@ _PROJECTIONS = {
 @asynccontextmanager
 async def opened_journal(path: Path, *, principal: str = PRINCIPAL) -> AsyncIterator[SqliteJournal]:
     """The store at `path` as the daemon has it; closed off the loop."""
-    database = await asyncio.to_thread(open_database, path)
+    database = await asyncio.to_thread(open_store, path)
     try:
         yield await asyncio.to_thread(SqliteJournal, database, principal=principal)
     finally:

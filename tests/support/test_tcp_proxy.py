@@ -125,6 +125,7 @@ def test_late_bytes_keep_their_order(link: Link, listener: Listener) -> None:
         assert received(server, 20) == bytes(range(20))
 
 
+@pytest.mark.slow
 def test_a_black_hole_keeps_both_ends_open_and_spares_new_connections(link: Link, listener: Listener) -> None:
     client, server = connected(link, listener)
     link.black_hole()

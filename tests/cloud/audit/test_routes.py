@@ -231,7 +231,7 @@ async def test_a_reader_that_does_not_read_loses_its_place(audit: HubApi) -> Non
 
 @pytest.fixture
 def on_postgres(request: pytest.FixtureRequest, tmp_path: Any, clock: ManualClock) -> Iterator[HubApi]:
-    url = request.getfixturevalue("postgres_database")
+    url = request.getfixturevalue("hub_postgres")
     with hub_api(tmp_path / "hub", clock, url=url) as api:
         yield api
 

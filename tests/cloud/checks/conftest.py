@@ -12,25 +12,16 @@ from cloud.checks.subject import Process, Subject
 from cloud.db import Database
 from cloud.identity import open_identity
 from cloud.private_files import make_private_directory, write_private
-from cloud.schema import migrate
 from cloud.settings import HubSettings
 from shared.enrolment import BrokerAddress
 from tests.support.clock import ManualClock
+from tests.support.hub_database import migrated_sqlite
 
 RUNNING = Process(pid=4711, role="all", url="https://127.0.0.1:8443", answered="1.2.3")
 
 
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty hub's SQLite file: copying it is many times faster than migrating for each test."""
-    path = tmp_path_factory.mktemp("migrated") / "hub.sqlite"
-    database = Database(f"sqlite:///{path}")
-    migrate(database)
-    database.close()  # the last connection writes everything into the file
-    return path
-
-
-def prepare(home: Path, clock: ManualClock, *, migrated: Path | None = None, url: str = "") -> Subject:
+def prepare(home: Path, clock: ManualClock, *, url: str = "") -> Subject:
+    """`url`: of a migrated database; without, the hub has its own."""
     settings = HubSettings(home=home, database_url=url)
     make_private_directory(home)
     identity = open_identity(
@@ -40,14 +31,12 @@ def prepare(home: Path, clock: ManualClock, *, migrated: Path | None = None, url
         now=clock.now(),
     )
     write_private(settings.admin_token_file, b"token\n")
-    if migrated is not None:
+    if not url:
         # The hub closes it by its umask; what SQLite puts beside it follows.
         (home / "hub.sqlite").touch(mode=0o600)
-        (home / "hub.sqlite").write_bytes(migrated.read_bytes())
+        migrated_sqlite(home / "hub.sqlite")
     database = Database(settings.database)
     seal_log(database, identity.derive(log_seal.PURPOSE))
-    if migrated is None:
-        migrate(database)
     return Subject(
         settings=settings,
         clock=clock,
@@ -66,23 +55,21 @@ def running(subject: Subject) -> Subject:
 
 
 @pytest.fixture
-def subject(tmp_path: Path, clock: ManualClock, migrated: Path) -> Iterator[Subject]:
+def subject(tmp_path: Path, clock: ManualClock) -> Iterator[Subject]:
     """On SQLite."""
-    made = prepare(tmp_path / "hub", clock, migrated=migrated)
+    made = prepare(tmp_path / "hub", clock)
     yield made
     assert made.database is not None
     made.database.close()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def either(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock, migrated: Path
-) -> Iterator[Subject]:
+def either(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Subject]:
     """On SQLite, and again on PostgreSQL."""
     if request.param == "sqlite":
-        made = prepare(tmp_path / "hub", clock, migrated=migrated)
+        made = prepare(tmp_path / "hub", clock)
     else:
-        made = prepare(tmp_path / "hub", clock, url=request.getfixturevalue("postgres_database"))
+        made = prepare(tmp_path / "hub", clock, url=request.getfixturevalue("hub_postgres"))
     yield made
     assert made.database is not None
     made.database.close()

@@ -32,7 +32,7 @@ DOCUMENT = {"document": {"log_level": "debug"}}
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def hub(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[HubApi]:
-    url = "" if request.param == "sqlite" else request.getfixturevalue("postgres_database")
+    url = "" if request.param == "sqlite" else request.getfixturevalue("hub_postgres")
     with hub_api(tmp_path / "hub", clock, url=url, **SETTINGS) as api:
         yield api
 
@@ -144,6 +144,7 @@ def test_settings_of_the_fleet_are_patched_and_cleared_by_two(hub: HubApi, ann: 
     assert fleet(hub) == {}
 
 
+@pytest.mark.slow
 def test_what_is_not_listed_is_done_at_once(tmp_path: Path, clock: ManualClock) -> None:
     with hub_api(tmp_path / "hub", clock) as hub:
         assert person(hub, "ann").call("PUT", FLEET, DOCUMENT)[0] == 200

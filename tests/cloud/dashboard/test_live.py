@@ -163,6 +163,7 @@ def rename(database: Database, before: str, after: str) -> None:
         connection.execute(text(f'ALTER TABLE "{before}" RENAME TO "{after}"'))
 
 
+@pytest.mark.slow
 async def test_the_poller_sleeps_until_somebody_watches(database: Database, clock: ManualClock) -> None:
     live = live_of(database, clock)
     page = Page(FleetQuery(tenant=None))

@@ -29,6 +29,7 @@ def test_an_address_brings_back_what_was_asked(query: FleetQuery) -> None:
 
 
 @given(st.dictionaries(st.sampled_from(["text", "only", "sort", "order", "page", "site", "x"]), st.text()))
+@pytest.mark.slow
 def test_any_address_is_understood_as_far_as_it_can_be(values: dict[str, str]) -> None:
     query = FleetQuery.from_address(values, None)
     assert 1 <= query.page <= PAGE_MAX

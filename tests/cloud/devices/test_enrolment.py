@@ -220,9 +220,9 @@ def test_of_many_at_once_one_spends_the_token(hub: HubApi) -> None:
 
 @pytest.mark.postgres
 def test_of_many_at_once_one_spends_the_token_on_postgresql(
-    tmp_path: Any, clock: ManualClock, postgres_database: str
+    tmp_path: Any, clock: ManualClock, hub_postgres: str
 ) -> None:
-    with hub_api(tmp_path / "hub", clock, url=postgres_database) as hub:
+    with hub_api(tmp_path / "hub", clock, url=hub_postgres) as hub:
         assert isinstance(hub.database, Database)
         assert not hub.database.is_sqlite
         _race(hub)

@@ -27,7 +27,7 @@ from tests.support.device import ScriptedDevice, signer_from
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def either_hub(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[HubApi]:
     """A hub on each database."""
-    url = "" if request.param == "sqlite" else request.getfixturevalue("postgres_database")
+    url = "" if request.param == "sqlite" else request.getfixturevalue("hub_postgres")
     with hub_api(tmp_path / "hub", clock, url=url) as api:
         yield api
 

@@ -37,7 +37,7 @@ TlsKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def hub(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[HubApi]:
-    url = "" if request.param == "sqlite" else request.getfixturevalue("postgres_database")
+    url = "" if request.param == "sqlite" else request.getfixturevalue("hub_postgres")
     with hub_api(
         tmp_path / "hub",
         clock,

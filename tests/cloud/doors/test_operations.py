@@ -53,6 +53,7 @@ def test_each_operation_has_an_example_and_each_example_an_operation(world: Worl
     assert set(EXAMPLES) == set(operations(world))
 
 
+@pytest.mark.slow
 def test_the_document_says_what_each_operation_needs(world: World) -> None:
     for name, operation in operations(world).items():
         needed = operation["x-permission"]

@@ -470,6 +470,7 @@ async def test_a_device_that_only_lost_orders_gets_them_again(database: Database
         assert (await device.hears_orders()).first_seq == 1
 
 
+@pytest.mark.slow
 async def test_what_a_resolved_device_does_not_know_to_be_done_is_not_done_again(
     database: Database, clock: ManualClock
 ) -> None:

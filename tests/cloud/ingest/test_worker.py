@@ -17,12 +17,12 @@ from cloud.ingest.pipeline import Pipeline
 from cloud.ingest.worker import IngestLimits
 from cloud.journal.service import verify
 from cloud.journal.tables import LaneRow, RecordRow
-from cloud.schema import migrate
 from shared.errors import UnavailableError
 from shared.messages import BATCH_MAX_RECORDS
 from shared.topics import Channel
 from tests.support.clock import ManualClock
 from tests.support.device import ScriptedDevice
+from tests.support.hub_database import migrated_sqlite
 from tests.support.ingest import HUB_SIGNER, HUB_TRUST, SALT_OF, IngestHub, RemoteDevice, device_row, started
 from tests.support.memory_broker import BrokerMessage
 
@@ -197,10 +197,8 @@ async def test_database_that_comes_back_finds_the_message_waiting(tmp_path: Path
     here, away = tmp_path / "here", tmp_path / "away"
     away.mkdir()
     script = ScriptedDevice(NAME, hub=HUB_SIGNER)
-    with closing(Database(f"sqlite:///{away / 'hub.sqlite'}")) as prepared:
-        migrate(prepared)
-        with prepared.write() as session:
-            session.add(device_row(script))
+    with closing(Database(migrated_sqlite(away / "hub.sqlite"))) as prepared, prepared.write() as session:
+        session.add(device_row(script))
     heard = Heard()
     logger = logging.getLogger("cloud.ingest.worker")
     logger.addHandler(heard)

@@ -150,6 +150,7 @@ async def test_tail_shows_records_after_a_sequence_with_their_dead_letters(
     assert (third.seq, third.hash) == (3, device.script.journal.head.hash)
 
 
+@pytest.mark.slow
 async def test_sound_logs_verify_in_whole_against_the_devices_seals(
     database: Database, clock: ManualClock
 ) -> None:

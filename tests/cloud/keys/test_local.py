@@ -69,6 +69,7 @@ def test_what_is_noted_without_the_hub_is_under_the_hubs_mac(
         assert is_genuine(session, end)
 
 
+@pytest.mark.slow
 def test_keys_are_encrypted_and_back(settings: HubSettings, clock: ManualClock) -> None:
     before = load_identity(settings.identity_directory, trust_domain="t")
     with pytest.raises(ConfigError, match="key_passphrase_file"):

@@ -145,6 +145,7 @@ async def test_a_device_that_is_not_active_and_a_revision_that_is_gone_are_refus
     assert refusal(knowledge.database, request(knowledge.manifest().hash)) == "device_not_active"
 
 
+@pytest.mark.slow
 async def test_a_device_that_asks_without_end_waits_and_others_do_not(
     knowledge: Knowledge, fleet: Fleet
 ) -> None:

@@ -347,6 +347,7 @@ def test_unknown_people_are_made_users_only_if_the_settings_say_so(
         assert len(deeds(hub, "user.create")) == 5
 
 
+@pytest.mark.slow
 def test_who_would_be_made_a_user_again_is_disabled_and_not_deleted(
     tmp_path: Path, clock: ManualClock, provider: OidcProvider
 ) -> None:
@@ -367,6 +368,7 @@ def test_a_subject_is_bound_to_one_user(hub: HubApi) -> None:
     assert hub.refusal("POST", "/v1/users", body) == (409, "subject_taken")
 
 
+@pytest.mark.slow
 def test_a_provider_that_is_away_is_told(tmp_path: Path, clock: ManualClock) -> None:
     adapter = AuthlibProvider(f"http://127.0.0.1:{free_port()}", Client(id=CLIENT_ID, secret=None))
     with hub_api(tmp_path / "hub", clock, provider=adapter) as hub:
@@ -376,6 +378,7 @@ def test_a_provider_that_is_away_is_told(tmp_path: Path, clock: ManualClock) -> 
             assert "The identity provider does not answer" in answer.text
 
 
+@pytest.mark.slow
 def test_a_provider_that_calls_itself_otherwise_is_not_asked(
     tmp_path: Path, clock: ManualClock, provider: OidcProvider
 ) -> None:

@@ -95,6 +95,7 @@ async def test_one_user_cannot_take_all_streams() -> None:
     assert feed.streams == 0
 
 
+@pytest.mark.slow
 async def test_streams_of_all_tokens_of_a_user_are_counted_together(tmp_path: Path) -> None:
     with hub_api(tmp_path / "hub", ManualClock()) as hub:
         add_user(hub, "ada")

@@ -218,6 +218,7 @@ def test_whole_log_may_go_but_its_head_stays(database: Database) -> None:
     assert lane_of(database, key).head_seq == 101
 
 
+@pytest.mark.slow
 def test_clock_far_in_the_future_keeps_no_log_for_ever(database: Database) -> None:
     future = START + timedelta(days=36_500)
     key = store(database, minutes(TRIM_CHUNK_RECORDS + 200, since=future))

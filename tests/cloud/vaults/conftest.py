@@ -11,6 +11,6 @@ from tests.support.clock import ManualClock
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def hub(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[HubApi]:
-    url = "" if request.param == "sqlite" else request.getfixturevalue("postgres_database")
+    url = "" if request.param == "sqlite" else request.getfixturevalue("hub_postgres")
     with hub_api(tmp_path / "hub", clock, url=url, secret_max_devices=2) as api:
         yield api

@@ -74,6 +74,7 @@ VALUES = st.one_of(st.integers(-3, 12), st.sampled_from(["debug", "loud", True, 
     st.dictionaries(st.sampled_from(["log_level", "low", "high", "x", "y"]), VALUES),
     st.sets(st.sampled_from(["log_level", "low", "high"])),
 )
+@pytest.mark.slow
 def test_whatever_is_desired_what_is_taken_up_fits_and_nothing_is_lost_in_silence(
     desired: Document, fixed: set[str]
 ) -> None:

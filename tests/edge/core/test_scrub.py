@@ -77,6 +77,7 @@ def test_a_secret_within_what_was_encoded_in_base64_is_covered(user: str) -> Non
 
 
 @given(values, surroundings, surroundings)
+@pytest.mark.slow
 def test_a_secret_is_found_wherever_it_begins(value: str, before: str, after: str) -> None:
     scrubber = Scrubber({"A": value})
     for form in sorted(forms_of(value)):
@@ -86,6 +87,7 @@ def test_a_secret_is_found_wherever_it_begins(value: str, before: str, after: st
 
 @given(values, st.lists(st.integers(1, 9), max_size=40), surroundings, surroundings)
 @example(value="12345678", cuts=[3, 3, 3], before="1", after="")
+@pytest.mark.slow
 def test_a_secret_in_pieces_is_covered_as_in_one(
     value: str, cuts: list[int], before: str, after: str
 ) -> None:

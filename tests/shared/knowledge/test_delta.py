@@ -17,6 +17,7 @@ NEW = manifest_of({"a": ["one", "2"], "c": ["three"]}, number=2, labels=["intern
 
 
 @given(old=COLLECTIONS, new=COLLECTIONS)
+@pytest.mark.slow
 def test_any_revision_is_reached_from_any_other(old: dict[str, list[str]], new: dict[str, list[str]]) -> None:
     first, second = manifest_of(old), manifest_of(new, number=2, labels=["internal"])
     reached = apply(first, difference(first, second), expected=second.hash)
