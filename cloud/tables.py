@@ -40,7 +40,8 @@ from cloud.people.tables import (
     Tenant,
     User,
 )
-from cloud.tasks.tables import Effect, LateResult, Node, Offer, Task
+from cloud.questions.tables import HubQuestion
+from cloud.tasks.tables import Effect, LaterAnswer, LateResult, Node, Offer, Task
 from cloud.telemetry.tables import DeviceMetrics, MetricHour, MetricRollUp
 from cloud.twins.tables import DeviceTwin, TwinLayer
 from cloud.vaults.tables import DeviceSecret
@@ -68,6 +69,7 @@ TABLES = (
     Effect,
     EnrolmentToken,
     HubHearing,
+    HubQuestion,
     KnowledgeCollection,
     KnowledgeContent,
     KnowledgeDelivery,
@@ -78,6 +80,7 @@ TABLES = (
     LaneGap,
     LaneRow,
     LateResult,
+    LaterAnswer,
     Lease,
     Membership,
     MetricHour,

@@ -15,6 +15,7 @@ from cloud.devices import apply as devices
 from cloud.governance import apply as governance
 from cloud.ingest.applied import Applied, Handlers, Prefetch
 from cloud.knowledge import apply as knowledge
+from cloud.questions import apply as questions
 from cloud.tasks import apply as tasks
 from cloud.telemetry import apply as telemetry
 from cloud.twins import apply as twins
@@ -28,6 +29,7 @@ HANDLERS: Final[Handlers] = {
     **devices.HANDLERS,
     **governance.HANDLERS,
     **knowledge.HANDLERS,
+    **questions.HANDLERS,
     **tasks.HANDLERS,
     **telemetry.HANDLERS,
     **twins.HANDLERS,

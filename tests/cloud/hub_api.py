@@ -48,6 +48,7 @@ from cloud.knowledge.fetch_routes import fetch_routes
 from cloud.people.assembly import People, assemble
 from cloud.people.oidc import IdentityProvider
 from cloud.people.passwords import Cost
+from cloud.questions.routes import question_routes
 from cloud.recovery.routes import recovery_routes
 from cloud.row_seal import RowSeal
 from cloud.schema import migrate
@@ -414,6 +415,7 @@ def hub_api(
             ),
             restore_routes(database=database, clock=clock),
             fetch_routes(database=database),
+            question_routes(database=database, settings=chosen),
             replacement_routes(
                 database=database,
                 identity=identity,
