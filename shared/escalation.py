@@ -15,11 +15,15 @@ from shared.errors import CapacityError, ProtocolError
 
 ESCALATE: Final = "model.escalate"
 """The action, and the tool, with which a device asks."""
+QUEUED: Final = "queued"
+"""State of that tool's result while the hub has not answered."""
+WAIT_MAX_S: Final = 50.0
+"""How long a device may wait for an answer at most: less than its patience with any tool."""
 QUESTION_MAX_CHARS: Final = 4_000
 """Of a question. A device asks at most so much; what is longer the hub answers with a sentence that says so."""
-TEXT_MAX_CHARS: Final = 8_000
-SOURCES_MAX: Final = 16
-LINE_MAX_CHARS: Final = 1_000
+TEXT_MAX_CHARS: Final = 4_000
+SOURCES_MAX: Final = 8
+LINE_MAX_CHARS: Final = 320
 BY_MAX_CHARS: Final = 128
 NUMBER_MAX: Final = 99
 """Of a source: what stands between brackets in the text."""

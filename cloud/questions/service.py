@@ -37,7 +37,8 @@ def page(
 
 
 def show(session: Session, number: int, *, among: str | None) -> AnsweredQuestionView:
-    """One question whole. Raises `RefusedError` (code `hub_question_unknown`), also if it is not of the tenant `among`."""
+    """One question whole. Raises `RefusedError` (code `hub_question_unknown`), also if another tenant than `among`
+    has it."""
     row = session.get(HubQuestion, number)
     if row is None or (among is not None and row.tenant != among):
         raise RefusedError(

@@ -172,8 +172,8 @@ def _of_fleet(numbers: FleetNumbers) -> Iterator[Metric]:
         "covey_hub_questions", "Questions of devices, by what became of them.", labels=["outcome"]
     )
     outcomes = dict.fromkeys(("open", "known", "unknown", "dropped"), 0)
-    for (state, is_known), count in numbers.questions.items():
-        outcomes[state if is_known is None else "known" if is_known else "unknown"] += count
+    for (ended, is_known), count in numbers.questions.items():
+        outcomes[ended if is_known is None else "known" if is_known else "unknown"] += count
     _fill(questions, outcomes)
     yield questions
 

@@ -24,7 +24,7 @@ KNOWN = HubAnswer(text="Close V2. [1]", sources=(HubSource(1, "Pump, page 4"),),
 LARGEST = HubAnswer(
     text="\N{GRINNING FACE}" * TEXT_MAX_CHARS,
     sources=tuple(
-        HubSource(NUMBER_MAX - number, "\N{CJK UNIFIED IDEOGRAPH-4E00}" * 500 + "x" * (LINE_MAX_CHARS - 500))
+        HubSource(NUMBER_MAX - number, "\N{CJK UNIFIED IDEOGRAPH-4E00}" * 300 + "x" * (LINE_MAX_CHARS - 300))
         for number in range(SOURCES_MAX)
     ),
     by="x" * BY_MAX_CHARS,
