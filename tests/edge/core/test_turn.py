@@ -24,7 +24,7 @@ from edge.core.turn import (
     UseTool,
     next_step,
 )
-from edge.tools import escalate, search_knowledge
+from edge.tools import escalate, read_memory
 from shared.errors import CapacityError
 from shared.escalation import HubAnswer, encode_answer
 from shared.inference.ports import Generation
@@ -464,10 +464,20 @@ def test_what_is_not_the_hubs_does_not_go_there(
 
 
 def test_what_the_documents_here_do_not_say_is_the_hubs() -> None:
-    looked_up = used("search_knowledge", '{"is_supported": false, "passages": []}', query=QUESTION)
-    one = agent((search_knowledge.SPEC, HUB))
-    assert next_step(one, QUESTION, []) == UseTool("search_knowledge", {"query": QUESTION})
+    looked_up = used("memory.read", '{"is_supported": false, "passages": []}', query=QUESTION)
+    one = agent((read_memory.SPEC, HUB))
+    step = next_step(one, QUESTION, [])
+    assert isinstance(step, UseTool)
+    assert step.tool == "memory.read"
     assert next_step(one, QUESTION, [looked_up]) == UseTool("model.escalate", {"text": QUESTION})
+
+
+def test_what_worked_here_before_is_tried_before_the_hub_is_asked() -> None:
+    steps = {"is_supported": False, "passages": [], "steps": [{"tool": "valve", "arguments": {"to": "open"}}]}
+    looked_up = used("memory.read", json.dumps(steps), query=QUESTION)
+    step = next_step(agent((read_memory.SPEC, VALVE, HUB)), QUESTION, [looked_up])
+    assert isinstance(step, AskModel)
+    assert offered(step.generation)["valve"] == [{"to": "open"}]
 
 
 def test_a_model_is_offered_the_hub_neither_before_nor_after() -> None:
