@@ -31,6 +31,7 @@ from cloud.cli import (
     people,
     policies,
     proposals,
+    questions,
     recovery,
     stops,
     tasks,
@@ -83,6 +84,7 @@ app.add_typer(vaults.app, name="secret")
 app.add_typer(knowledge.app, name="knowledge")
 app.add_typer(memory.app, name="memory")
 app.command("ask")(ask.ask)
+app.add_typer(questions.app, name="question")
 app.add_typer(policies.app, name="policy")
 app.add_typer(approvals.app, name="approval")
 app.add_typer(proposals.app, name="proposal")

@@ -154,7 +154,7 @@ class Database:
                 row = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
             finally:
                 connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1_000}")
-        return row[0] == 0
+        return bool(row[0] == 0)
 
     def close(self) -> None:
         self.engine.dispose()

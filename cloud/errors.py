@@ -57,6 +57,7 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "invalid": 422,
     "device_unknown": 404,
     "proposal_unknown": 404,
+    "hub_question_unknown": 404,
     "same_person": 403,
     "not_yours": 403,
     "secret_name_invalid": 422,

@@ -20,6 +20,7 @@ from cloud.devices.presence import PresenceLimits
 from cloud.devices.renewal_rules import RenewalRules
 from cloud.ingest.rates import DeviceRate
 from cloud.knowledge.extraction.limits import ExtractionLimits
+from cloud.questions.limits import QuestionLimits
 from cloud.rates import GateRates, Rate
 from shared.blobs import BLOB_MAX_BYTES
 from shared.enrolment import TenantName
@@ -441,6 +442,21 @@ class HubSettings(BaseModel):
     answer_model_memory_max_mb: Annotated[int, Field(ge=64)] | None = Field(
         default=None, description="Refuse a model that needs more, before loading it."
     )
+    question_waiting_max: int = Field(
+        default=20, ge=1, le=10_000, description="Questions of one device that wait for the hub's answer."
+    )
+    question_worth_s: int = Field(
+        default=604_800, ge=1, le=31_536_000, description="How long a device's question is worth answering."
+    )
+    question_attempts_max: int = Field(
+        default=5, ge=1, le=20, description="How often answering a device's question is tried."
+    )
+    question_retry_s: float = Field(
+        default=10.0,
+        ge=0.1,
+        le=3_600,
+        description="Wait after an answer failed; twice as long after each further time.",
+    )
     knowledge_extract_max_s: float = Field(
         default=120.0, ge=1, le=3_600, description="Time for reading one document."
     )
@@ -568,6 +584,15 @@ class HubSettings(BaseModel):
             wall_max_s=self.knowledge_extract_max_s,
             cpu_max_s=self.knowledge_extract_max_s,
             memory_max_bytes=self.knowledge_extract_memory_max_bytes,
+        )
+
+    @property
+    def question_limits(self) -> QuestionLimits:
+        return QuestionLimits(
+            waiting_max=self.question_waiting_max,
+            worth_s=self.question_worth_s,
+            attempts_max=self.question_attempts_max,
+            retry_s=self.question_retry_s,
         )
 
     @property

@@ -48,7 +48,8 @@ from cloud.people.tables import (
     Tenant,
     User,
 )
-from cloud.tasks.tables import Effect, LateResult, Node, Offer, Task
+from cloud.questions.tables import HubQuestion
+from cloud.tasks.tables import Effect, LaterAnswer, LateResult, Node, Offer, Task
 from cloud.telemetry.tables import DeviceMetrics, MetricHour, MetricRollUp
 from cloud.twins.tables import DeviceTwin, TwinLayer
 from cloud.vaults.tables import DeviceSecret
@@ -79,6 +80,7 @@ TABLES = (
     ForgetReceipt,
     ForgetRequest,
     HubHearing,
+    HubQuestion,
     KnowledgeCollection,
     KnowledgeContent,
     KnowledgeDelivery,
@@ -89,6 +91,7 @@ TABLES = (
     LaneGap,
     LaneRow,
     LateResult,
+    LaterAnswer,
     Lease,
     Membership,
     MemoryItem,

@@ -53,6 +53,7 @@ from cloud.memory.deeds import approve_deed
 from cloud.memory.routes import memory_routes
 from cloud.people.assembly import People
 from cloud.ports import Traces, Waker
+from cloud.questions.routes import question_routes
 from cloud.recovery.routes import recovery_routes
 from cloud.roles import Role
 from cloud.row_seal import RowSeal
@@ -74,7 +75,7 @@ from cloud.twins.fanout import Fanout
 from cloud.twins.routes import twin_routes
 from cloud.vaults.routes import vault_routes
 from cloud.wiring_broker import BrokerParts, broker_parts
-from cloud.wiring_knowledge import carrying, courier_of, desk_of
+from cloud.wiring_knowledge import carrying, clerk_of, courier_of, desk_of
 from cloud.wiring_memory import Memory, memory_of
 from cloud.wiring_models import HubModels, models_of
 from cloud.wiring_people import Entrance, authenticator, entrance, people_of, people_routers
@@ -215,6 +216,7 @@ def build_hub(
     desk = None if web_token is None else desk_of(ground, models, carrying(courier, ground))
     if desk is not None:
         background["knowledge"] = desk.run
+        background["questions"] = clerk_of(ground, desk, on_ordered).run
     if dashboard is not None:
         background["dashboard"] = dashboard.live.run
         background["sessions"] = dashboard.entrance.sessions.run
@@ -457,6 +459,7 @@ def _web(
             ),
             fetch_routes(database=database),
             answer_routes(desk=desk, settings=settings),
+            question_routes(database=database, settings=settings),
             metrics_routes(database=database, settings=settings, clock=clock),
             audit_routes(database=database, settings=settings, clock=clock, keys=partial(keys_of, identity)),
             scrape,

@@ -12,6 +12,7 @@ from cloud.knowledge.extraction import Extractor
 from cloud.knowledge.librarian import Librarian
 from cloud.knowledge.replica import Replica
 from cloud.knowledge.scribe import DocumentScribe
+from cloud.questions.clerk import Clerk
 from cloud.settings import HubSettings
 from cloud.twins.delivery import SALT_PURPOSE, salts_of
 from cloud.wiring_models import HubModels
@@ -100,6 +101,17 @@ def desk_of(ground: Ground, models: HubModels, on_published: Callable[[], None])
         model=models.answers,
     )
     return desk
+
+
+def clerk_of(ground: Ground, desk: Desk, on_ordered: Callable[[set[str]], None]) -> Clerk:
+    """For a process with the API: who answers devices' questions from what it searches."""
+    return Clerk(
+        database=ground.database,
+        clock=ground.clock,
+        answering=desk,
+        limits=ground.settings.question_limits,
+        on_ordered=on_ordered,
+    )
 
 
 def _index(settings: HubSettings, directory: Path) -> VectorIndex | None:

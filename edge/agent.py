@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal, assert_never
 
+from edge.asker import asker_of
 from edge.blobs import make_blob
 from edge.core.reading import Teller
 from edge.core.turn import (
@@ -35,7 +36,7 @@ from shared.blobs import BLOB_MAX_BYTES, Blob, BlobRef
 from shared.clock import Clock, to_ms
 from shared.errors import CapacityError, CoveyError, UnavailableError
 from shared.inference.ports import Finished, Generation, LanguageModel, TextDelta
-from shared.policy.decisions import Allow, Asker, Deny, NeedsApproval, Transform
+from shared.policy.decisions import Allow, Deny, NeedsApproval, Transform
 from shared.policy.flow import TaskFlow
 from shared.records import (
     JOURNAL_FULL,
@@ -397,13 +398,15 @@ class AgentRunner:
                 (effects[-1].result_seq or effects[-1].intent_seq or 1,) if effects else (node.cause,)
             )
             match decision:
-                case AskModel(purpose, generation, teller):
+                case AskModel(purpose, generation, teller, after):
                     streams = purpose == "answer" and await self._judge.may_stream(
                         node.task, await self._flow(node, goal, effects, past)
                     )
                     await self._ask_model(
                         node, len(effects), purpose, generation, causes, streams=streams, teller=teller
                     )
+                    if streams and after:
+                        self._publish(node.task, TextDelta(f"\n\n{after}"))
                 case UseTool(tool, arguments, is_retry):
                     call = effects[-1].call if is_retry else len(effects)
                     outcome = await self._dispatcher.call(
@@ -456,20 +459,13 @@ class AgentRunner:
         return await self._judge.flow_of(
             task=node.task,
             node=node.node,
-            asker=await self._asker(node),
+            asker=asker_of(node, None if node.asker is None else await self._text(node.asker)),
             request=goal,
             labels=node.labels,
             tokens=sum(effect.output_tokens for effect in effects),
             started=node.started or self._clock.now(),
             past=seen,
         )
-
-    async def _asker(self, node: NodeView) -> Asker:
-        """For whom a node is done, as whoever asked for it said."""
-        if node.origin == "hub":
-            return Asker(kind="hub", who=node.hub_asker, roles=frozenset(node.hub_roles))
-        said = {} if node.asker is None else json.loads(await self._text(node.asker))
-        return Asker(kind=node.origin, who=said.get("who", ""), roles=frozenset(said.get("roles", ())))
 
     async def _let_out(self, end: End, flow: TaskFlow, place: Place) -> tuple[End, Draft | None]:
         """What a person is told passes the rules as everything else that leaves the agent does; with the decision."""

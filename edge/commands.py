@@ -263,6 +263,14 @@ def task_show(task: str, home: Home = None, as_json: Json = False) -> None:
     show_task(load_settings(home=home)[0], task, as_json=as_json)
 
 
+@task_app.command("questions")
+def task_questions(home: Home = None, as_json: Json = False) -> None:
+    """What this device asked the hub, and the answers that came later."""
+    from edge.console import show_questions
+
+    show_questions(load_settings(home=home)[0], as_json=as_json)
+
+
 @task_app.command("cancel")
 def task_cancel(task: str, home: Home = None) -> None:
     """Stop a task."""

@@ -477,7 +477,34 @@ def show_task(settings: EdgeSettings, task: str, *, as_json: bool) -> None:
         for effect in shown["effects"]
     ]
     rows.append(("result", shown["result"] or ""))
+    rows += [_hub_row(each) for each in shown["hub_questions"]]
     show_table(rows)
+
+
+def show_questions(settings: EdgeSettings, *, as_json: bool) -> None:
+    """What the running daemon asked the hub, newest first."""
+    shown = request(settings, "GET", "/questions")["questions"]
+    if as_json:
+        print(json.dumps(shown))
+    elif not shown:
+        print("This device has asked the hub nothing.")
+    else:
+        show_table(
+            [(each["task"], each["asked_at"], each["goal"] or "", _hub_row(each)[1]) for each in shown]
+        )
+
+
+def _hub_row(question: dict[str, Any]) -> tuple[str, str]:
+    """What came of asking the hub."""
+    if (later := question["later"]) is not None:
+        labels = f" [{', '.join(later['labels'])}]" if later["labels"] else ""
+        return ("later answer", f"{later['text']}\n({later['at']}){labels}")
+    states = {
+        "waiting": "asked; its answer has not come yet",
+        "answered": "has answered; it is told when the task has ended",
+        "told": "asked; its answer is in the task",
+    }
+    return ("hub", states[question["state"]])
 
 
 def cancel_task(settings: EdgeSettings, task: str) -> None:

@@ -30,6 +30,7 @@ from edge.identity import Identity
 from edge.judge import Judge
 from edge.knowledge import Knowledge
 from edge.knowledge_lookup import KnowledgeLookup
+from edge.later_answers import LaterAnswers
 from edge.mind import Mind
 from edge.oversight import Oversight
 from edge.ports import Draft, Journal, LaneState
@@ -95,6 +96,7 @@ class Daemon:
         knowledge_lookup: KnowledgeLookup,
         shelf: Shelf,
         mind: Mind,
+        later_answers: LaterAnswers,
         judge: Judge,
         retention: Retention,
         telemetry: Telemetry,
@@ -121,6 +123,7 @@ class Daemon:
         self.knowledge_lookup = knowledge_lookup
         self.shelf = shelf
         self.mind = mind
+        self.later_answers = later_answers
         self._judge = judge
         self.retention = retention
         self.telemetry = telemetry
@@ -164,6 +167,7 @@ class Daemon:
             asyncio.create_task(self._keep("knowledge", self.knowledge.run), name="knowledge"),
             asyncio.create_task(self._keep("memory", self.mind.memory.run), name="memory"),
             asyncio.create_task(self._keep("forgetting", self.mind.forgetting.run), name="forgetting"),
+            asyncio.create_task(self._keep("later answers", self.later_answers.run), name="later answers"),
             asyncio.create_task(self._keep("retention", self.retention.run), name="retention"),
             asyncio.create_task(self._keep("telemetry", self.telemetry.run), name="telemetry"),
         ]
@@ -217,6 +221,7 @@ class Daemon:
                 oversight=self.oversight,
                 knowledge=self.knowledge,
                 knowledge_lookup=self.knowledge_lookup,
+                later_answers=self.later_answers,
             )
         )
 

@@ -18,7 +18,7 @@ from edge.blobs import make_blob
 from edge.core.turn import ToolSpec
 from edge.judge import Judge, Place, StoppedError
 from edge.ports import Draft, Journal
-from edge.tools import AnyTool, Tool, ToolWithSecrets
+from edge.tools import AnyTool, Occasion, Tool, ToolWithOccasion, ToolWithSecrets
 from edge.vault import NoSecrets, SecretSource
 from edge.watch import Watch
 from shared.blobs import BLOB_MAX_BYTES
@@ -65,7 +65,11 @@ class Dispatcher:
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
         """What the model may be told about."""
-        return tuple(tool.spec for tool in self._tools.values())
+        return tuple(
+            tool.spec
+            for tool in self._tools.values()
+            if not isinstance(tool, ToolWithOccasion) or tool.is_there()
+        )
 
     async def call(
         self,
@@ -130,7 +134,8 @@ class Dispatcher:
         if not judgement.is_again:
             flow.called(frozen, at=self._clock.now())
         started = perf_counter()
-        ok, content = await self._attempt(held, executed, key=f"{task}/{node}/{call}")
+        occasion = Occasion(task=task, node=node, call=call, intent=intent, labels=judgement.labels)
+        ok, content = await self._attempt(held, executed, occasion)
         # First: what does not come in anyway is not looked through, however long that would take.
         ok, content = _fitting(tool, content, ok=ok)
         ok, content = self._judge.taken_in(tool, content, ok=ok, task=task, flow=flow)
@@ -209,13 +214,13 @@ class Dispatcher:
         return seq
 
     async def _attempt(
-        self, tool: AnyTool, arguments: Mapping[str, object], *, key: str
+        self, tool: AnyTool, arguments: Mapping[str, object], occasion: Occasion
     ) -> tuple[bool, object]:
         # As of now: if a secret is changed while the tool runs, its old value is covered all the same.
         scrubber = self._secrets.scrubber
         try:
             async with asyncio.timeout(TOOL_TIMEOUT_S):
-                return True, scrubber.value(await self._call(tool, arguments, key))
+                return True, scrubber.value(await self._call(tool, arguments, occasion))
         except TimeoutError:
             return False, {"error": f"{tool.spec.name} gave no result within {TOOL_TIMEOUT_S:.0f} s."}
         except (RefusedError, UnavailableError, CapacityError, ProtocolError) as error:
@@ -228,10 +233,13 @@ class Dispatcher:
             logger.error("tool %s failed\n%s", tool.spec.name, scrubber.text(told))  # noqa: TRY400
             return False, {"error": f"{tool.spec.name} failed."}
 
-    async def _call(self, tool: AnyTool, arguments: Mapping[str, object], key: str) -> object:
+    async def _call(self, tool: AnyTool, arguments: Mapping[str, object], occasion: Occasion) -> object:
+        key = f"{occasion.task}/{occasion.node}/{occasion.call}"
         match tool:
             case Tool():
                 return await tool.call(arguments, key)
+            case ToolWithOccasion():
+                return await tool.call(arguments, occasion)
             case ToolWithSecrets():
                 with self._secrets.lend(tool.secrets) as handles:
                     return await tool.call(arguments, key, handles)
@@ -251,7 +259,7 @@ def _fitting(tool: str, content: object, *, ok: bool) -> tuple[bool, object]:
 
 
 def _labels_of(tool: AnyTool, content: object) -> tuple[str, ...]:
-    if not isinstance(tool, Tool) or tool.labels_of is None or not isinstance(content, dict):
+    if isinstance(tool, ToolWithSecrets) or tool.labels_of is None or not isinstance(content, dict):
         return ()
     return tool.labels_of(content)
 

@@ -182,6 +182,7 @@ class Memory:
         scope: Scope = "device",
         since_ms: int | None = None,
         place: tuple[str, int] | None = None,
+        causes: tuple[int, ...] = (),
     ) -> Kept:
         """Remember a fact that the rules have let through; what it ends is ended with it.
 
@@ -217,7 +218,7 @@ class Memory:
                 task=task,
                 node=node,
             )
-            drafts = [self._seal.written(new.item, item, at_ms=at_ms)]
+            drafts = [self._seal.written(new.item, item, at_ms=at_ms, causes=causes)]
             for closed, until_ms in found.closes:
                 change = Change(until_ms=until_ms, reason="superseded", other=new.item)
                 drafts.append(self._seal.changed(closed, change, at_ms=at_ms))

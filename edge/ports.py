@@ -349,9 +349,9 @@ class ForgetRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubQuestion:
-    """A question to the hub by the call that asked it. `answer`: the hub's bytes.
+    """A question to the hub by the call that asked it. `answer`: the hub's bytes, empty once it was forgotten.
 
-    `is_told`: the answer came after its node had ended, and is in the journal.
+    `is_told`: whoever asked has the answer: as the call's result or, if it came after their node had ended, as `told`.
     """
 
     task: str
@@ -364,6 +364,27 @@ class HubQuestion:
     labels: tuple[str, ...]
     order: ForeignCause | None
     is_told: bool
+    told: str | None = None
+    told_labels: tuple[str, ...] = ()
+    told_ms: int | None = None
+
+
+class HubQuestions(Protocol):
+    """Questions to the hub; they change by appending records, and by the hub's orders."""
+
+    async def question(self, task: str, node: int, call: int) -> HubQuestion | None: ...
+
+    async def questions_of(self, task: str) -> tuple[HubQuestion, ...]:
+        """In the order in which they were asked."""
+        ...
+
+    async def questions(self, limit: int) -> tuple[HubQuestion, ...]:
+        """Newest first."""
+        ...
+
+    async def late(self, limit: int) -> tuple[HubQuestion, ...]:
+        """Those with an answer that nobody was told, and whose nodes have ended; oldest first."""
+        ...
 
 
 class MemoryStore(Protocol):
@@ -411,10 +432,6 @@ class MemoryStore(Protocol):
         ...
 
     async def requests(self) -> tuple[ForgetRequest, ...]: ...
-
-    async def questions(self) -> tuple[HubQuestion, ...]: ...
-
-    async def question(self, task: str, node: int, call: int) -> HubQuestion | None: ...
 
 
 # --- rules ---------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from pydantic_core import PydanticCustomError
 
 from shared.backoff import CAP_S
 from shared.errors import ConfigError
+from shared.escalation import WAIT_MAX_S
 from shared.records import CollectionName, UnitName
 
 HOME_VARIABLE: Final = "COVEY_EDGE_HOME"
@@ -81,6 +82,8 @@ RUN_TIME_SETTINGS: Final = (
     "memory_procedures_max",
     "memory_answers_max",
     "memory_keep_s",
+    "escalate",
+    "escalate_wait_s",
     "telemetry",
     "telemetry_sample_s",
     "telemetry_window_s",
@@ -147,6 +150,9 @@ class EdgeSettings(BaseModel):
     memory_procedures_max: Annotated[int, Field(ge=0, le=100_000)] = 1_000
     memory_answers_max: Annotated[int, Field(ge=0, le=100_000)] = 2_000
     memory_keep_s: Annotated[int, Field(ge=60, le=3_153_600_000)] = 31_536_000
+    # Off: rules that allow everything must not begin to send out what people ask because a program was updated.
+    escalate: Literal["off", "unanswered"] = "off"
+    escalate_wait_s: Annotated[float, Field(ge=0, le=WAIT_MAX_S)] = 15.0
     telemetry: Literal["on", "off"] = "on"
     telemetry_sample_s: Annotated[float, Field(ge=0.1, le=3_600)] = 10.0
     telemetry_window_s: Annotated[float, Field(ge=0.1, le=86_400)] = 60.0

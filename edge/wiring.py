@@ -22,6 +22,7 @@ from edge.adapters.board_procfs import ProcfsBoard
 from edge.adapters.store_sqlite.database import Database, open_database
 from edge.adapters.store_sqlite.journal import UNENROLLED, SqliteJournal, append_records
 from edge.adapters.store_sqlite.knowledge_rows import SqliteOffers
+from edge.adapters.store_sqlite.memory_rows import SqliteMemory
 from edge.adapters.store_sqlite.policy_rows import SqlitePolicies
 from edge.adapters.store_sqlite.projection import read_conditions
 from edge.adapters.store_sqlite.retention import SqliteRetention
@@ -37,15 +38,17 @@ from edge.daemon import Daemon
 from edge.desired import Desired
 from edge.dispatch import Dispatcher
 from edge.drift import DETECTOR, Drift
+from edge.escalation import Escalation, EscalationSettings
 from edge.identity import Identity, load_identity
 from edge.judge import Judge
 from edge.key_files import SEALING_KEY, KeyFiles
 from edge.knowledge import Knowledge, Wanted
 from edge.knowledge_lookup import KnowledgeLookup
+from edge.later_answers import LaterAnswers
 from edge.logs import set_level
 from edge.observed import ObservedJournal
 from edge.oversight import Oversight
-from edge.ports import Ballast, Board, Draft, Journal, Link, Traces
+from edge.ports import Ballast, Board, Draft, HubQuestion, Journal, Link, Traces
 from edge.renewal import Renewal
 from edge.renewal_steps import Post
 from edge.replacement import must_restore
@@ -56,7 +59,7 @@ from edge.settings import EdgeSettings
 from edge.shelf import Opened, Shelf
 from edge.sync import Sync, subscriptions, will
 from edge.telemetry import Schedule, Sensor, Telemetry
-from edge.tools import AnyTool, builtin_tools
+from edge.tools import AnyTool, Occasion, builtin_tools, escalate_tool
 from edge.tools.read_sensor import read_value
 from edge.vault import Vault
 from edge.vault_key import VaultKey, library_key, memory_key, open_vault_key
@@ -181,8 +184,20 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
     """Pure assembly. `fixed`: settings that stand against the hub's (`edge.settings.fixed_locally`)."""
     telemetry = build_telemetry(settings, ports)
     tracer = build_tracer(settings, ports)
+
+    def ended(seq: int, draft: Draft) -> None:
+        later_answers.witness(seq, draft)
+
+    async def ask_hub(text: str, occasion: Occasion) -> HubQuestion | None:
+        return await escalation.ask(text, occasion)
+
     observed = ObservedJournal(
-        ports.journal, [telemetry.witness, *(() if tracer is None else (tracer.witness,))]
+        ports.journal,
+        [
+            telemetry.witness,
+            *(() if tracer is None else (tracer.witness,)),
+            ended,
+        ],
     )
     vault = build_vault(settings, ports, observed)
     journal = ScrubbedJournal(observed, lambda: vault.scrubber)
@@ -219,7 +234,7 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         latest=lambda: telemetry.latest,
         now=rests_on,
     )
-    tools = (*ports.tools, *attic.tools)
+    tools = (*ports.tools, *attic.tools, escalate_tool(ask_hub, lambda: escalation.is_possible))
     policies = SqlitePolicies(ports.database)
     rules = build_rules(settings, ports, policies, observed, tools)
     watch = Watch(clock=ports.clock, store=policies)
@@ -232,6 +247,18 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         new_id=new_id,
         local=_local_time,
         standing=lambda: {DETECTOR} if drift.drifted else frozenset(),
+    )
+    questions = SqliteMemory(ports.database)
+    escalation = Escalation(
+        questions=questions,
+        journal=journal,
+        clock=ports.clock,
+        is_enrolled=ports.identity is not None,
+        is_linked=lambda: sync is not None and sync.is_linked,
+        settings=_escalation_settings(settings),
+    )
+    later_answers = LaterAnswers(
+        questions=questions, work=ports.journal, journal=journal, judge=judge, clock=ports.clock
     )
     dispatcher = Dispatcher(
         tools=tools,
@@ -272,7 +299,12 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         taken=lambda: desired.taken or settings,
     )
     attic.memory = mind.memory
-    rules.on_stop(runner.changed)
+
+    def on_stop() -> None:
+        runner.changed()
+        later_answers.changed()
+
+    rules.on_stop(on_stop)
     ports.journal.on_change(mind.memory.changed)
     ports.journal.on_change(runner.changed)
     ports.journal.on_change(retention.changed)
@@ -298,10 +330,13 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
             rules.changed()
             knowledge.changed()
             mind.forgetting.changed()
+            escalation.changed()
+            later_answers.changed()
 
         def on_linked(is_linked: bool) -> None:
             rules.linked(is_linked)
             knowledge.linked(is_linked)
+            escalation.changed()
             if renewal is not None:
                 renewal.linked(is_linked)
 
@@ -331,6 +366,7 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         partial(_adopt, ports=ports, runner=runner, sync=sync, retention=retention, telemetry=telemetry)
     )
     desired.on_change(lambda _settings: knowledge.changed())
+    desired.on_change(lambda taken: escalation.reconfigure(_escalation_settings(taken)))
     return Daemon(
         settings=settings,
         desired=desired,
@@ -355,6 +391,7 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         knowledge_lookup=knowledge_lookup,
         shelf=shelf,
         mind=mind,
+        later_answers=later_answers,
         judge=judge,
         retention=retention,
         telemetry=telemetry,
@@ -557,6 +594,10 @@ def _adopt(
         window_s=settings.telemetry_window_s,
         heartbeat_s=settings.telemetry_interval_s,
     )
+
+
+def _escalation_settings(settings: EdgeSettings) -> EscalationSettings:
+    return EscalationSettings(mode=settings.escalate, wait_s=settings.escalate_wait_s)
 
 
 def _task_limits(settings: EdgeSettings) -> Limits:

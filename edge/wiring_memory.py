@@ -21,7 +21,7 @@ from edge.recall import Recall
 from edge.settings import EdgeSettings
 from edge.shelf import Shelf
 from edge.tending import Bounds, Tending
-from edge.tools import Tool, memory_tools
+from edge.tools import AnyTool, Occasion, memory_tools
 from shared.clock import Clock
 from shared.inference.ports import EmbeddingModel
 
@@ -81,21 +81,27 @@ class Attic:
         self.memory: Memory | None = None
 
     @property
-    def tools(self) -> tuple[Tool, ...]:
+    def tools(self) -> tuple[AnyTool, ...]:
         return memory_tools(self.look_up, self.remember)
 
     async def look_up(self, request: str) -> dict[str, object]:
         return await self._looking_up.look_up(request)
 
-    async def remember(self, text: str, scope: str, place: tuple[str, int]) -> str:
+    async def remember(self, text: str, scope: str, occasion: Occasion) -> str:
         from shared.memory.items import SCOPES, Scope
         from shared.memory.statements import fact_in
 
         assert self.memory is not None, "it is wired before a tool is called"
         chosen: Scope = next((each for each in SCOPES if each == scope), "device")
-        node = await self._base.work.node(*place)
-        labels = () if node is None else node.labels
-        kept = await self.memory.add(fact_in(text), by="person", labels=labels, scope=chosen, place=place)
+        place = (occasion.task, occasion.node)
+        kept = await self.memory.add(
+            fact_in(text),
+            by="person",
+            labels=occasion.labels,
+            scope=chosen,
+            place=place,
+            causes=(occasion.intent,),
+        )
         return kept.sentence
 
     def speaks_of_past(self, request: str) -> bool:

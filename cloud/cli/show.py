@@ -280,6 +280,14 @@ def task(view: TaskView) -> RenderableType:
         for each in view.late_results:
             _row(late, each.principal, str(each.node), state(each.state), each.result or "", _when(each.at))
         parts.append(late)
+    if view.later_answers:
+        later = _table("later answers", "node", "answer", "at")
+        for answer in view.later_answers:
+            told = answer.result or "(withheld)"
+            if answer.labels:
+                told = f"{told}\n[{', '.join(answer.labels)}]"
+            _row(later, answer.principal, str(answer.node), told, _when(answer.at))
+        parts.append(later)
     return Group(*parts)
 
 

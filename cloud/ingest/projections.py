@@ -16,6 +16,7 @@ from cloud.governance import apply as governance
 from cloud.ingest.applied import Applied, Handlers, Prefetch
 from cloud.knowledge import apply as knowledge
 from cloud.memory import apply as memory
+from cloud.questions import apply as questions
 from cloud.tasks import apply as tasks
 from cloud.telemetry import apply as telemetry
 from cloud.twins import apply as twins
@@ -30,6 +31,7 @@ HANDLERS: Final[Handlers] = {
     **governance.HANDLERS,
     **knowledge.HANDLERS,
     **memory.HANDLERS,
+    **questions.HANDLERS,
     **tasks.HANDLERS,
     **telemetry.HANDLERS,
     **twins.HANDLERS,

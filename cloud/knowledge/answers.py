@@ -6,7 +6,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
 
-from cloud.knowledge.replica import Replica
+from cloud.knowledge.replica import Replica, name_of
 from shared.errors import ConfigError
 from shared.inference.ports import LanguageModel
 from shared.knowledge.answer import Supported
@@ -30,6 +30,12 @@ class Answers:
         self._replica = replica
         self._embedder = embedder
         self._model = model
+
+    async def missing(self, tenant: str, collections: Sequence[str]) -> list[str]:
+        """Those of the collections that are not searched here yet."""
+        held = await asyncio.to_thread(self._replica.library.held)
+        here = {each.name for each in held}
+        return [each for each in collections if name_of(tenant, each) not in here]
 
     async def search(self, tenant: str, question: str, collections: Sequence[str], *, limit: int) -> Findings:
         """Raises `RefusedError` (code `collection_unknown`)."""

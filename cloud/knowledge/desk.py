@@ -86,6 +86,15 @@ class Desk:
                 finally:
                     self._answers = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether anything can be asked."""
+        return self._answers is not None
+
+    async def missing(self, tenant: str, collections: Sequence[str]) -> list[str]:
+        """Those of the collections that this process has no revision of yet. Raises as `search`."""
+        return await self._open().missing(tenant, collections)
+
     async def search(self, tenant: str, question: str, collections: Sequence[str], *, limit: int) -> Findings:
         """As `Answers.search`. Raises `UnavailableError` before the library is open."""
         return await self._open().search(tenant, question, collections, limit=limit)

@@ -17,13 +17,14 @@ from cloud.ingest.applied import Applied, Handler
 from cloud.journal.repository import has_gap
 from cloud.tasks import repository, tree
 from cloud.tasks.orders import Changes, order_cancel, order_cancel_at, withdraw
-from cloud.tasks.tables import Effect, LateResult, Node, Task
+from cloud.tasks.tables import Effect, LaterAnswer, LateResult, Node, Task
 from shared.errors import ProtocolError
 from shared.ids import HUB, Principal
 from shared.records import (
     JOURNAL_FULL,
     ForeignCause,
     ModelCalled,
+    NodeAmended,
     NodeBody,
     NodeMoved,
     QuestionAnswered,
@@ -50,7 +51,7 @@ def prefetch(session: Session, applied: Applied, records: Sequence[Record]) -> N
     places: set[tuple[str, int]] = set()
     with_calls: set[str] = set()
     for record in records:
-        if isinstance(record, NodeMoved):
+        if isinstance(record, NodeMoved | NodeAmended):
             places.add((record.task, record.node))
         elif isinstance(record, ToolIntent | ToolResult | QuestionAsked | QuestionAnswered):
             places.add((record.task, record.node))
@@ -235,6 +236,25 @@ def on_question_answered(session: Session, applied: Applied, record: QuestionAns
     _renew(applied, task, node)
 
 
+def on_node_amended(session: Session, applied: Applied, record: NodeAmended) -> None:
+    """The end stays what it was; whoever looks at the task sees the later answer beside it."""
+    task, node = _find(session, applied, record)
+    applied.make(
+        LaterAnswer,
+        (applied.lane_id, applied.seq),
+        lane_id=applied.lane_id,
+        seq=applied.seq,
+        task_id=task.id,
+        node=node.node,
+        call=record.call,
+        principal=applied.principal,
+        result_hash=record.result.hash,
+        labels=list(record.labels),
+        at=applied.now,
+    )
+    _touch(applied, task)
+
+
 def on_model_called(session: Session, applied: Applied, record: ModelCalled) -> None:
     """Nothing to show, but a sign of life. A call whose task is not known here is no error: it is only telemetry."""
     if record.task is None or record.node is None:
@@ -248,6 +268,7 @@ def on_model_called(session: Session, applied: Applied, record: ModelCalled) -> 
 HANDLERS: Final[Mapping[type, Handler]] = {
     TaskCreated: on_task_created,
     NodeMoved: on_node_moved,
+    NodeAmended: on_node_amended,
     ToolIntent: on_tool_intent,
     ToolResult: on_tool_result,
     QuestionAsked: on_question_asked,

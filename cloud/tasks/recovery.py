@@ -35,6 +35,7 @@ AGAIN: Final = (
     "task.cancelled",
     "question.replied",
     "node.queried",
+    "hub.answered",
     "secret.set",
     "secret.removed",
 )

@@ -13,7 +13,7 @@ from cloud.devices.presence_sql import presence_of
 from cloud.devices.tables import Device, DeviceStatus
 from cloud.journal.repository import newest_lane
 from cloud.journal.tables import BlobRow
-from cloud.tasks.tables import Effect, LateResult, Node, Offer, Task
+from cloud.tasks.tables import Effect, LaterAnswer, LateResult, Node, Offer, Task
 from shared.errors import RefusedError
 from shared.ids import Lane
 from shared.records import JOURNAL_FULL
@@ -143,6 +143,14 @@ def offers_of(session: Session, task_id: str) -> Sequence[Offer]:
 def late_results_of(session: Session, task_id: str) -> Sequence[LateResult]:
     return session.exec(
         select(LateResult).where(LateResult.task_id == task_id).order_by(col(LateResult.at))
+    ).all()
+
+
+def later_answers_of(session: Session, task_id: str) -> Sequence[LaterAnswer]:
+    return session.exec(
+        select(LaterAnswer)
+        .where(LaterAnswer.task_id == task_id)
+        .order_by(col(LaterAnswer.at), col(LaterAnswer.seq))
     ).all()
 
 

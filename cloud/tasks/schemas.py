@@ -113,6 +113,18 @@ class LateResultView(ApiModel):
     at: datetime
 
 
+class LaterAnswerView(ApiModel):
+    """A better answer that came after the node had ended: the hub's own, to the device's question (call `call`), as the
+    device's rules let it be told."""
+
+    node: int
+    call: int
+    principal: str
+    result: str | None
+    labels: list[str]
+    at: datetime
+
+
 class TaskSummary(ApiModel):
     """`goal` is cut to its beginning."""
 
@@ -142,6 +154,7 @@ class TaskView(ApiModel):
     revision: int
     nodes: list[NodeView]
     late_results: list[LateResultView]
+    later_answers: list[LaterAnswerView]
 
 
 class TaskPage(ApiModel):

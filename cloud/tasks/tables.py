@@ -108,3 +108,19 @@ class LateResult(SQLModel, table=True):
     state: str = Field(max_length=16)
     result_hash: bytes | None = Field(default=None, sa_column=Column(LargeBinary(32)))
     at: datetime = Field(sa_type=UtcDateTime)
+
+
+class LaterAnswer(SQLModel, table=True):
+    """A better answer that came after the node had ended: the hub's, to its call `call` (rule P31)."""
+
+    __tablename__ = "later_answer"
+
+    lane_id: int = Field(sa_column=Column(BigInteger, ForeignKey("lane.id"), primary_key=True))
+    seq: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    task_id: str = Field(index=True, max_length=16)
+    node: int
+    call: int
+    principal: str = Field(max_length=64)
+    result_hash: bytes = Field(sa_column=Column(LargeBinary(32), nullable=False))
+    labels: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    at: datetime = Field(sa_type=UtcDateTime)

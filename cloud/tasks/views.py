@@ -8,6 +8,7 @@ from cloud.tasks import repository
 from cloud.tasks.schemas import (
     ABOUT_GOAL_CHARS,
     EffectView,
+    LaterAnswerView,
     LateResultView,
     NodeView,
     OfferView,
@@ -24,12 +25,14 @@ def show(session: Session, task_id: str, *, among: str | None) -> TaskView:
     nodes = repository.nodes_of(session, task_id)
     effects = repository.effects_of(session, task_id)
     late_results = repository.late_results_of(session, task_id)
+    later_answers = repository.later_answers_of(session, task_id)
     texts = repository.texts(
         session,
         [
             task.goal_hash,
             *(node.result_hash for node in nodes),
             *(late.result_hash for late in late_results),
+            *(later.result_hash for later in later_answers),
             *(effect.arguments_hash for effect in effects),
             *(effect.result_hash for effect in effects),
         ],
@@ -108,6 +111,17 @@ def show(session: Session, task_id: str, *, among: str | None) -> TaskView:
                 at=late.at,
             )
             for late in late_results
+        ],
+        later_answers=[
+            LaterAnswerView(
+                node=later.node,
+                call=later.call,
+                principal=later.principal,
+                result=text(later.result_hash),
+                labels=later.labels,
+                at=later.at,
+            )
+            for later in later_answers
         ],
     )
 

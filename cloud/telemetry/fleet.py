@@ -11,6 +11,7 @@ from cloud.devices.presence import PresenceLimits
 from cloud.devices.presence_sql import presence_of, read_horizons
 from cloud.devices.tables import Device
 from cloud.journal.tables import DeadLetter, LaneGap, LaneRow
+from cloud.questions import repository
 from cloud.tasks.tables import Node, Task
 from shared.ids import UPWARD, Lane
 from shared.tasks.states import TERMINAL
@@ -36,6 +37,8 @@ class FleetNumbers:
     gaps: dict[str, tuple[int, int]]
     nodes: dict[str, int]
     dead_letters: int
+    questions: dict[tuple[str, bool | None], int]
+    """Of devices to the hub, by state and whether something was known."""
 
 
 def read_fleet(
@@ -64,6 +67,7 @@ def read_fleet(
         gaps={reason: (count, int(records)) for reason, count, records in session.exec(gaps).all()},
         nodes=dict(session.exec(nodes).all()),
         dead_letters=session.exec(letters).one(),
+        questions=repository.counts(session, tenant),
     )
 
 

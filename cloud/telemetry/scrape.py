@@ -168,6 +168,14 @@ def _of_fleet(numbers: FleetNumbers) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "covey_hub_dead_letters", "Dead letters that wait for an operator.", value=numbers.dead_letters
     )
+    questions = GaugeMetricFamily(
+        "covey_hub_questions", "Questions of devices, by what became of them.", labels=["outcome"]
+    )
+    outcomes = dict.fromkeys(("open", "known", "unknown", "dropped"), 0)
+    for (ended, is_known), count in numbers.questions.items():
+        outcomes[ended if is_known is None else "known" if is_known else "unknown"] += count
+    _fill(questions, outcomes)
+    yield questions
 
 
 def _fill(family: CounterMetricFamily | GaugeMetricFamily, values: Mapping[str, float]) -> None:

@@ -61,6 +61,7 @@ def build_app(api: Api) -> Router:
         ("/metrics", "GET", _metrics),
         ("/tasks", "POST", _create_task),
         ("/tasks/{task}", "GET", _show_task),
+        ("/questions", "GET", _questions),
         ("/tasks/{task}/cancel", "POST", _cancel_task),
         ("/tasks/{task}/answer", "POST", _answer_question),
         ("/journal", "GET", _journal),
@@ -128,8 +129,14 @@ async def _show_task(api: Api, request: Request) -> Response:
             "goal": await _text(api, node.goal),
             "result": None if result is None else api.runner.told(task, result),
             "effects": [await _effect(api, effect) for effect in effects],
+            "hub_questions": await api.later_answers.of(task),
         }
     )
+
+
+async def _questions(api: Api, _request: Request) -> Response:
+    """What was asked of the hub, newest first, and what came later than the end of its task."""
+    return JSONResponse({"questions": await api.later_answers.recent()})
 
 
 async def _effect(api: Api, effect: EffectView) -> dict[str, Any]:
@@ -257,5 +264,5 @@ async def _twin(api: Api, _request: Request) -> Response:
     return JSONResponse(await api.twin())
 
 
-_FOR_PAGE: Final = frozenset({_status, _policy, _approvals, _vote, _stop, chat, _show_task})
+_FOR_PAGE: Final = frozenset({_status, _policy, _approvals, _vote, _stop, chat, _show_task, _questions})
 """What a browser that signed in to the device's page may ask for."""

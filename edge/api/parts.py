@@ -8,6 +8,7 @@ from edge.agent import AgentRunner
 from edge.judge import Judge
 from edge.knowledge import Knowledge
 from edge.knowledge_lookup import KnowledgeLookup
+from edge.later_answers import LaterAnswers
 from edge.mind import Mind
 from edge.oversight import Oversight
 from edge.ports import Journal, Room, Work
@@ -39,6 +40,7 @@ class Api:
     mind: Mind
     knowledge: Knowledge
     knowledge_lookup: KnowledgeLookup
+    later_answers: LaterAnswers
     judge: Judge
     clock: Clock
     new_id: Callable[[], str]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
+from edge.core import escalating
 from edge.core.reading import READ, WRITE, Teller, answer_in, quotes_in, steps_in, told
 from shared.errors import CapacityError
 from shared.inference.ports import Generation, Message
@@ -96,6 +97,8 @@ class AskModel:
     generation: Generation
     teller: "Teller | None" = None
     """What of the output may be shown as it comes; None: all."""
+    after: str = ""
+    """What is told behind the output, after an empty line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +153,8 @@ def next_step(agent: Agent, goal: str, past: Sequence[Past]) -> Step:
         return pending
     spoken = [item for item in past if isinstance(item, ModelSpoke)]
     if spoken and spoken[-1].purpose == "answer":
-        return End(NodeState.SUCCEEDED, _told(agent, goal, past, spoken[-1].text))
+        told = _told(agent, goal, past, spoken[-1].text)
+        return End(NodeState.SUCCEEDED, f"{told}\n\n{after}" if (after := _after(past)) else told)
     tokens = sum(item.output_tokens for item in spoken)
     if tokens >= agent.limits.output_tokens:
         return End(NodeState.FAILED, f"Stopped after {tokens} generated tokens.", "output_tokens")
@@ -160,6 +164,8 @@ def next_step(agent: Agent, goal: str, past: Sequence[Past]) -> Step:
     room = agent.limits.output_tokens - tokens
     if (known := _remembered(agent, goal, past) or _looked_up(agent, goal, past, room)) is not None:
         return known
+    if (from_hub := _from_hub(agent, goal, past)) is not None:
+        return from_hub
     last = past[-1] if past else None
     if isinstance(last, ModelSpoke):
         action = _parse_action(last.text)
@@ -215,6 +221,34 @@ def _looked_up(agent: Agent, goal: str, past: Sequence[Past], room: int) -> Step
     return AskModel("answer", generation, teller)
 
 
+def _from_hub(agent: Agent, goal: str, past: Sequence[Past]) -> Step | None:
+    """A question that nothing here is due to and the device's own knowledge does not support is the hub's, before a
+    model is asked to guess. What the hub knows is told as it stands."""
+    if (said := _hub_said(past)) is not None:
+        return End(NodeState.SUCCEEDED, said.text) if said.state == escalating.ANSWERED else None
+    used = _used(past)
+    is_begun = len(used) < len(past) or any(item.tool == escalating.TOOL for item in used)
+    can_ask = (
+        any(spec.name == escalating.TOOL for spec in agent.tools) and len(used) < agent.limits.tool_calls
+    )
+    is_ours = _due(agent, goal, ()) or steps_in(_found(past))
+    if is_begun or is_ours or not can_ask or not escalating.is_question(request_of(goal)):
+        return None
+    return UseTool(escalating.TOOL, escalating.asked(request_of(goal)))
+
+
+def _hub_said(past: Sequence[Past]) -> "escalating.HubSaid | None":
+    """What came of asking the hub; None: it was not asked, or the rules did not let it."""
+    calls = [item for item in _used(past) if item.tool == escalating.TOOL and item.ok]
+    return escalating.said_in(calls[-1].result) if calls else None
+
+
+def _after(past: Sequence[Past]) -> str:
+    """What is told behind the device's own answer."""
+    said = _hub_said(past)
+    return "" if said is None or said.state == escalating.ANSWERED else said.text
+
+
 def _told(agent: Agent, goal: str, past: Sequence[Past], text: str) -> str:
     """The answer as it is told: of one that rests on quotes only what they say."""
     quotes = quotes_in(_found(past)) if len(past) == FROM_QUOTES else []
@@ -245,12 +279,14 @@ def _pending(last: Past) -> Step | None:
 
 
 def _ask_for_answer(agent: Agent, goal: str, past: Sequence[Past], room: int) -> AskModel:
-    instruction = _ANSWER_FROM_RESULTS if any(isinstance(item, ToolUsed) for item in past) else _ANSWER
+    has_results = any(item.tool not in (READ, escalating.TOOL) for item in _used(past))
+    instruction = _ANSWER_FROM_RESULTS if has_results else _ANSWER
     return AskModel(
         "answer",
         Generation(
             messages=_messages(agent, goal, past, instruction), max_tokens=min(agent.answer_max_tokens, room)
         ),
+        after=_after(past),
     )
 
 
@@ -382,8 +418,9 @@ def _messages(agent: Agent, goal: str, past: Sequence[Past], instruction: str) -
         )
     used = [
         (json.dumps({"action": item.tool, "arguments": item.arguments}, ensure_ascii=False), item.result)
-        for item in past
-        if isinstance(item, ToolUsed) and item.result is not None and item.tool != READ  # it told nothing
+        for item in _used(past)
+        # What told nothing is not shown: with the hub asked in vain a model answers as if it had not been.
+        if item.result is not None and item.tool not in (READ, escalating.TOOL)
     ]
     while (share := room - sum(len(action.encode()) + _FRAME_BYTES for action, _ in used)) < 0:
         used = used[1:]  # the latest results matter most

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from edge.core.turn import ToolSpec
 from edge.settings import SensorSettings
-from edge.tools import now, read_memory, read_sensor, write_memory
+from edge.tools import escalate, now, read_memory, read_sensor, write_memory
+from edge.tools.escalate import Ask
 from edge.tools.read_memory import LookUp
 from edge.tools.write_memory import Remember
 from edge.vault import SecretHandle
@@ -26,6 +27,10 @@ CallWithSecrets = Callable[
 
 
 LabelsOf = Callable[[Mapping[str, object]], tuple[str, ...]]
+
+
+def _always() -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,29 @@ class ToolWithSecrets:
     secrets: tuple[str, ...]
 
 
-AnyTool = Tool | ToolWithSecrets
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occasion:
+    """The call of a node that a tool is used for. `intent`: its record; `labels`: of all that caused it."""
+
+    task: str
+    node: int
+    call: int
+    intent: int
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolWithOccasion:
+    """A tool that writes records of its own: they name their cause, and bear its labels. Otherwise as `Tool`."""
+
+    spec: ToolSpec
+    call: Callable[[Mapping[str, object], Occasion], Awaitable[dict[str, object]]]
+    labels_of: LabelsOf | None = None
+    is_there: Callable[[], bool] = _always
+    """Whether there is anything that it could do now; the agent is not told of one that could not."""
+
+
+AnyTool = Tool | ToolWithSecrets | ToolWithOccasion
 
 
 def builtin_tools(sensors: Sequence[SensorSettings], clock: Clock) -> tuple[Tool, ...]:
@@ -65,9 +92,16 @@ def builtin_tools(sensors: Sequence[SensorSettings], clock: Clock) -> tuple[Tool
     return tuple(tools)
 
 
-def memory_tools(look_up: LookUp, remember: Remember) -> tuple[Tool, ...]:
+def memory_tools(look_up: LookUp, remember: Remember) -> tuple[AnyTool, ...]:
     """Looking up what the device knows, and remembering."""
     return (
         Tool(read_memory.SPEC, read_memory.make(look_up), labels_of=read_memory.labels_of),
-        Tool(write_memory.SPEC, write_memory.make(remember)),
+        ToolWithOccasion(write_memory.SPEC, write_memory.make(remember)),
+    )
+
+
+def escalate_tool(ask: Ask, is_there: Callable[[], bool]) -> ToolWithOccasion:
+    """For a device with a hub."""
+    return ToolWithOccasion(
+        escalate.SPEC, escalate.make(ask), labels_of=escalate.labels_of, is_there=is_there
     )

@@ -4,14 +4,17 @@ What is remembered bears the labels of all that led to it; the rules may have ta
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edge.core.reading import WRITE
 from edge.core.turn import ToolSpec
 from shared.errors import RefusedError
 
-Remember = Callable[[str, str, tuple[str, int]], Awaitable[str]]
-"""A sentence, a scope, and the task and node that it was said in, to what is told of it."""
+if TYPE_CHECKING:  # which imports this
+    from edge.tools import Occasion
+
+Remember = Callable[[str, str, "Occasion"], Awaitable[str]]
+"""A sentence, a scope, and the call that it is remembered by, to what is told of it."""
 
 SPEC: Final = ToolSpec(
     name=WRITE,
@@ -23,14 +26,15 @@ SPEC: Final = ToolSpec(
 )
 
 
-def make(remember: Remember) -> Callable[[Mapping[str, object], str], Awaitable[dict[str, object]]]:
+def make(
+    remember: Remember,
+) -> "Callable[[Mapping[str, object], Occasion], Awaitable[dict[str, object]]]":
     """The tool over `remember`."""
 
-    async def call(arguments: Mapping[str, object], key: str) -> dict[str, object]:
+    async def call(arguments: Mapping[str, object], occasion: "Occasion") -> dict[str, object]:
         text, scope = arguments.get("text"), arguments.get("scope")
         if not isinstance(text, str) or not isinstance(scope, str) or not text.strip():
             raise RefusedError("text and scope are texts.", code="invalid")
-        task, node, _ = key.split("/")
-        return {"summary": await remember(text, scope, (task, int(node)))}
+        return {"summary": await remember(text, scope, occasion)}
 
     return call

@@ -50,6 +50,7 @@ from cloud.memory.routes import memory_routes
 from cloud.people.assembly import People, assemble
 from cloud.people.oidc import IdentityProvider
 from cloud.people.passwords import Cost
+from cloud.questions.routes import question_routes
 from cloud.recovery.routes import recovery_routes
 from cloud.row_seal import RowSeal
 from cloud.settings import HubSettings
@@ -427,6 +428,7 @@ def hub_api(
             ),
             restore_routes(database=database, clock=clock),
             fetch_routes(database=database),
+            question_routes(database=database, settings=chosen),
             replacement_routes(
                 database=database,
                 identity=identity,

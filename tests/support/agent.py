@@ -19,7 +19,7 @@ from edge.core.turn import ToolSpec
 from edge.dispatch import Dispatcher
 from edge.judge import Judge
 from edge.ports import Draft, Journal, Room
-from edge.tools import Tool
+from edge.tools import AnyTool, Tool
 from edge.watch import Watch
 from shared.blobs import Blob, BlobRef
 from shared.clock import Clock
@@ -73,7 +73,7 @@ def make_runner(
     judge: Judge | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
     watch: Watch | None = None,
-    tools: Sequence[Tool] = (),
+    tools: Sequence[AnyTool] = (),
     speaks_of_past: Callable[[str], bool] = lambda _request: False,
     looks_up: Callable[[str], bool] = lambda _request: True,
 ) -> AgentRunner:

@@ -14,6 +14,7 @@ from edge.adapters.store_sqlite.trimming import drop_blobs, drop_node, read_fiel
 from edge.ports import EndedWork, ForgetRequest, HubQuestion, MemoryRow
 from shared.blobs import BlobRef
 from shared.errors import ProtocolError
+from shared.escalation import QUEUED
 from shared.ids import Lane
 from shared.records import (
     ForeignCause,
@@ -25,6 +26,7 @@ from shared.records import (
     MemoryForgotten,
     MemoryWritten,
     NodeAmended,
+    ToolResult,
 )
 from shared.tasks.states import TERMINAL, NodeState
 
@@ -33,6 +35,7 @@ _COLUMNS: Final = (
     " until_ms, reason, other, successes, failures, changed_mac"
 )
 IN_CHUNK: Final = 500
+QUESTIONS_SHOWN: Final = 100
 _OPEN: Final = tuple(state.value for state in NodeState if state not in TERMINAL)
 
 
@@ -83,11 +86,17 @@ class SqliteMemory:
     async def requests(self) -> tuple[ForgetRequest, ...]:
         return await self._database.read(read_requests)
 
-    async def questions(self) -> tuple[HubQuestion, ...]:
-        return await self._database.read(read_questions)
+    async def questions(self, limit: int = QUESTIONS_SHOWN) -> tuple[HubQuestion, ...]:
+        return await self._database.read(lambda db: read_questions(db, limit))
 
     async def question(self, task: str, node: int, call: int) -> HubQuestion | None:
         return await self._database.read(lambda db: read_question(db, task, node, call))
+
+    async def questions_of(self, task: str) -> tuple[HubQuestion, ...]:
+        return await self._database.read(lambda db: read_questions_of(db, task))
+
+    async def late(self, limit: int) -> tuple[HubQuestion, ...]:
+        return await self._database.read(lambda db: read_late(db, limit))
 
 
 # --- the journal's word
@@ -148,6 +157,7 @@ def apply_forgotten(db: sqlite3.Connection, record: MemoryForgotten, *, seq: int
                 " WHERE id = (SELECT lane_id FROM blob WHERE hash = ?1)",
                 (hash_,),
             )
+            _forget_question(db, hash_, seq)
         _forget_work(db, record.contents)
         drop_blobs(db, record.contents)
         db.execute(
@@ -174,6 +184,16 @@ def _forget_work(db: sqlite3.Connection, contents: Sequence[bytes]) -> None:
             db.execute(f"UPDATE {table} SET result_hash = NULL WHERE result_hash = ?", (hash_,))  # noqa: S608 - ours
 
 
+def _forget_question(db: sqlite3.Connection, hash_: bytes, seq: int) -> None:
+    """What the hub said, and what was told of it. Nobody is told of it any more."""
+    db.execute(
+        "UPDATE hub_question SET answer = zeroblob(0), answer_hash = NULL, amended_seq = coalesce(amended_seq, ?)"
+        " WHERE answer_hash = ?",
+        (seq, hash_),
+    )
+    db.execute("UPDATE hub_question SET told = NULL, told_hash = NULL WHERE told_hash = ?", (hash_,))
+
+
 def note_thought(db: sqlite3.Connection, task: str, node: int) -> None:
     """The device has thought about remembering this work."""
     db.execute("UPDATE node SET is_remembered = 1 WHERE task = ? AND node = ?", (task, node))
@@ -189,9 +209,27 @@ def apply_asked(db: sqlite3.Connection, record: HubAsked, *, seq: int) -> None:
 
 def apply_amended(db: sqlite3.Connection, record: NodeAmended, *, seq: int) -> None:
     db.execute(
-        "UPDATE hub_question SET amended_seq = ? WHERE task = ? AND node = ? AND call = ?",
-        (seq, record.task, record.node, record.call),
-    )
+        "UPDATE hub_question SET amended_seq = ?, told = ?, told_hash = ?, told_labels = ?, told_ms = ?"
+        " WHERE task = ? AND node = ? AND call = ?",
+        (
+            seq, _content(db, record.result), record.result.hash, json.dumps(record.labels), record.at_ms,
+            record.task, record.node, record.call,
+        ),
+    )  # fmt: skip
+
+
+def note_told(db: sqlite3.Connection, record: ToolResult, *, seq: int) -> None:
+    """The call that asked came back with the hub's answer: it is told."""
+    content = _content(db, record.result)
+    try:
+        has_answer = content is not None and json.loads(content)["state"] != QUEUED
+    except (ValueError, KeyError, TypeError, RecursionError):
+        has_answer = False
+    if has_answer:
+        db.execute(
+            "UPDATE hub_question SET amended_seq = ? WHERE task = ? AND node = ? AND call = ?",
+            (seq, record.task, record.node, record.call),
+        )
 
 
 # --- the orders' word
@@ -207,10 +245,11 @@ def take_answered(db: sqlite3.Connection, record: HubAnswered, *, seq: int, epoc
         (record.task, record.node, record.call, record.at_ms),
     )
     db.execute(
-        "UPDATE hub_question SET answer = ?, is_known = ?, labels = ?, order_epoch = ?, order_seq = ?"
+        "UPDATE hub_question SET answer = ?, answer_hash = ?, is_known = ?, labels = ?, order_epoch = ?, order_seq = ?"
         " WHERE task = ? AND node = ? AND call = ? AND answer IS NULL",
         (
-            content, record.is_known, json.dumps(record.labels), epoch, seq, record.task, record.node, record.call,
+            content, record.answer.hash, record.is_known, json.dumps(record.labels), epoch, seq, record.task,
+            record.node, record.call,
         ),
     )  # fmt: skip
     return None
@@ -332,6 +371,13 @@ def read_mentions(db: sqlite3.Connection, needle: bytes) -> tuple[tuple[str, ...
         for hash_, content in db.execute("SELECT hash, content FROM blob")
         if mentions(bytes(content), about)
     ]
+    for answer_hash, answer, told_hash, told in db.execute(
+        "SELECT answer_hash, answer, told_hash, told FROM hub_question"
+    ):
+        for hash_, content in ((answer_hash, answer), (told_hash, told)):
+            is_new = hash_ is not None and content is not None and bytes(hash_) not in found
+            if is_new and mentions(bytes(content), about):
+                found.append(bytes(hash_))
     needed = _needed(db)
     return items, tuple(each for each in found if each not in needed), sum(each in needed for each in found)
 
@@ -383,18 +429,40 @@ def read_requests(db: sqlite3.Connection) -> tuple[ForgetRequest, ...]:
 
 
 _QUESTION: Final = (
-    "SELECT task, node, call, asked_ms, seq, answer, is_known, labels, order_epoch, order_seq, amended_seq"
-    " FROM hub_question"
+    "SELECT q.task, q.node, q.call, q.asked_ms, q.seq, q.answer, q.is_known, q.labels, q.order_epoch, q.order_seq,"
+    " q.amended_seq, q.told, q.told_labels, q.told_ms FROM hub_question q"
 )
 
 
-def read_questions(db: sqlite3.Connection) -> tuple[HubQuestion, ...]:
+def read_questions(db: sqlite3.Connection, limit: int) -> tuple[HubQuestion, ...]:
     """Newest first."""
-    return tuple(_question(row) for row in db.execute(f"{_QUESTION} ORDER BY asked_ms DESC"))
+    return tuple(
+        _question(row) for row in db.execute(f"{_QUESTION} ORDER BY q.asked_ms DESC LIMIT ?", (limit,))
+    )
+
+
+def read_questions_of(db: sqlite3.Connection, task: str) -> tuple[HubQuestion, ...]:
+    """In the order in which they were asked."""
+    return tuple(
+        _question(row) for row in db.execute(f"{_QUESTION} WHERE q.task = ? ORDER BY q.node, q.call", (task,))
+    )
+
+
+def read_late(db: sqlite3.Connection, limit: int) -> tuple[HubQuestion, ...]:
+    """Answers that nobody was told and whose nodes have ended, oldest first."""
+    marks = ", ".join("?" * len(TERMINAL))
+    rows = db.execute(
+        f"{_QUESTION} JOIN node n ON n.task = q.task AND n.node = q.node WHERE q.answer IS NOT NULL"
+        f" AND q.amended_seq IS NULL AND n.state IN ({marks}) ORDER BY q.asked_ms LIMIT ?",
+        (*(state.value for state in TERMINAL), limit),
+    )
+    return tuple(_question(row) for row in rows)
 
 
 def read_question(db: sqlite3.Connection, task: str, node: int, call: int) -> HubQuestion | None:
-    row = db.execute(f"{_QUESTION} WHERE task = ? AND node = ? AND call = ?", (task, node, call)).fetchone()
+    row = db.execute(
+        f"{_QUESTION} WHERE q.task = ? AND q.node = ? AND q.call = ?", (task, node, call)
+    ).fetchone()
     return None if row is None else _question(row)
 
 
@@ -410,6 +478,9 @@ def _question(row: Sequence[Any]) -> HubQuestion:
         labels=() if row[7] is None else tuple(json.loads(row[7])),
         order=None if row[8] is None else ForeignCause(lane="orders", epoch=row[8], seq=row[9]),
         is_told=row[10] is not None,
+        told=None if row[11] is None else bytes(row[11]).decode(errors="replace"),
+        told_labels=() if row[12] is None else tuple(json.loads(row[12])),
+        told_ms=row[13],
     )
 
 

@@ -17,6 +17,7 @@ from edge.adapters.store_sqlite.memory_rows import (
     apply_forgotten,
     apply_written,
     note_thought,
+    note_told,
     take_answered,
     take_confirmed,
 )
@@ -33,6 +34,7 @@ from edge.adapters.store_sqlite.twin import apply_desired, apply_reported
 from edge.ports import EffectView, NodeView
 from shared.blobs import BlobRef
 from shared.clock import from_ms
+from shared.escalation import ESCALATE
 from shared.records import (
     ApprovalGiven,
     ApprovalReplied,
@@ -169,6 +171,8 @@ def apply_journal(db: sqlite3.Connection, record: JournalRecord, *, seq: int, ep
                     record.call,
                 ),
             )
+            if record.tool == ESCALATE:
+                note_told(db, record, seq=seq)
         case QuestionAsked():
             db.execute(
                 "UPDATE effect SET question_seq = ?, happened = (SELECT happened FROM reply WHERE task = effect.task"

@@ -174,9 +174,8 @@ def forget_episodes(db: sqlite3.Connection, max_nodes: int) -> int:
 def drop_node(db: sqlite3.Connection, task: str, node: int) -> None:
     """Nothing of an ended node but that it has ended."""
     remember_ended(db, task, node)
-    for table in ("effect", "attempt", "reply"):
+    for table in ("effect", "attempt", "reply", "hub_question", "node"):
         db.execute(f"DELETE FROM {table} WHERE task = ? AND node = ?", (task, node))  # noqa: S608 - our own names
-    db.execute("DELETE FROM node WHERE task = ? AND node = ?", (task, node))
 
 
 def drop_blobs(db: sqlite3.Connection, hashes: Iterable[bytes | None]) -> None:

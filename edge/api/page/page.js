@@ -4,6 +4,7 @@
 const LOOK_EVERY_MS = 2000;
 const LOOK_WHEN_AWAY_MS = 5000;
 const TASK_EVERY_MS = 1500;
+const LATER_SHOWN = 10;
 const SIGNED_OUT = 401;
 const at = (id) => document.getElementById(id);
 const cards = new Map();
@@ -95,14 +96,16 @@ async function look() {
   clearTimeout(timer);
   let wait = LOOK_EVERY_MS;
   try {
-    const [status, waiting] = await Promise.all([
+    const [status, waiting, asked] = await Promise.all([
       call("GET", "/status").then((answer) => answer.json()),
       call("GET", "/approvals").then((answer) => answer.json()),
+      call("GET", "/questions").then((answer) => answer.json()),
     ]);
     show(true);
     if (at("problem").dataset.from === "look") tell("");
     showStatus(status);
     showApprovals(waiting.approvals.filter((each) => !each.over));
+    showLater(asked.questions.filter((each) => each.later).slice(0, LATER_SHOWN));
   } catch (error) {
     if (error.status === SIGNED_OUT) {
       show(false);
@@ -159,6 +162,24 @@ function replaceTexts(list, texts) {
   if (list.dataset.shown === shown) return;
   list.dataset.shown = shown;
   list.replaceChildren(...texts.map((text) => element("li", text)));
+}
+
+// --- answers of the hub that came after their task had ended
+
+function showLater(answers) {
+  const list = at("later");
+  const shown = JSON.stringify(answers);
+  at("later-block").hidden = answers.length === 0;
+  if (list.dataset.shown === shown) return;
+  list.dataset.shown = shown;
+  list.replaceChildren(...answers.map(laterCard));
+}
+
+function laterCard(each) {
+  const box = element("li", undefined, "card");
+  box.append(element("h3", each.goal ?? `Task ${each.task}`), element("p", each.later.text, "later"));
+  box.append(element("p", new Date(each.later.at).toLocaleString(), "help"));
+  return box;
 }
 
 // --- what waits for people

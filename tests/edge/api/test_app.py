@@ -42,6 +42,7 @@ from tests.support.hub import ScriptedHub
 from tests.support.mind import mind_over
 from tests.support.model import Reply, ScriptedModel
 from tests.support.no_knowledge import no_knowledge
+from tests.support.no_questions import no_later_answers
 from tests.support.retention import OpenRoom
 from tests.support.rules import NoPolicies, OpenRules, open_judge
 from tests.support.store import PRINCIPAL, opened_journal, records
@@ -130,6 +131,7 @@ async def serving(
             room=room,
             mind=mind,
             judge=judge,
+            later_answers=no_later_answers(work=journal, journal=journal_seen, judge=judge, clock=clock),
             clock=clock,
             new_id=lambda: "an-id",
             status=status,

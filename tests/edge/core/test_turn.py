@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge.core.escalating import WILL_COME, result_of
 from edge.core.turn import (
     ACT_MAX_TOKENS,
     BYTES_PER_TOKEN,
@@ -23,7 +24,9 @@ from edge.core.turn import (
     UseTool,
     next_step,
 )
+from edge.tools import escalate, read_memory
 from shared.errors import CapacityError
+from shared.escalation import HubAnswer, encode_answer
 from shared.inference.ports import Generation
 from shared.tasks.limits import Limits
 from shared.tasks.states import NodeState
@@ -422,3 +425,98 @@ def test_an_answer_that_is_not_yet_due_is_not_taken_for_an_action() -> None:
     step = next_step(agent(), goal, [ModelSpoke("act", json.dumps(ANSWER))])
     assert isinstance(step, AskModel)
     assert step.purpose == "answer"
+
+
+# --- asking the hub ------------------------------------------------------------------------------------------------
+
+HUB = escalate.SPEC
+QUESTION = "Which part is worn?"
+QUEUED = json.dumps(result_of(None, is_known=False, labels=()))
+KNOWN = json.dumps(
+    result_of(encode_answer(HubAnswer(text="The seal.", by="quotes")), is_known=True, labels=("untrusted",))
+)
+
+
+def asked(result: str | None, *, ok: bool = True) -> ToolUsed:
+    return used("model.escalate", result, ok=ok, text=QUESTION)
+
+
+def test_a_question_that_nothing_here_answers_goes_to_the_hub_before_a_model_guesses() -> None:
+    """P31"""
+    assert next_step(agent((VALVE, HUB)), QUESTION, []) == UseTool("model.escalate", {"text": QUESTION})
+
+
+@pytest.mark.parametrize(
+    ("goal", "tools", "limits"),
+    [
+        ("Open the valve.", (VALVE, HUB), {}),
+        ("How cold is the fridge?", (SENSOR, HUB), {}),
+        (QUESTION, (VALVE,), {}),
+        (QUESTION, (VALVE, HUB), {"tool_calls": 0}),
+    ],
+    ids=["no question", "a tool is due", "it may not", "no calls left"],
+)
+def test_what_is_not_the_hubs_does_not_go_there(
+    goal: str, tools: tuple[ToolSpec, ...], limits: dict[str, int]
+) -> None:
+    step = next_step(agent(tools, **limits), goal, [])
+    assert not isinstance(step, UseTool)
+
+
+def test_what_the_documents_here_do_not_say_is_the_hubs() -> None:
+    looked_up = used("memory.read", '{"is_supported": false, "passages": []}', query=QUESTION)
+    one = agent((read_memory.SPEC, HUB))
+    step = next_step(one, QUESTION, [])
+    assert isinstance(step, UseTool)
+    assert step.tool == "memory.read"
+    assert next_step(one, QUESTION, [looked_up]) == UseTool("model.escalate", {"text": QUESTION})
+
+
+def test_what_worked_here_before_is_tried_before_the_hub_is_asked() -> None:
+    steps = {"is_supported": False, "passages": [], "steps": [{"tool": "valve", "arguments": {"to": "open"}}]}
+    looked_up = used("memory.read", json.dumps(steps), query=QUESTION)
+    step = next_step(agent((read_memory.SPEC, VALVE, HUB)), QUESTION, [looked_up])
+    assert isinstance(step, AskModel)
+    assert offered(step.generation)["valve"] == [{"to": "open"}]
+
+
+def test_a_model_is_offered_the_hub_neither_before_nor_after() -> None:
+    for past in ([asked(QUEUED)], [asked('{"denied": "No."}', ok=False)]):
+        step = next_step(agent((VALVE, HUB)), QUESTION, past)
+        assert isinstance(step, AskModel)
+        assert "model.escalate" not in offered(step.generation)
+        assert "model.escalate" not in str(step.generation.messages)
+
+
+def test_a_call_to_the_hub_that_was_interrupted_is_made_again() -> None:
+    step = next_step(agent((VALVE, HUB)), QUESTION, [asked(None)])
+    assert step == UseTool("model.escalate", {"text": QUESTION}, is_retry=True)
+
+
+def test_what_the_hub_knows_is_the_answer() -> None:
+    step = next_step(agent((VALVE, HUB)), QUESTION, [asked(KNOWN)])
+    assert isinstance(step, End)
+    assert (step.state, step.text) == (
+        NodeState.SUCCEEDED, "The seal.\n\nThis answer came from the hub (quotes).",
+    )  # fmt: skip
+
+
+def test_an_answer_of_the_devices_own_says_that_the_hub_is_asked_too() -> None:
+    one, past = agent((HUB,)), [asked(QUEUED)]
+    step = next_step(one, QUESTION, past)
+    assert isinstance(step, AskModel)
+    assert (step.purpose, step.after) == ("answer", WILL_COME)
+    end = next_step(one, QUESTION, [*past, ModelSpoke("answer", "The belt.")])
+    assert end == End(NodeState.SUCCEEDED, f"The belt.\n\n{WILL_COME}")
+
+
+@pytest.mark.parametrize("result", ['{"denied": "No rule permits it."}', '{"error": "The journal is full."}'])
+def test_a_question_that_may_not_go_changes_nothing(result: str) -> None:
+    refused, one = asked(result, ok=False), agent((VALVE, HUB))
+    with_it = next_step(one, QUESTION, [refused])
+    without = next_step(agent((VALVE,)), QUESTION, [])
+    assert isinstance(with_it, AskModel)
+    assert isinstance(without, AskModel)
+    assert with_it == without
+    spoken = [ModelSpoke("act", json.dumps(ANSWER)), ModelSpoke("answer", "The belt.")]
+    assert next_step(one, QUESTION, [refused, *spoken]) == End(NodeState.SUCCEEDED, "The belt.")
