@@ -13,7 +13,7 @@ What is found bears its labels. Must not know the rules: whoever calls this has 
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from edge.core.remembering import Now, still_holds
@@ -178,7 +178,7 @@ class LookingUp:
         if asks_since_when(request):
             told = told_since(facts, moment)
         elif asks_history(request):
-            told = told_history(facts, moment.tzinfo or self._local(moment).tzinfo)  # type: ignore[arg-type]
+            told = told_history(facts, moment.tzinfo or UTC)
         if told is None:
             at = when.start if is_past and when is not None else moment
             told = told_fact(facts, at, is_past=is_past)

@@ -4,6 +4,7 @@ in_english("was war gestern um 14 uhr?") == "was war yesterday at 14:00?"
 """
 
 import re
+from functools import partial
 from typing import Final
 
 _COUNT: Final = r"(\d{1,5}|eine[mr]|zwei|drei|vier|fünf|sechs)"
@@ -64,10 +65,14 @@ def in_english(text: str) -> str:
     """A lower-case text with its German times replaced; any other word stays."""
     text = _LONGEST_FIRST.sub(lambda match: _PHRASES[match.group()], text)
     for pattern, unit in _AGO:
-        text = pattern.sub(lambda match, unit=unit: f"{_COUNTS.get(match[1], match[1])} {unit} ago", text)  # type: ignore[misc]
+        text = pattern.sub(partial(_ago, unit), text)
     text = _PAST_UNITS.sub(lambda match: f"in the last {match[1]} {_PLURALS[match[2]]}", text)
     text = _LED_DAY.sub(lambda match: f"{_LEADS[match[1]]} {_DAYS.get(match[2], match[2])}", text)
     text = _DATE.sub(lambda match: f"{match[1]} {_MONTHS[match[2]]}", text)
     leads = _LEADS | {"im": "in"}
     text = _MONTH.sub(lambda match: f"{leads[match[1]]} {_MONTHS[match[2]]}", text)
     return _HOUR.sub(lambda match: f"at {match[1]}:{match[2] or match[3] or '00'}", text)
+
+
+def _ago(unit: str, match: re.Match[str]) -> str:
+    return f"{_COUNTS.get(match[1], match[1])} {unit} ago"
