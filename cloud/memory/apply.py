@@ -76,7 +76,7 @@ def on_changed(session: Session, applied: Applied, record: MemoryChanged) -> Non
         if was_approved:
             key = row.id
             applied.settle(session)
-            forgotten.mark_due(session, session.get_one(MemoryItem, key), applied.now)
+            forgotten.take_back(session, session.get_one(MemoryItem, key), applied.now)
 
 
 def on_forgotten(session: Session, applied: Applied, record: MemoryForgotten) -> None:

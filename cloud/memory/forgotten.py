@@ -15,7 +15,7 @@ from cloud.knowledge.offers import forget_inline
 from cloud.knowledge.tables import KnowledgeDelivery
 from cloud.memory import repository
 from cloud.memory.documents import collection_of
-from cloud.memory.tables import ForgetDebt, ItemState, MemoryItem, MemoryShelf
+from cloud.memory.tables import ForgetDebt, ItemState, MemoryItem
 from cloud.tasks.tables import Node, Offer, Task
 from shared.ids import HUB
 from shared.tasks.states import TERMINAL
@@ -74,11 +74,18 @@ def drop_items(session: Session, items: Sequence[MemoryItem], now: datetime) -> 
     for item in items:
         if item.state == ItemState.APPROVED.value:
             taken_back += 1
-            mark_due(session, item, now)
-            forget_offers(session, item)
+            take_back(session, item, now)
+        elif item.decided_at is not None:
+            forget_offers(session, item)  # it may have been approved, and be on its way still
         session.delete(item)
     session.flush()
     return taken_back
+
+
+def take_back(session: Session, item: MemoryItem, now: datetime) -> None:
+    """An item is approved no longer: its document goes at once."""
+    mark_due(session, item, now)
+    forget_offers(session, item)
 
 
 def mark_due(session: Session, item: MemoryItem, at: datetime) -> None:
@@ -86,12 +93,10 @@ def mark_due(session: Session, item: MemoryItem, at: datetime) -> None:
     name = collection_of(item.scope, item.site)
     shelf = repository.lock_shelf(session, item.tenant, name)
     if shelf is None:
-        shelf = MemoryShelf(
-            tenant=item.tenant,
-            collection=name,
-            scope=item.scope,
-            site=(item.site or "") if item.scope == "site" else "",
-        )
+        site = (item.site or "") if item.scope == "site" else ""
+        repository.make_shelf(session, item.tenant, name, scope=item.scope, site=site)
+        shelf = repository.lock_shelf(session, item.tenant, name)
+        assert shelf is not None, "it was made, here or by somebody else"
     shelf.due_at = at if shelf.due_at is None else min(shelf.due_at, at)
     session.add(shelf)
     session.flush()

@@ -74,8 +74,9 @@ class Keeper:
         has_asked = False
         for tenant, name in due:
             with transactions.write() as session:
-                has_asked |= shelves.bring(session, tenant, name, room=self._room, now=self._clock.now())
-            self._is_log_due = True
+                asks, drops = shelves.bring(session, tenant, name, room=self._room, now=self._clock.now())
+            has_asked |= asks
+            self._is_log_due |= drops
         if has_asked:
             self._on_asked()
 

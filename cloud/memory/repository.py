@@ -4,8 +4,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from sqlalchemy import and_, delete, func, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, or_, select
 
+from cloud.db import table_of
 from cloud.journal.repository import IN_CHUNK
 from cloud.journal.tables import BlobRow
 from cloud.memory.tables import (
@@ -149,6 +151,15 @@ def due_shelves(session: Session, now: datetime) -> Sequence[tuple[str, str]]:
 def lock_shelf(session: Session, tenant: str, collection: str) -> MemoryShelf | None:
     query = select(MemoryShelf).where(MemoryShelf.tenant == tenant, MemoryShelf.collection == collection)
     return session.exec(query.with_for_update().execution_options(populate_existing=True)).first()
+
+
+def make_shelf(session: Session, tenant: str, collection: str, *, scope: str, site: str) -> None:
+    """Unless somebody else makes it at this moment."""
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    values = {
+        "tenant": tenant, "collection": collection, "scope": scope, "site": site, "is_purging": False,
+    }  # fmt: skip
+    session.execute(insert(table_of(MemoryShelf)).values(values).on_conflict_do_nothing())
 
 
 def open_requests(session: Session) -> Sequence[ForgetRequest]:

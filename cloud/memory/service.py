@@ -96,7 +96,7 @@ def retract(session: Session, row: MemoryItem, *, by: str, now: datetime) -> Non
             code="item_not_approved",
         )
     _decide(session, row, ItemState.RETRACTED, by, now)
-    forgotten.mark_due(session, row, now)
+    forgotten.take_back(session, row, now)
 
 
 def make_rule(

@@ -42,19 +42,20 @@ class Room:
     waiting_max_bytes: int
 
 
-def bring(session: Session, tenant: str, name: str, *, room: Room, now: datetime) -> bool:
-    """Do for a shelf what is due; whether somebody has to publish."""
+def bring(session: Session, tenant: str, name: str, *, room: Room, now: datetime) -> tuple[bool, bool]:
+    """Do for a shelf what is due; whether somebody has to publish, and whether older revisions were dropped."""
     shelf = repository.lock_shelf(session, tenant, name)
     if shelf is None:
-        return False
+        return False, False
     has_asked = False
     if shelf.due_at is not None and shelf.due_at <= now:
         has_asked = _fill(session, shelf, room, now)
+    was_purging = shelf.is_purging
     if shelf.is_purging and not has_asked:
         _purge(session, shelf)
     session.add(shelf)
     session.flush()
-    return has_asked
+    return has_asked, was_purging and not shelf.is_purging
 
 
 def _fill(session: Session, shelf: MemoryShelf, room: Room, now: datetime) -> bool:

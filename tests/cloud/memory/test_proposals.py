@@ -10,7 +10,7 @@ from cloud.memory import apply, service
 from cloud.memory.tables import MemoryItem
 from shared.blobs import Blob
 from shared.clock import to_ms
-from shared.errors import RefusedError
+from shared.errors import CapacityError, RefusedError
 from shared.memory.items import Answer, Episode, Fact, Procedure, Step
 from shared.records import MemoryChanged, MemoryWritten
 from tests.cloud.memory.world import LIMIT, Learning
@@ -233,6 +233,15 @@ def test_a_new_rule_looks_at_what_waits_already(learning: Learning) -> None:
     learning.rule(scope="fleet")
     learning.keeper.work(learning.database)
     assert learning.states() == {"fridge-1": "approved"}
+
+
+@pytest.mark.slow
+def test_a_tenant_has_so_many_rules_at_most(learning: Learning) -> None:
+    for number in range(service.RULES_MAX):
+        learning.rule(relations=[f"{number}"])
+    with pytest.raises(CapacityError, match="memory rules remove"):
+        learning.rule(relations=["one more"])
+    learning.rule(relations=["another tenant's"], tenant="acme")
 
 
 def test_labels_that_no_collection_can_bear_are_not_approved(learning: Learning) -> None:

@@ -40,6 +40,21 @@ async def test_what_is_approved_is_found_with_its_origin_and_offered_to_the_othe
     assert learning.asked
 
 
+async def test_what_is_taken_back_does_not_reach_a_device_that_was_away(learning: Learning) -> None:
+    device, away = learning.device("fridge-1"), learning.device("fridge-2", FLEET)
+    learning.tells(device)
+    learning.approve(device)
+    await learning.settle()
+    learning.fleet.round()
+    assert learning.fleet.inline_kept() == 1
+    learning.retract(device)
+    assert learning.fleet.inline_kept() == 0
+    await learning.settle(after=timedelta())
+    learning.fleet.acknowledges(away)
+    learning.fleet.round()
+    assert learning.fleet.words(away) == ["knowledge.offered 1", "knowledge.offered 2"]
+
+
 async def test_approvals_in_quick_succession_are_published_together(learning: Learning) -> None:
     one, other = learning.device("fridge-1"), learning.device("fridge-2")
     learning.tells(one)
