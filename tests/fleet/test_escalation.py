@@ -190,7 +190,7 @@ async def test_work_that_the_hub_gave_asks_it_too(tmp_path: Path) -> None:
         await asked.answered()
         view = await asked.fleet.ended(task)
         assert (view.nodes[0].result or "").startswith(VALVE)
-        assert [effect.tool for effect in view.nodes[0].effects] == ["memory.read", "model.escalate"]
+        assert [effect.tool for effect in view.nodes[0].effects] == ["model.escalate"]
 
 
 async def test_what_the_hub_does_not_know_is_answered_here_and_said(tmp_path: Path) -> None:
@@ -398,7 +398,7 @@ async def test_rules_that_do_not_let_a_question_go_leave_everything_as_without_i
         refused = [each for each in await of_kind(device, PolicyDecided) if each.action == "model.escalate"]
         assert [(each.decision, each.rules) for each in refused] == [("deny", ("no_rule",))]
         assert await of_kind(device, HubAsked) == []
-        assert [each.tool for each in await of_kind(device, ToolResult)] == ["memory.read"]
+        assert await of_kind(device, ToolResult) == []
 
 
 async def test_without_rules_nothing_goes(tmp_path: Path) -> None:

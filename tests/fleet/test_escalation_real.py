@@ -111,5 +111,6 @@ def test_a_question_asked_without_a_hub_is_answered_when_it_is_back(hub: RealHub
     told = edge_command("task", "show", task, "--home", device.home)
     assert "later answer" in told.stdout
     assert "V2" in told.stdout
+    assert "V2" in edge_command("task", "questions", "--home", device.home).stdout
     device.wait_until(lambda: bool(hub.get(f"/v1/tasks/{task}")["later_answers"]), "the hub to know")
     assert "later answers" in hub_command(hub, "task", "show", task).stdout

@@ -38,7 +38,7 @@ class OpenAnswers:
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
         self.is_open = True
-        self.failures: list[Exception] = []
+        self.failures: list[BaseException] = []
         self.asked: list[tuple[str, tuple[str, ...]]] = []
 
     async def missing(self, tenant: str, collections: Sequence[str]) -> list[str]:
