@@ -24,7 +24,7 @@ from shared.tasks.states import TERMINAL
 logger = logging.getLogger(__name__)
 
 AT_ONCE: Final = 16
-SHOWN_MAX: Final = 50
+SHOWN_MAX: Final = 20
 WITHHELD: Final = "The hub has answered this, and its answer may not be told here."
 
 

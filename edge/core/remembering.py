@@ -1,7 +1,7 @@
 """What of finished work is worth remembering. Pure: from what was asked, done and answered to what is proposed.
 
 * Everything that succeeded is an episode.
-* Tools that were used are a procedure: what worked, in order. Looking something up is none.
+* Tools that were used are a procedure: what worked, in order. Looking something up, or asking the hub, is none.
 * An answer that rests on nothing but knowledge, remembered facts and sensors may be given again as long as they say the
   same. One that rests on anything else (the time, another tool, a model's own words) may not.
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from edge.core.reading import READ, SENSOR, collections_in, facts_in, is_answered
+from shared.escalation import ESCALATE
 from shared.memory.items import STEPS_MAX, Answer, Episode, Procedure, Step
 
 ANSWER_MAX_CHARS: Final = 4_000
@@ -45,7 +46,9 @@ def episode_of(result: str, used: Sequence[Used]) -> Episode:
 
 def procedure_of(used: Sequence[Used]) -> Procedure | None:
     """What was done; None if nothing but looking up was."""
-    steps = tuple(Step(tool=each.tool, arguments=each.arguments) for each in used if each.tool != READ)
+    steps = tuple(
+        Step(tool=each.tool, arguments=each.arguments) for each in used if each.tool not in (READ, ESCALATE)
+    )
     return Procedure(steps=steps) if 0 < len(steps) <= STEPS_MAX else None
 
 

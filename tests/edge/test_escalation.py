@@ -11,6 +11,7 @@ import pytest
 from edge.adapters.store_sqlite.database import Database, open_database
 from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.adapters.store_sqlite.memory_rows import SqliteMemory
+from edge.adapters.store_sqlite.trimming import drop_node
 from edge.blobs import make_blob
 from edge.escalation import Escalation, EscalationSettings
 from edge.ports import Draft
@@ -22,7 +23,7 @@ from shared.records import HubAnswered, HubAsked, MemoryForgotten, NodeAmended
 from tests.support.clock import ManualClock
 from tests.support.device import signer_from, task_id_from
 from tests.support.hub import ScriptedHub
-from tests.support.store import PRINCIPAL, records
+from tests.support.store import PRINCIPAL, Order, rebuild, records
 from tests.support.work import done
 
 TASK: Final = task_id_from("a task")
@@ -34,6 +35,7 @@ class World:
     """The tool over a store. `is_linked` is the test's to change."""
 
     def __init__(self, database: Database, *, wait_s: float) -> None:
+        self.database = database
         self.journal = SqliteJournal(database, principal=PRINCIPAL)
         self.store = SqliteMemory(database)
         self.hub = ScriptedHub(PRINCIPAL, device=signer_from(PRINCIPAL).public)
@@ -173,3 +175,38 @@ async def test_an_answer_is_late_only_once_its_work_has_ended(tmp_path: Path) ->
         assert (late.task, late.call, late.is_told) == (TASK, 1, False)
         assert late.order is not None
         assert late.order.lane == Lane.ORDERS.value
+
+
+async def test_an_answer_without_its_content_ends_the_wait(tmp_path: Path) -> None:
+    async with world_in(tmp_path) as world:
+        waiting = asyncio.create_task(world.call())
+        while not await world.asked():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        order = HubAnswered(at_ms=1, task=TASK, node=0, call=1, is_known=True, answer=make_blob(ANSWER).ref())
+        world.hub.order(order)
+        await world.journal.receive(world.hub.batch_of_orders())
+        world.escalation.changed()
+        assert (await waiting)["state"] == "unknown"
+
+
+async def test_what_was_asked_goes_with_its_work(tmp_path: Path) -> None:
+    async with world_in(tmp_path, wait_s=0) as world:
+        await world.journal.append(*done(TASK), durable=True)
+        await world.call()
+        await world.hub_answers()
+        await world.database.write(lambda db: drop_node(db, TASK, 0), durable=True)
+        assert await world.store.questions_of(TASK) == ()
+
+
+async def test_both_logs_tell_the_same_whichever_is_read_first(tmp_path: Path) -> None:
+    async with world_in(tmp_path, wait_s=0) as world:
+        await world.call()
+        await world.hub_answers()
+        await world.journal.append(*done(TASK), durable=True)
+        told = make_blob(b"Close V2, says the hub.")
+        amended = NodeAmended(at_ms=9, task=TASK, node=0, call=1, result=told.ref(), labels=("untrusted",))
+        await world.journal.append(Draft(amended, (told,)), durable=True)
+        orders: tuple[Order, ...] = ("journal first", "orders first")
+        both = [rebuild(world.database, tmp_path / name, name)["hub_question"] for name in orders]
+        assert both[0] == both[1]
+        assert len(both[0]) == 1

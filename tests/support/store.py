@@ -33,6 +33,7 @@ _PROJECTIONS = {
     ),
     "effect": "*",
     "twin": "*",
+    "hub_question": "*",
 }
 
 

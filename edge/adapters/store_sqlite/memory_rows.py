@@ -202,7 +202,7 @@ def note_thought(db: sqlite3.Connection, task: str, node: int) -> None:
 def apply_asked(db: sqlite3.Connection, record: HubAsked, *, seq: int) -> None:
     db.execute(
         "INSERT INTO hub_question (task, node, call, asked_ms, seq) VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT (task, node, call) DO UPDATE SET seq = excluded.seq",
+        " ON CONFLICT (task, node, call) DO UPDATE SET asked_ms = excluded.asked_ms, seq = excluded.seq",
         (record.task, record.node, record.call, record.at_ms, seq),
     )
 
@@ -236,10 +236,11 @@ def note_told(db: sqlite3.Connection, record: ToolResult, *, seq: int) -> None:
 
 
 def take_answered(db: sqlite3.Connection, record: HubAnswered, *, seq: int, epoch: bytes) -> str | None:
-    """The first answer counts; why it could not be taken, for the dead letters."""
+    """The first answer counts. One without its content is none, and whoever asked shall not wait for another.
+
+    Returns why it could not be taken, for the dead letters.
+    """
     content = _content(db, record.answer)
-    if content is None:
-        return "the answer's content did not come with it"
     db.execute(
         "INSERT INTO hub_question (task, node, call, asked_ms, seq) VALUES (?, ?, ?, ?, 0) ON CONFLICT DO NOTHING",
         (record.task, record.node, record.call, record.at_ms),
@@ -248,11 +249,11 @@ def take_answered(db: sqlite3.Connection, record: HubAnswered, *, seq: int, epoc
         "UPDATE hub_question SET answer = ?, answer_hash = ?, is_known = ?, labels = ?, order_epoch = ?, order_seq = ?"
         " WHERE task = ? AND node = ? AND call = ? AND answer IS NULL",
         (
-            content, record.answer.hash, record.is_known, json.dumps(record.labels), epoch, seq, record.task,
+            content or b"", record.answer.hash, record.is_known, json.dumps(record.labels), epoch, seq, record.task,
             record.node, record.call,
         ),
     )  # fmt: skip
-    return None
+    return None if content is not None else "the answer's content did not come with it"
 
 
 def take_forget(

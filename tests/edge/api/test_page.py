@@ -10,13 +10,18 @@ from typing import Any, Final
 import pytest
 from playwright.async_api import Page, ViewportSize, expect
 
+from edge.blobs import make_blob
+from edge.ports import Draft
+from shared.records import HubAsked, NodeAmended
 from tests.cloud.dashboard.pages.browser import open_browser
 from tests.support.agent import ANSWER, Probe, act
 from tests.support.daemon import TOKEN, RunningDaemon, daemon_in
+from tests.support.device import task_id_from
 from tests.support.model import ScriptedModel
 from tests.support.policy import PERMIT_ALL, package_of
 from tests.support.policy_device import sealed_bundle
 from tests.support.rules import SIGNER, TRUST
+from tests.support.work import done
 
 pytestmark = pytest.mark.browser
 
@@ -119,6 +124,20 @@ async def test_a_question_is_answered_as_text(tmp_path: Path) -> None:
         await expect(page.tab.locator(".asked")).to_have_text(EVIL)
         await expect(page.tab.locator(".answer")).to_have_text(EVIL)
         assert await page.tab.locator("#talk img, #talk script").count() == 0
+
+
+async def test_an_answer_of_the_hub_that_came_later_is_shown_as_text(tmp_path: Path) -> None:
+    async with kiosk(tmp_path) as page:
+        task, later = task_id_from("asked"), make_blob(EVIL.encode())
+        await page.device.journal.append(*done(task), durable=True)
+        asked = HubAsked(at_ms=1, task=task, node=0, call=1, question=make_blob(b"Which?").ref())
+        amended = NodeAmended(at_ms=2, task=task, node=0, call=1, result=later.ref())
+        await page.device.journal.append(Draft(asked), durable=True)
+        await page.sign_in()
+        await expect(page.tab.get_by_role("heading", name="Later answers from the hub")).to_be_hidden()
+        await page.device.journal.append(Draft(amended, (later,)), durable=True)
+        await expect(page.tab.locator("#later .later")).to_have_text(EVIL)
+        assert await page.tab.locator("#later img, #later script").count() == 0
 
 
 async def test_somebody_on_site_agrees_to_these_very_arguments_and_the_answer_comes(tmp_path: Path) -> None:
