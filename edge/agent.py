@@ -124,7 +124,7 @@ class AgentRunner:
         answer_max_tokens: int,
         tasks_max_open: int,
         speaks_of_past: Callable[[str], bool] = lambda _request: False,
-        looks_up: Callable[[str], bool] = lambda _request: True,
+        looks_up: Callable[[str, bool], bool] = lambda _request, is_due: not is_due,
     ) -> None:
         self._device = device
         self._model = model

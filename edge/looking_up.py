@@ -55,8 +55,10 @@ _MEASURED: Final[Mapping[str, frozenset[str]]] = {
 """By which other words a quantity is asked for."""
 _WORD: Final = re.compile(r"[^\W_]+")
 _ABOUT_PAST_TALK: Final = re.compile(
-    r"\b(?:i|we|you|did|last time|earlier|before|asked|said|told|answered|yesterday|ago)\b", re.IGNORECASE
+    r"\b(?:did (?:i|we|you)|have (?:i|we|you)|(?:i|we|you) (?:ask|asked|said|told|answered)|last time|asked|earlier)\b",
+    re.IGNORECASE,
 )
+_FOR_A_CLOCK: Final = frozenset({"time", "date", "clock"})
 
 
 class LookingUp:
@@ -92,25 +94,32 @@ class LookingUp:
         when = time_in(request, self._local(self._clock.now()))
         return when is not None and when.end < self._clock.now()
 
+    def asks_to_measure(self, request: str) -> bool:
+        """Whether it asks what a sensor shows now."""
+        series = self._series(request)
+        return series is not None and _asks_of(series, request) and not self.speaks_of_past(request)
+
     async def look_up(self, request: str) -> dict[str, object]:
         """What was found, as plain JSON values (`edge.core.reading` says of what form). Raises what the store
         raises."""
         moment = self._local(self._clock.now())
         when = time_in(request, moment)
         is_past = when is not None and when.end < moment
-        series = self._series(request) if is_past else None
-        if when is not None and series is not None and _asks_of(series, request):
+        series = self._series(request)
+        if when is not None and is_past and series is not None and _asks_of(series, request):
             return await self._of_sensor(series, when)
+        # What names a tool is for the tool, unless a fact says in so many words what is asked.
+        is_for_tool = not is_past and (series is not None or bool(_FOR_A_CLOCK & _words(request)))
         asked: Asked | None = None
         if await self._store.counts():
             asked = await self._recall.ask(request)
             found = None if is_past else await self._answered_before(request, asked)
-            found = found or await self._of_facts(request, asked, when, moment)
+            found = found or await self._of_facts(request, asked, when, moment, by_words=is_for_tool)
             if found is not None:
                 return found
-        if when is not None and series is not None:
+        if when is not None and is_past and series is not None:
             return await self._of_sensor(series, when)
-        documents = await self._of_documents(request)
+        documents = None if is_for_tool else await self._of_documents(request)
         if documents is not None and documents["is_supported"]:
             return documents
         result: dict[str, object] = documents or {"is_supported": False, "passages": []}
@@ -124,7 +133,7 @@ class LookingUp:
 
     def _series(self, request: str) -> Series | None:
         """The sensor that it names; or the only one of the quantity that it names."""
-        words = {word.casefold() for word in _WORD.findall(request)}
+        words = _words(request)
         named = [each for each in self._sensors if words & set(re.split(r"[-_]", each.name.casefold()))]
         if len(named) == 1:
             return named[0]
@@ -160,13 +169,14 @@ class LookingUp:
     # --- facts
 
     async def _of_facts(
-        self, request: str, asked: Asked, when: When | None, moment: datetime
+        self, request: str, asked: Asked, when: When | None, moment: datetime, *, by_words: bool
     ) -> dict[str, object] | None:
         recalled = await self._recall.find(asked, sorts=("fact",), limit=CANDIDATES)
         best = next(
             (
                 each.item for each in recalled.found
-                if isinstance(each.item.content, Fact) and bears_on(request, each.item.content, each.cosine)
+                if isinstance(each.item.content, Fact)
+                and bears_on(request, each.item.content, None if by_words else each.cosine)
             ),
             None,
         )  # fmt: skip
@@ -252,11 +262,15 @@ class LookingUp:
         return {"is_supported": True, "passages": passages, "labels": labels}
 
 
+def _words(text: str) -> frozenset[str]:
+    return frozenset(word.casefold() for word in _WORD.findall(text))
+
+
 def _asks_of(series: Series, request: str) -> bool:
     """Whether it asks for what the sensor measures, and not for something else about the thing of that name."""
-    words = {word.casefold() for word in _WORD.findall(request)}
     return bool(
-        words & {series.quantity.casefold(), *_MEASURING, *_MEASURED.get(series.quantity.casefold(), ())}
+        _words(request)
+        & {series.quantity.casefold(), *_MEASURING, *_MEASURED.get(series.quantity.casefold(), ())}
     )
 
 

@@ -107,12 +107,13 @@ class Attic:
     def speaks_of_past(self, request: str) -> bool:
         return self._looking_up.speaks_of_past(request)
 
-    def looks_up(self, request: str) -> bool:
-        """Whether there is anything that could tell of it."""
-        has_memory = self.memory is not None and self.memory.has_items
-        if has_memory or self._knowledge.is_possible:
+    def looks_up(self, request: str, is_due: bool) -> bool:
+        """Whether there is anything that could tell of it. `is_due`: it names what a tool reads now."""
+        if self.memory is not None and self.memory.has_items:
+            return not is_due or not self._looking_up.asks_to_measure(request)
+        if bool(self._base.settings.sensors) and self.speaks_of_past(request):
             return True
-        return bool(self._base.settings.sensors) and self.speaks_of_past(request)
+        return self._knowledge.is_possible and not is_due
 
     @property
     def _looking_up(self) -> "LookingUp":

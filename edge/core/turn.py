@@ -140,8 +140,8 @@ class Agent:
     limits: Limits = field(default_factory=Limits)
     speaks_of_past: Callable[[str], bool] = lambda _goal: False
     """Whether a request asks how something was: then no sensor tells it."""
-    looks_up: Callable[[str], bool] = lambda _goal: True
-    """Whether looking a request up could tell anything."""
+    looks_up: Callable[[str, bool], bool] = lambda _goal, is_due: not is_due
+    """Whether looking a request up could tell anything; the second says that it names what a tool reads now."""
 
 
 def next_step(agent: Agent, goal: str, past: Sequence[Past]) -> Step:
@@ -201,11 +201,11 @@ def _remembered(agent: Agent, goal: str, past: Sequence[Past]) -> Step | None:
 
 
 def _looked_up(agent: Agent, goal: str, past: Sequence[Past], room: int) -> Step | None:
-    """A request is looked up before a model is asked anything, unless it names what a tool reads now; an answer that
-    stands is told, quotes that support one are worded, and nothing else is done."""
+    """A request is looked up before a model is asked anything or a tool is used; an answer that stands is told, quotes
+    that support one are worded, and nothing else is done."""
     if not past:
         is_there = any(spec.name == READ for spec in agent.tools) and agent.limits.tool_calls > 0
-        if not is_there or _due(agent, goal, ()) or not agent.looks_up(request_of(goal)):
+        if not is_there or not agent.looks_up(request_of(goal), bool(_due(agent, goal, ()))):
             return None
         return UseTool(READ, {"scope": HERE, "query": request_of(goal)[:QUERY_MAX_CHARS]})
     if len(past) == 1 and (answer := answer_in(_found(past))) is not None:

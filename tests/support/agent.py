@@ -75,7 +75,7 @@ def make_runner(
     watch: Watch | None = None,
     tools: Sequence[AnyTool] = (),
     speaks_of_past: Callable[[str], bool] = lambda _request: False,
-    looks_up: Callable[[str], bool] = lambda _request: True,
+    looks_up: Callable[[str, bool], bool] = lambda _request, is_due: not is_due,
 ) -> AgentRunner:
     """A runner that is not running yet. `journal` may be a faulty one around `work`."""
     numbers = count(1)
