@@ -14,9 +14,11 @@ from cloud.db import Database
 from cloud.devices.tables import EnrolmentToken
 from cloud.journal.service import store_blob
 from cloud.journal.tables import LaneRow
+from cloud.questions.tables import HubQuestion
 from cloud.schema import migrate
-from cloud.tasks.tables import Effect, LateResult, Node, Task
+from cloud.tasks.tables import Effect, LaterAnswer, LateResult, Node, Task
 from shared.blobs import Blob
+from shared.escalation import HubAnswer, HubSource, encode_answer
 from shared.ids import HUB
 from tests.cloud.dashboard.hostile import HOSTILE, add_everything
 from tests.support.device import task_id_from
@@ -28,6 +30,7 @@ pytestmark = pytest.mark.slow
 EVIL = "".join(HOSTILE.values()) + "\x9b31m\u2028[bold red]\x1b]0;title\x07"
 NAME = "evil"
 TASK = task_id_from("evil")
+ANSWER = HubAnswer(text=EVIL, sources=(HubSource(1, EVIL[-100:]),), by=EVIL[-100:])
 VIEWS = (
     ("device", "list"),
     ("device", "show", NAME),
@@ -50,6 +53,8 @@ VIEWS = (
     ("tenant", "list"),
     ("api-token", "list"),
     ("proposal", "list"),
+    ("question", "list"),
+    ("question", "show", "1"),
     ("doctor",),
 )
 """Commands that show what devices and people said."""
@@ -132,6 +137,42 @@ def add_work(session: Session, now: datetime) -> None:
             state=EVIL,
             result_hash=hash_,
             at=now,
+        )
+    )
+    session.add(
+        LaterAnswer(
+            lane_id=lane_id,
+            seq=3,
+            task_id=TASK,
+            node=0,
+            call=1,
+            principal=EVIL,
+            result_hash=hash_,
+            labels=[EVIL],
+            at=now,
+        )
+    )
+    told = Blob(salt=bytes(16), content=encode_answer(ANSWER))
+    store_blob(session, HUB, told)
+    session.add(
+        HubQuestion(
+            principal=EVIL,
+            tenant="main",
+            task_id=TASK,
+            node=0,
+            call=1,
+            epoch=bytes(16),
+            seq=1,
+            question_hash=hash_,
+            labels=[EVIL],
+            state="answered",
+            asked_at=now,
+            next_at=now,
+            is_known=True,
+            by=EVIL,
+            answer_hash=told.ref().hash,
+            answer_labels=[EVIL],
+            rests_on=[EVIL],
         )
     )
 

@@ -6,7 +6,10 @@ from datetime import timedelta
 import pytest
 
 from cloud.devices.tables import DeviceStatus
+from cloud.journal.tables import CloseReason
 from cloud.questions.clerk import AWAY_S, CLAIM_S, Settled
+from cloud.tasks.orders import Changes
+from cloud.tasks.recovery import begin_orders_anew
 from shared.escalation import QUESTION_MAX_CHARS, HubSource
 from shared.records import MAX_LABELS, ForeignCause
 from tests.cloud.knowledge.world import NAME, OVEN, PUMP
@@ -169,6 +172,20 @@ async def test_a_device_that_was_put_back_and_asks_anew_is_answered_anew(asking:
         bytes_from(EPOCH), bytes_from("branched journal"),
     ]  # fmt: skip
     assert len(asking.rows()) == 1
+
+
+async def test_an_answer_that_never_arrived_is_ordered_again_when_histories_part(asking: Asking) -> None:
+    """The device holds other orders than the hub knows, since the hub was put back to a backup."""
+    till = asking.fleet.device("till-1")
+    asking.ask(till)
+    await asking.work()
+    with asking.knowledge.database.write() as session:
+        now = asking.knowledge.clock.now()
+        begin_orders_anew(session, till, CloseReason.HUB_RESTORED, now, Changes())
+    closed, again = asking.orders(till)
+    assert closed == again
+    await asking.work()
+    assert len(asking.orders(till)) == 2
 
 
 # --- bounds
