@@ -183,7 +183,10 @@ async def _agent(settings: EdgeSettings, wanted: str | None) -> AsyncIterator[Ag
         finally:
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
+            with contextlib.suppress(CapacityError, UnavailableError):  # the next one remembers it
+                await daemon.mind.memory.think()
             await asyncio.to_thread(daemon.shelf.release)
+            await asyncio.to_thread(daemon.mind.shelf.release)
 
 
 def _delta(line: str) -> str:

@@ -16,10 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from edge.core.remembered import Remembered
 from edge.core.remembering import Now, still_holds
 from edge.core.telling import Series, told_fact, told_history, told_measured, told_since
 from edge.knowledge_lookup import KnowledgeLookup
-from edge.memory_seal import Remembered
 from edge.ports import MeasuredPast, MemoryStore
 from edge.recall import Asked, Found, Recall, Recalled
 from shared.clock import Clock, from_ms, to_ms

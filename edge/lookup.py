@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
+from edge.core.remembered import Remembered
 from edge.judge import ANSWER, Judge
-from edge.memory_seal import Remembered
 from edge.ports import Journal, MemoryStore
 from edge.recall import Recall
 from shared.errors import CapacityError, RefusedError, UnavailableError

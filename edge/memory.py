@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any, Final
 
 from edge.core.reading import WRITE
+from edge.core.remembered import Change, NewItem, Remembered
 from edge.core.remembering import (
     ITEM_MAX_BYTES,
     Now,
@@ -23,7 +24,7 @@ from edge.core.remembering import (
 )
 from edge.judge import Judge, Place
 from edge.lookup import refusal
-from edge.memory_seal import Change, MemorySeal, NewItem, Remembered
+from edge.memory_seal import MemorySeal
 from edge.ports import Draft, EndedWork, Journal, MemoryStore, NodeView, Room, Work
 from edge.recall import Recall
 from edge.shelf import Shelf

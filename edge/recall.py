@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from edge.memory_seal import MemorySeal, Remembered
+from edge.core.remembered import Remembered
+from edge.memory_seal import MemorySeal
 from edge.ports import MemoryRow, MemoryStore
 from edge.shelf import Shelf
 from shared.errors import ConfigError

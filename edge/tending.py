@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from edge.memory_seal import Change, MemorySeal, Remembered
+from edge.core.remembered import Change, Remembered
+from edge.memory_seal import MemorySeal
 from edge.ports import Draft, Journal, MemoryStore
 from edge.recall import Recall
 from shared.clock import Clock, to_ms

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from edge.adapters.store_sqlite.database import Database
-from edge.adapters.store_sqlite.memory_rows import SqliteMemory
+from edge.adapters.store_sqlite.memory_rows import SqliteMemory, read_counts
 from edge.adapters.store_sqlite.metric_rows import SqliteMeasured
 from edge.core.remembering import Now, shown
 from edge.forgetting import Forgetting
@@ -192,6 +192,7 @@ def build_mind(
         is_stopped=is_stopped,
         room=room,
     )
+    memory.has_items = bool(base.database.read_blocking(read_counts))
     return Mind(
         store=store,
         memory=memory,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 
-from edge.memory_seal import Remembered
+from edge.core.remembered import Remembered
 from edge.ports import Measured
 from shared.clock import from_ms
 from shared.memory.facts import Standing

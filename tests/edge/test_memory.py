@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from edge.agent import Ended
+from edge.core.remembered import Remembered
 from edge.core.remembering import Now
-from edge.memory_seal import Remembered
 from edge.ports import Measurement
 from shared.errors import RefusedError
 from shared.memory.items import Answer, Episode, Fact, Procedure, Step
