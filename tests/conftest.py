@@ -19,6 +19,8 @@ from tests.support.postgres import PostgresServer, running_postgres
 from tests.support.scratch import memory_directory
 
 TEST_MODELS = ("smollm2-135m-instruct", "all-minilm-l6-v2")
+WORKERS_MAX = 4
+"""Processes that run the whole suite. More would starve the models and browsers, which have threads of their own."""
 
 
 def pytest_configure() -> None:
@@ -29,6 +31,15 @@ def pytest_configure() -> None:
     memory = memory_directory()
     if memory is not None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))  # pytest's name for where `tmp_path` is
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Several for the whole suite. A part of it is soon done in this process (0), where a debugger finds it."""
+    asked = {(config.invocation_params.dir / argument).resolve() for argument in config.args}
+    if not asked & {config.rootpath, config.rootpath / "tests"}:
+        return 0
+    cores = len(os.sched_getaffinity(0))
+    return min(cores, WORKERS_MAX) if cores > 1 else 0
 
 
 def pytest_collection_finish() -> None:
