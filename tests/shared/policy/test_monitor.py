@@ -420,7 +420,7 @@ def test_an_exception_inside_is_a_no_that_tells_no_detail(error: Exception) -> N
         {"labels": None}, {"now": None}, {"lookups": (looked_up(total=object()),)}, {"device": None}, {"origins": 5},
         {"approvals": (None,)}, {"counts": None},
     ],
-    ids=str,
+    ids=lambda fields: next(iter(fields)),
 )  # fmt: skip
 def test_a_situation_that_is_none_is_a_no(fields: dict[str, Any]) -> None:
     everything = (
