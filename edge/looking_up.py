@@ -42,6 +42,9 @@ SAME_COSINE: Final = 0.8
 `./run bench
 recall`."""
 CANDIDATES: Final = 12
+TALKS_TOLD: Final = 3
+"""Earlier questions that are told with their answers, the latest ones."""
+TALK_MAX_CHARS: Final = 500
 _MEASURING: Final = frozenset(
     {"sensor", "reading", "readings", "read", "measured", "measurement", "show", "showed"}
 )
@@ -223,11 +226,15 @@ class LookingUp:
         steps = self._steps(request, procedures)
         if steps:
             result["steps"] = steps
-        if not is_past and _ABOUT_PAST_TALK.search(request) is None:
+        is_talk = _ABOUT_PAST_TALK.search(request) is not None
+        if not is_past and not is_talk:
             return result
         episodes = await self._recall.find(asked, sorts=("episode",), limit=PASSAGES)
         about = [each for each in episodes.found if speaks_of(request, each.item.words, each.cosine)]
-        return result | self._told_episodes(about) if about else result
+        if not about:
+            return result
+        # What somebody said and was told is told as it was: a model would only change it.
+        return result | self._told_talk(about) if is_talk else result | self._told_episodes(about)
 
     def _steps(self, request: str, recalled: Recalled) -> list[dict[str, object]]:
         """What worked for the same request, and did so more often than not."""
@@ -243,6 +250,17 @@ class LookingUp:
             ):
                 return [{"tool": step.tool, "arguments": dict(step.arguments)} for step in procedure.steps]
         return []
+
+    def _told_talk(self, found: Sequence[Found]) -> dict[str, object]:
+        latest = sorted(found, key=lambda each: -each.item.since_ms)[:TALKS_TOLD]
+        lines = []
+        for each in reversed(latest):
+            at = self._local(from_ms(each.item.since_ms))
+            lines.append(
+                f"On {at:%Y-%m-%d at %H:%M}: {_short(each.item.cue)}\nThe answer was: {_short(each.item.text)}"
+            )
+        labels = sorted({label for each in latest for label in each.item.labels})
+        return _answer("\n\n".join(lines), "episode", labels=labels, item=latest[0].item.item)
 
     def _told_episodes(self, found: Sequence[Found]) -> dict[str, object]:
         passages = []
@@ -304,6 +322,10 @@ def told_of(found: "Findings") -> dict[str, object]:
     if found.note is not None:
         result["note"] = found.note
     return result
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= TALK_MAX_CHARS else f"{text[:TALK_MAX_CHARS]} …"
 
 
 def _answer(text: str, kind: str, *, labels: Sequence[str], item: str | None = None) -> dict[str, object]:

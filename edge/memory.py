@@ -34,7 +34,6 @@ from shared.clock import Clock, to_ms
 from shared.errors import CapacityError, RefusedError, UnavailableError
 from shared.memory.facts import Standing, placed
 from shared.memory.items import Answer, Author, Fact, Procedure, Scope, sentence_of
-from shared.memory.statements import fact_in
 from shared.policy.decisions import Allow, Asker, Transform
 from shared.policy.flow import TaskFlow
 from shared.policy.labels import UNTRUSTED
@@ -242,6 +241,8 @@ class Memory:
             raise refusal(judgement.decision)
         let_through = str(judgement.call.values()["text"])
         if let_through != text:
+            from shared.memory.statements import fact_in
+
             fact = fact_in(let_through)
         return await self.add(
             fact, by="person", labels=self._judge.shown_labels(flow), scope=scope, since_ms=since_ms
@@ -311,7 +312,7 @@ class Memory:
                 procedure, NewItem(sort="procedure", content=procedure, **common), at_ms
             )
         if result == ended.result and goal == ended.goal:
-            answer = answer_of(result, used, self._now())
+            answer = answer_of(goal, result, used, self._now())
             if answer is not None:
                 drafts += await self._outdated(goal, answer, at_ms)
                 write(NewItem(sort="answer", content=answer, **common))

@@ -52,8 +52,12 @@ def procedure_of(used: Sequence[Used]) -> Procedure | None:
     return Procedure(steps=steps) if 0 < len(steps) <= STEPS_MAX else None
 
 
-def answer_of(result: str, used: Sequence[Used], now: Now) -> Answer | None:
-    """The answer with what it rests on; None if it may not be given again."""
+def answer_of(question: str, result: str, used: Sequence[Used], now: Now) -> Answer | None:
+    """The answer with what it rests on; None if it may not be given again, or the question means nothing by itself."""
+    from shared.memory.sameness import stands_alone  # a large table; an idle device does without
+
+    if not stands_alone(question):
+        return None
     if not used or len(result) > ANSWER_MAX_CHARS or any(each.tool not in (READ, SENSOR) for each in used):
         return None
     collections: dict[str, str] = {}

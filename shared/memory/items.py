@@ -15,7 +15,6 @@ from typing import Any, Final, Literal
 
 from shared.cbor import encode
 from shared.errors import ProtocolError
-from shared.retrieval.terms import terms
 
 Sort = Literal["episode", "fact", "procedure", "answer"]
 Scope = Literal["device", "site", "fleet"]
@@ -216,6 +215,8 @@ def changed_mac(
 
 
 def _folded(text: str) -> str:
+    from shared.retrieval.terms import terms  # with stemmers of forty languages; an idle device does without
+
     return " ".join(terms(text)) or text.strip().casefold()
 
 

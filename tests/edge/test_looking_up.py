@@ -172,8 +172,14 @@ async def test_the_agent_tells_a_reading_of_the_past_without_asking_model_or_sen
 
 async def test_what_was_asked_before_is_found_for_who_asks_about_it(world: World) -> None:
     await asked(world, "was the compressor loud", "The compressor was loud.")
-    found = await world.attic.look_up("what did I ask about the compressor before?")
-    passages: Any = found["passages"]
-    assert passages[0]["text"].endswith(
-        "it was asked: was the compressor loud\nThe answer was: The compressor was loud."
+    answer = await told(world, "what did I ask about the compressor before?")
+    assert (
+        answer == "On 2026-11-22 at 15:00: was the compressor loud\nThe answer was: The compressor was loud."
     )
+
+
+async def test_what_was_asked_at_a_time_is_a_passage_for_the_model(world: World) -> None:
+    await asked(world, "was the compressor loud", "The compressor was loud.")
+    world.clock.advance(seconds=86_400)
+    found: Any = await world.attic.look_up("How was the compressor yesterday?")
+    assert "The answer was: The compressor was loud." in found["passages"][0]["text"]
