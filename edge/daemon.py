@@ -34,6 +34,7 @@ from edge.later_answers import LaterAnswers
 from edge.mind import Mind
 from edge.oversight import Oversight
 from edge.ports import Draft, Journal, LaneState
+from edge.reading_room import ReadingRoom
 from edge.renewal import Renewal
 from edge.retention import Retention
 from edge.rules import Rules
@@ -94,6 +95,7 @@ class Daemon:
         renewal: Renewal | None,
         knowledge: Knowledge,
         knowledge_lookup: KnowledgeLookup,
+        reading_room: ReadingRoom,
         shelf: Shelf,
         mind: Mind,
         later_answers: LaterAnswers,
@@ -121,6 +123,7 @@ class Daemon:
         self._renewal = renewal
         self.knowledge = knowledge
         self.knowledge_lookup = knowledge_lookup
+        self.reading_room = reading_room
         self.shelf = shelf
         self.mind = mind
         self.later_answers = later_answers
@@ -221,6 +224,7 @@ class Daemon:
                 oversight=self.oversight,
                 knowledge=self.knowledge,
                 knowledge_lookup=self.knowledge_lookup,
+                reading_room=self.reading_room,
                 later_answers=self.later_answers,
             )
         )

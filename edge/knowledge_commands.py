@@ -84,7 +84,7 @@ def search(
     async def here(daemon: "Daemon") -> dict[str, Any]:
         from edge.api.knowledge import describe_found
 
-        return describe_found(await daemon.knowledge_lookup.search(query, names, limit=limit))
+        return describe_found(await daemon.reading_room.search(query, names, limit=limit))
 
     found = told_here(
         settings,

@@ -1,22 +1,19 @@
-"""Searching the collections that the device holds, and answering from them, with or without a link.
+"""Searching the collections that the device holds, with or without a link.
 
 Vectors take part only if this device's embedding model is the collections' own; else keywords find alone, and that is
 said. Must not know how collections come here.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from edge.shelf import Shelf
 from shared.errors import ConfigError, CoveyError, RefusedError
-from shared.inference.ports import EmbeddingModel, LanguageModel
+from shared.inference.ports import EmbeddingModel
 
 if TYPE_CHECKING:  # a device without knowledge does without it
-    from shared.knowledge.answer import Supported
-    from shared.library.answering import Answered
     from shared.library.library import Findings, Library
     from shared.retrieval.search import Query
 
@@ -37,12 +34,10 @@ class KnowledgeLookup:
         shelf: Shelf,
         names: Callable[[], Sequence[str]],
         embedder: EmbeddingModel | None,
-        model: LanguageModel,
     ) -> None:
         self._shelf = shelf
         self._names = names
         self._embedder = embedder
-        self._model = model
 
     @property
     def is_possible(self) -> bool:
@@ -69,17 +64,6 @@ class KnowledgeLookup:
         query, note = await self._query(question[:QUESTION_MAX_CHARS], chosen)
         found = await asyncio.to_thread(self._found, query, chosen, limit)
         return found if note is None else replace(found, note=note)
-
-    async def ask(
-        self, question: str, collections: Sequence[str] = ()
-    ) -> "AsyncGenerator[Supported | Answered, None]":
-        """Sentences as they are known to be supported, and the end. Raises as `search`, before the first."""
-        from shared.library.answering import PASSAGES, answered
-
-        found = await self.search(question, collections, limit=PASSAGES)
-        async with aclosing(answered(question, found, self._model)) as stream:
-            async for item in stream:
-                yield item
 
     async def verify(self) -> list[str]:
         """What is not as this program wrote it, one sentence each."""

@@ -80,7 +80,7 @@ class Lookup:
 
         Raises `RefusedError` (code `policy`, or `stopped`) if memory may not be read, and as `Recall.search`.
         """
-        await self._may_read(query, who)
+        await self.may_read(query, who)
         try:
             await self._catch_up()
         except (CapacityError, UnavailableError) as error:
@@ -105,7 +105,7 @@ class Lookup:
     async def show(self, item: str, *, who: str = "") -> Told:
         """One item. Raises `RefusedError`: code `unknown_item`, `tampered` if this device did not write it so, or
         `policy`."""
-        await self._may_read("", who)
+        await self.may_read("", who)
         rows = await self._store.named([item])
         if not rows:
             raise RefusedError(f"There is no item {item[:40]} in this memory.", code="unknown_item")
@@ -120,7 +120,8 @@ class Lookup:
             raise RefusedError("This item may not be told here.", code="policy")
         return told
 
-    async def _may_read(self, query: str, who: str) -> None:
+    async def may_read(self, query: str, who: str = "") -> None:
+        """That it was asked is written. Raises `RefusedError` (code `policy`, or `stopped`)."""
         flow = await self._judge.conversation(Asker(who=who), [(query, ())] if query else [])
         judgement = await self._judge.ask_about(READ, {"scope": SCOPE}, flow)
         try:

@@ -49,6 +49,7 @@ from edge.logs import set_level
 from edge.observed import ObservedJournal
 from edge.oversight import Oversight
 from edge.ports import Ballast, Board, Draft, HubQuestion, Journal, Link, Traces
+from edge.reading_room import ReadingRoom
 from edge.renewal import Renewal
 from edge.renewal_steps import Post
 from edge.replacement import must_restore
@@ -204,9 +205,7 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
     model = ScrubbedModel(ports.model, lambda: vault.scrubber)
     shelf = build_shelf(settings, ports)
     knowledge = build_knowledge(ports, observed, shelf, lambda: desired.taken)
-    knowledge_lookup = KnowledgeLookup(
-        shelf=shelf, names=lambda: knowledge.names, embedder=ports.embedder, model=model
-    )
+    knowledge_lookup = KnowledgeLookup(shelf=shelf, names=lambda: knowledge.names, embedder=ports.embedder)
     files = KeyFiles(settings.identity_dir, settings.identity_passphrase_file)
     base = Base(
         settings=settings,
@@ -389,6 +388,7 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         renewal=renewal,
         knowledge=knowledge,
         knowledge_lookup=knowledge_lookup,
+        reading_room=ReadingRoom(knowledge=knowledge_lookup, lookup=mind.lookup, judge=judge, model=model),
         shelf=shelf,
         mind=mind,
         later_answers=later_answers,

@@ -26,7 +26,7 @@ async def search_knowledge(api: Api, request: Request) -> Response:
     from edge.api.knowledge_bodies import KnowledgeQuery
 
     body = await read_body(api, request, KnowledgeQuery)
-    found = await api.knowledge_lookup.search(body.query, body.collections, limit=body.limit)
+    found = await api.reading_room.search(body.query, body.collections, limit=body.limit)
     return JSONResponse(describe_found(found))
 
 
@@ -36,7 +36,7 @@ async def ask_knowledge(api: Api, request: Request) -> Response:
 
     body = await read_body(api, request, KnowledgeQuestion)
     await api.room.admit()
-    stream = api.knowledge_lookup.ask(body.question, body.collections)
+    stream = api.reading_room.ask(body.question, body.collections)
     # What is refused is refused before the answer begins.
     first = await anext(stream)
     if body.stream:

@@ -12,6 +12,7 @@ from edge.later_answers import LaterAnswers
 from edge.mind import Mind
 from edge.oversight import Oversight
 from edge.ports import Journal, Room, Work
+from edge.reading_room import ReadingRoom
 from edge.settings import EdgeSettings
 from shared.clock import Clock
 from shared.ids import Lane
@@ -40,6 +41,7 @@ class Api:
     mind: Mind
     knowledge: Knowledge
     knowledge_lookup: KnowledgeLookup
+    reading_room: ReadingRoom
     later_answers: LaterAnswers
     judge: Judge
     clock: Clock

@@ -166,6 +166,7 @@ class MemoryFleet:
         linked: bool = True,
         traces: Traces | None = None,
         is_permissive: bool = True,
+        also_rules: str = "",
         embedder: EmbeddingModel | None = None,
         vectors: Callable[[Path], LibraryIndex] | None = None,
         post: Callable[[bytes], bytes] | None = None,
@@ -192,7 +193,7 @@ class MemoryFleet:
             journal = await asyncio.to_thread(SqliteJournal, database, principal=principal)
             every = (*builtin_tools(settings.sensors, self.clock), *tools)
             if is_permissive:
-                await asyncio.to_thread(permit, database, [tool.spec for tool in every])
+                await asyncio.to_thread(permit, database, [tool.spec for tool in every], also=also_rules)
             ports = Ports(
                 database=database,
                 journal=journal,

@@ -21,7 +21,6 @@ from shared.library.library import Library
 from shared.library.vector_index import VectorIndex
 from tests.support.clock import ManualClock
 from tests.support.device import task_id_from
-from tests.support.model import ScriptedModel
 from tests.support.no_knowledge import no_knowledge
 from tests.support.retention import OpenRoom
 from tests.support.rules import open_judge
@@ -70,7 +69,7 @@ def mind_over(
             Library(path, mac_key=key, index=index, exact_items=exact_items), getattr(index, "wipe", None)
         )
 
-    _, knowledge = no_knowledge(directory, journal=journal, clock=clock, model=ScriptedModel())
+    _, knowledge = no_knowledge(directory, journal=journal, clock=clock)
     base = Base(
         settings=device,
         database=database,

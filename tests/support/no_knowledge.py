@@ -8,7 +8,6 @@ from edge.knowledge_lookup import KnowledgeLookup
 from edge.ports import Journal, KnowledgeOffer
 from edge.shelf import Shelf
 from shared.clock import Clock
-from shared.inference.ports import LanguageModel
 
 
 class NoOffers:
@@ -16,9 +15,7 @@ class NoOffers:
         return ()
 
 
-def no_knowledge(
-    directory: Path, *, journal: Journal, clock: Clock, model: LanguageModel
-) -> tuple[Knowledge, KnowledgeLookup]:
+def no_knowledge(directory: Path, *, journal: Journal, clock: Clock) -> tuple[Knowledge, KnowledgeLookup]:
     def open_library(_: Path) -> Never:
         raise AssertionError("nothing is held")
 
@@ -33,4 +30,4 @@ def no_knowledge(
         embedder=None,
         fetching=None,
     )
-    return knowledge, KnowledgeLookup(shelf=shelf, names=lambda: (), embedder=None, model=model)
+    return knowledge, KnowledgeLookup(shelf=shelf, names=lambda: (), embedder=None)

@@ -22,6 +22,7 @@ from shared.policy.contracts import DURATION_MAX_S, Package, Parameter, ResultCo
 from shared.policy.decisions import Allow, Asker, Decision, DeviceFacts, Situation
 from shared.policy.flow import TaskFlow
 from tests.support.device import task_id_from
+from tests.support.policy import rules_of
 
 SIGNER: Final = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
 TRUST: Final[dict[str, Any]] = {"policy_signers": (SIGNER.public.hex(),)}
@@ -38,8 +39,8 @@ ALL: Final = {
 }
 
 
-def permissive(tools: Sequence[ToolSpec]) -> Bundle:
-    """A bundle that allows every tool with every one of its choices."""
+def permissive(tools: Sequence[ToolSpec], *, also: str = "") -> Bundle:
+    """A bundle that allows every tool with every one of its choices, but for what the rules `also` say."""
     return make(
         Package(
             name="permissive",
@@ -47,13 +48,13 @@ def permissive(tools: Sequence[ToolSpec]) -> Bundle:
             lease=DURATION_MAX_S,
             tools={tool.name: _contract(tool) for tool in tools},
         ),
-        {"all": ALL},
+        {"all": ALL, **(rules_of(also) if also else {})},
     )
 
 
-def permit(database: Database, tools: Sequence[ToolSpec]) -> None:
+def permit(database: Database, tools: Sequence[ToolSpec], *, also: str = "") -> None:
     """Let a device go by `permissive`, as if it had taken it up in an earlier life. Blocks."""
-    bundle = permissive(tools)
+    bundle = permissive(tools, also=also)
     stored = StoredPolicy(
         version=bundle.version, hash=bundle.hash, sealed=pack(bundle, [sign(bundle, SIGNER)]), heard=HEARD
     )

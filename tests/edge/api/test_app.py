@@ -19,6 +19,7 @@ from edge.api.parts import Api
 from edge.drift import Drift
 from edge.oversight import Oversight
 from edge.ports import Draft, Room
+from edge.reading_room import ReadingRoom
 from edge.rules import Rules
 from edge.settings import EdgeSettings
 from edge.watch import Watch
@@ -117,10 +118,13 @@ async def serving(
             journal=journal_seen,
             clock=clock,
         )
-        knowledge, knowledge_lookup = no_knowledge(tmp_path, journal=journal_seen, clock=clock, model=model)
+        knowledge, knowledge_lookup = no_knowledge(tmp_path, journal=journal_seen, clock=clock)
         api = Api(
             knowledge=knowledge,
             knowledge_lookup=knowledge_lookup,
+            reading_room=ReadingRoom(
+                knowledge=knowledge_lookup, lookup=mind.lookup, judge=judge, model=model
+            ),
             settings=device_settings,
             token=token,
             runner=runner,

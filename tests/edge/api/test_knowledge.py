@@ -54,6 +54,24 @@ async def test_an_answer_says_what_its_sources_say(tmp_path: Path) -> None:
         assert json.loads(events[-1][1].removeprefix("data: ")) == answer
 
 
+KEEPS_MANUALS = """
+@id("kept")
+forbid (principal, action == Action::"message.person", resource) when { context.labels.contains("untrusted") };
+"""
+
+
+async def test_documents_that_may_not_be_told_are_neither_found_nor_answered_from(tmp_path: Path) -> None:
+    async with (
+        world_in(tmp_path) as world,
+        world.device(model=ScriptedModel(WORDS), also_rules=KEEPS_MANUALS) as device,
+    ):
+        await published(world)
+        found = (await call(device, "POST", "/knowledge/search", {"query": QUESTION})).json()
+        assert (found["passages"], found["is_supported"]) == ([], False)
+        answer = (await call(device, "POST", "/knowledge/ask", {"question": QUESTION})).json()
+        assert not answer["is_known"]
+
+
 async def test_what_nothing_supports_is_not_answered(tmp_path: Path) -> None:
     async with world_in(tmp_path) as world, world.device() as device:
         await published(world)
