@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from nicegui import context
 
-from cloud.dashboard.door import ACCOUNT_PATH, HOME_PATH, SIGN_OUT_PATH
+from cloud.dashboard.door import ACCOUNT_PATH, HOME_PATH, MEMORY_PATH, SIGN_OUT_PATH
 from cloud.dashboard.elements import Button, LiveState, Tag, Text
 from cloud.dashboard.forms import CSRF_FIELD, signed_in_at
 from cloud.dashboard.shown import shown
@@ -21,6 +21,7 @@ def frame(at_ms: int, on_pause: Callable[[bool], None]) -> Iterator[LiveState]:
         Text("a", "Covey", "brand", href=HOME_PATH)
         with Tag("nav", aria_label="Pages"):
             Text("a", "Fleet", href=HOME_PATH)
+            Text("a", "Memory", href=MEMORY_PATH)
         live = LiveState(at_ms)
         _pause_button(live, on_pause)
         where = signed_in.caller.tenant or "all tenants"

@@ -20,8 +20,9 @@ from sqlmodel import Session
 from cloud.dashboard.device_reading import read_device
 from cloud.dashboard.facts import DevicePage, FleetPage, FleetSummary, MetricsFacts
 from cloud.dashboard.fleet_reading import read_page, read_summary
+from cloud.dashboard.memory_reading import MemoryPage, read_memory
 from cloud.dashboard.metrics_reading import Version, read_metrics, read_version
-from cloud.dashboard.query import DeviceQuery, FleetQuery
+from cloud.dashboard.query import DeviceQuery, FleetQuery, MemoryQuery
 from cloud.db import Database
 from cloud.devices.presence import PresenceLimits
 from cloud.devices.presence_sql import read_horizons
@@ -37,7 +38,7 @@ REST_FACTOR: Final = 4
 METRICS_KEPT: Final = 20
 """Devices whose measurements are remembered between polls."""
 
-Question = FleetQuery | DeviceQuery
+Question = FleetQuery | DeviceQuery | MemoryQuery
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,12 @@ class DeviceAnswer:
     metrics: MetricsFacts | None
 
 
-Answer = FleetAnswer | DeviceAnswer
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryAnswer:
+    page: MemoryPage
+
+
+Answer = FleetAnswer | DeviceAnswer | MemoryAnswer
 
 
 class Watcher(Protocol):
@@ -150,6 +156,8 @@ class Live:
                         device = read_device(session, question.principal, compared, question.tenant)
                         metrics = None if device is None else self._read_metrics(session, question, now)
                         answers[question] = DeviceAnswer(page=device, metrics=metrics)
+                    case MemoryQuery():
+                        answers[question] = MemoryAnswer(page=read_memory(session, question.tenant, now))
         return answers, to_ms(now)
 
     def _read_metrics(self, session: Session, question: DeviceQuery, now: datetime) -> MetricsFacts:

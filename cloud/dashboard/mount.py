@@ -24,8 +24,9 @@ from cloud.dashboard.elements import Tag, Text
 from cloud.dashboard.fleet_page import Choices, FleetView
 from cloud.dashboard.fleet_reading import read_choices
 from cloud.dashboard.frame import empty_state
-from cloud.dashboard.live import DeviceAnswer, FleetAnswer, Live, Watcher
-from cloud.dashboard.query import DeviceQuery, FleetQuery
+from cloud.dashboard.live import DeviceAnswer, FleetAnswer, Live, MemoryAnswer, Watcher
+from cloud.dashboard.memory_page import MemoryView
+from cloud.dashboard.query import DeviceQuery, FleetQuery, MemoryQuery
 from cloud.dashboard.shown import shown
 from cloud.db import Database
 from shared.errors import UnavailableError
@@ -114,6 +115,18 @@ def _add_pages(database: Database, live: Live, default_tenant: str) -> None:
             default_tenant=caller.tenant or default_tenant,
         )
         _watch(live, client, view)
+
+    @ui.page("/memory", title=f"Memory · {TITLE}", response_timeout=RESPONSE_TIMEOUT_S)
+    async def memory(request: Request, client: Client) -> None:
+        caller = _reader(request)
+        query = MemoryQuery(caller.tenant or default_tenant)
+        try:
+            answer, at_ms = await live.ask(query)
+        except UnavailableError as error:
+            _unavailable(client, error)
+            return
+        assert isinstance(answer, MemoryAnswer)
+        _watch(live, client, MemoryView(query, answer.page, at_ms, caller=caller))
 
 
 def _reader(request: Request) -> Caller:

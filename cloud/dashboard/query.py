@@ -106,6 +106,13 @@ class FleetQuery:
         return replace(self, sort=sort, is_descending=turned, page=1)
 
 
+@dataclass(frozen=True, slots=True)
+class MemoryQuery:
+    """What the devices of a tenant propose to the fleet."""
+
+    tenant: str
+
+
 def _page(text: str) -> int:
     is_number = text.isascii() and text.isdecimal() and len(text) <= _PAGE_DIGITS
     return min(max(int(text), 1), PAGE_MAX) if is_number else 1

@@ -20,6 +20,7 @@ COLLECTION_MAX_CHARS: Final = 48
 SITE_DIGEST_CHARS: Final = 8
 PROPOSABLE: Final = ("fact", "procedure")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,38} \d{4}-\d\d-\d\d [a-z2-7]{16}\.txt")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _UNFIT: Final = re.compile(r"[^a-z0-9]+")
 
 
@@ -88,5 +89,6 @@ def _words(cue: str, content: Content) -> list[str]:
 
 
 def _line(text: str) -> str:
-    """On one line: what has no line of its own cannot be a heading."""
-    return " ".join(text.split())
+    """On one line: what has no line of its own cannot be a heading. Control characters would make the file a binary
+    one to its reader; what else acts or hides, the reader takes out."""
+    return " ".join(_CONTROL.sub(" ", text).split())

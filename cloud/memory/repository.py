@@ -81,6 +81,12 @@ def count_of_device(session: Session, principal: str) -> int:
     ).one()
 
 
+def state_counts(session: Session, tenant: str) -> dict[str, int]:
+    """How many items are in each state."""
+    query = select(MemoryItem.state, func.count()).where(MemoryItem.tenant == tenant)
+    return dict(session.exec(query.group_by(col(MemoryItem.state))).all())
+
+
 def of_relations(session: Session, tenant: str, digests: Iterable[bytes]) -> Sequence[MemoryItem]:
     """What waits or is approved of these relations."""
     found: list[MemoryItem] = []

@@ -8,6 +8,7 @@ import pytest
 from sqlmodel import select
 
 from cloud.db import Database
+from cloud.journal.tables import BlobRow
 from cloud.leader import Lease
 from cloud.schema import migrate
 from shared.errors import ProtocolError, UnavailableError
@@ -59,3 +60,25 @@ def test_a_number_that_the_database_cannot_hold_is_the_callers_mistake(tmp_path:
             session.exec(select(Lease).where(Lease.generation == 2**63)).all()
         with pytest.raises(ProtocolError, match="64 bits"), database.write() as session:
             session.exec(select(Lease).where(Lease.generation == 2**63)).all()
+
+
+def test_what_was_removed_is_in_no_file_once_the_log_is_empty(tmp_path: Path) -> None:
+    with closing(Database(migrated_sqlite(tmp_path / "hub.sqlite"))) as database:
+        secret = b"what was to be forgotten " * 400
+        with database.write() as session:
+            session.add(BlobRow(hash=bytes(32), principal="main.a", salt=bytes(16), content=secret))
+        with database.write() as session:
+            session.delete(session.get_one(BlobRow, bytes(32)))
+        assert database.empty_log()
+        assert not any(b"to be forgotten" in path.read_bytes() for path in tmp_path.iterdir())
+
+
+@pytest.mark.slow  # it waits for whoever reads
+def test_a_log_that_somebody_reads_is_emptied_later(tmp_path: Path) -> None:
+    with closing(Database(migrated_sqlite(tmp_path / "hub.sqlite"))) as database:
+        with database.read() as session:
+            session.exec(select(BlobRow)).all()
+            with database.write() as writer:
+                writer.add(BlobRow(hash=bytes(32), principal="main.a", salt=bytes(16), content=b"x"))
+            assert not database.empty_log()
+        assert database.empty_log()

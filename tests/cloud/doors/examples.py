@@ -211,6 +211,7 @@ BY_CONTENT: Final = frozenset(
 QUESTIONS: Final = frozenset({"POST /v1/knowledge/search", "POST /v1/ask"})
 """These change nothing: a question may be too long for an address, and stands in no log of addresses."""
 NO_COLLECTION: Final = "nosuch"
+NO_QUESTION: Final = "999999999"
 NO_USER: Final = "nobody-at-all"
 USER: Final = "/v1/users/{}"
 PASSWORD: Final = {"password": f"correct horse {MARK} staple"}
@@ -315,6 +316,9 @@ EXAMPLES: Final[dict[str, Make]] = {
     "GET /v1/knowledge/{collection}/devices": of(
         f"{COLLECTION}/devices", World.revised, unknown=NO_COLLECTION
     ),
+    # Questions
+    "GET /v1/questions": in_tenant("/v1/questions"),
+    "GET /v1/questions/{number}": of("/v1/questions/{}", World.question, unknown=NO_QUESTION),
     # Memory
     "GET /v1/memory/items": in_tenant("/v1/memory/items"),
     "GET /v1/memory/items/{item}": of(ITEM, World.learned, unknown=NO_ID),

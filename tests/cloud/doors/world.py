@@ -44,7 +44,15 @@ from shared.memory.items import Fact
 from shared.messages import Batch
 from shared.policy.bundle import make, pack
 from shared.policy.contracts import Package
-from shared.records import DeviceStarted, MemoryWritten, MetricsWindow, PolicyDecided, QuestionAsked, Series
+from shared.records import (
+    DeviceStarted,
+    HubAsked,
+    MemoryWritten,
+    MetricsWindow,
+    PolicyDecided,
+    QuestionAsked,
+    Series,
+)
 from shared.tasks.states import NodeState
 from shared.topics import Channel
 from tests.cloud.consent.people import person
@@ -184,6 +192,19 @@ class World:
             )
         )
         return device.principal
+
+    def question(self) -> str:
+        """What a device asks the hub."""
+        device = self.device()
+        task = self.task(device)
+        device.offer()
+        asked = Blob(salt=bytes(16), content=MARK.encode())
+        device.write(
+            HubAsked(at_ms=to_ms(self.hub.clock.now()), task=task, node=0, call=1, question=asked.ref()),
+            asked,
+        )
+        (found,) = self.call(ROOT, "GET", "/v1/questions", params={"limit": 1}).json()["questions"]
+        return str(found["number"])
 
     def approval(self) -> str:
         """A call that waits for people in the role `supervisor`."""

@@ -1,12 +1,17 @@
 """An item as a document: whatever it says stays text, and cannot pass for where it comes from."""
 
 import re
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+from cloud.knowledge.extraction import Extractor
+from cloud.knowledge.scribe import DocumentScribe
 from cloud.memory.documents import Origin, collection_of, document_name, document_of, is_ours, item_id
+from cloud.settings import HubSettings
 from shared.ids import COLLECTION_PATTERN
 from shared.memory.items import Fact
 from shared.retrieval.blocks import BlockKind
@@ -44,6 +49,24 @@ def test_the_origin_goes_with_every_passage() -> None:
     assert {each.headings for each in found} == {
         ("From fridge-1 at north, 2026-01-01 12:00 UTC, labelled untrusted",)
     }
+
+
+@pytest.mark.slow
+def test_the_hub_reads_what_it_made_of_hostile_words(tmp_path: Path) -> None:
+    limits = HubSettings(home=tmp_path).extraction_limits
+    scribe = DocumentScribe(extractor=Extractor(limits), count_tokens=lambda text: len(text.split()))
+    fact = Fact(
+        subject="fridge", relation="limit", value="8 °C \x00\x1b[2J\x9b\r\n=====\u202eabc", said=HOSTILE
+    )
+    with closing(scribe):
+        read = scribe.read(document_name(ORIGIN), document_of(ORIGIN, "", fact))
+    assert read.title == "fridge-1 2026-01-01 abcdefghijklmnop"
+    assert {piece.headings[-1] for piece in read.pieces} == {
+        "From fridge-1 at north, 2026-01-01 12:00 UTC, labelled untrusted"
+    }
+    text = " ".join(piece.text for piece in read.pieces)
+    assert "fridge, limit: 8 °C" in text
+    assert all(character.isprintable() or character == "\n" for character in text)
 
 
 def test_since_when_it_is_so_is_said() -> None:
