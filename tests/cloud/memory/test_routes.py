@@ -23,7 +23,7 @@ FACT = Fact(subject="fridge", relation="limit", value="8 °C")
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def hub(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[HubApi]:
-    url = "" if request.param == "sqlite" else request.getfixturevalue("postgres_database")
+    url = "" if request.param == "sqlite" else request.getfixturevalue("hub_postgres")
     with hub_api(tmp_path / "hub", clock, url=url, two_person_actions=("memory.approve",)) as api:
         yield api
 
