@@ -10,8 +10,9 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module, metadata
 from pathlib import Path
 
@@ -38,6 +39,12 @@ HEAVY = (
 )
 
 
+@cache
+def distributions() -> Mapping[str, list[str]]:
+    """Who provides each importable name."""
+    return metadata.packages_distributions()
+
+
 @pytest.mark.parametrize("name", PACKAGES)
 def test_package_is_loaded_from_this_tree_and_typed(name: str) -> None:
     assert Path(str(import_module(name).__file__)) == ROOT / name / "__init__.py"
@@ -50,7 +57,7 @@ def test_the_device_tells_the_version_of_the_project() -> None:
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_no_other_distribution_provides_our_package(name: str) -> None:
-    assert set(metadata.packages_distributions().get(name, [])) <= {"covey"}
+    assert set(distributions().get(name, [])) <= {"covey"}
 
 
 @pytest.mark.slow
@@ -86,7 +93,7 @@ def test_extra_is_enough_to_import_every_module_of_its_side(side: str, extra: st
     allowed = distributions_of(extra)
     refused = sorted(
         name
-        for name, owners in metadata.packages_distributions().items()
+        for name, owners in distributions().items()
         if name not in PACKAGES and not {canonicalize_name(owner) for owner in owners} & allowed
     )
     assert "pytest" in refused

@@ -7,6 +7,7 @@ unwritten rule is a secret. A test names a rule as `P12` in its docstring or `p1
 import ast
 import re
 from collections.abc import Iterable
+from functools import cache
 
 import pytest
 
@@ -26,6 +27,7 @@ def named_by(test: ast.FunctionDef | ast.AsyncFunctionDef) -> set[int]:
     return {int(number) for number in numbers}
 
 
+@cache
 def rules_in_tests() -> dict[int, list[str]]:
     named: dict[int, list[str]] = {}
     for path in python_files("tests"):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -12,12 +13,18 @@ from tests.support.clock import ManualClock
 from tests.support.hub_database import migrated_postgres, migrated_sqlite
 from tests.support.postgres import PostgresServer
 
+HERE: Final = Path(__file__).parent
+WHOLE_HUBS: Final = frozenset({"hub", "world"})
+"""Fixtures of tests in this directory."""
+
 
 @pytest.hookimpl(tryfirst=True)  # before markers select
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A whole hub costs 0.1 s, most of it for routes: with hundreds of them the quick part would not be quick."""
     for item in items:
-        if isinstance(item, pytest.Function) and "hub" in item.fixturenames:
+        if not isinstance(item, pytest.Function) or HERE not in item.path.parents:
+            continue
+        if not WHOLE_HUBS.isdisjoint(item.fixturenames):
             item.add_marker("slow")
 
 

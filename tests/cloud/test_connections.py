@@ -67,6 +67,7 @@ async def test_one_address_has_so_many_connections_and_no_more(
             close(*silent, good, again)
 
 
+@pytest.mark.slow
 async def test_proxies_that_the_operator_named_count_for_none(tmp_path: Path) -> None:
     with hub_api(tmp_path / "hub", ManualClock(SystemClock().now())) as hub:
         chosen = ConnectionLimits(per_address_max=1, trusted_proxies=("127.0.0.0/8",))

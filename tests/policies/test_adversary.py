@@ -92,6 +92,7 @@ def test_the_adversary_would_get_through_without_a_rule(name: str, rule: str) ->
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_the_same_seed_is_the_same_attack(name: str) -> None:
     first, second = attacked(Attack(name, 7), 30), attacked(Attack(name, 7), 30)
 

@@ -396,6 +396,7 @@ def after(counters: list[int]) -> tuple[ReplayWindow, list[bool]]:
 
 
 @given(st.permutations(range(1, REPLAY_WINDOW + 1)))
+@pytest.mark.slow
 def test_counters_within_the_window_are_admitted_once_each_in_any_order(order: list[int]) -> None:
     """P8, P17, replay."""
     window, admitted = after(order)
@@ -404,6 +405,7 @@ def test_counters_within_the_window_are_admitted_once_each_in_any_order(order: l
 
 
 @given(st.lists(st.integers(-3, 300), max_size=120))
+@pytest.mark.slow
 def test_the_window_admits_exactly_what_it_has_not_seen_and_can_tell(counters: list[int]) -> None:
     """P8, P17, replay: against a plain model."""
     window, seen = ReplayWindow(), set[int]()

@@ -15,6 +15,7 @@ DEVICES = st.from_regex(r"[a-z0-9][a-z0-9-]{0,38}", fullmatch=True)
 
 
 @given(TENANTS, DEVICES)
+@pytest.mark.slow
 def test_a_principal_reads_back_what_it_prints(tenant: str, device: str) -> None:
     """P15: the principal is one level of a topic."""
     principal = Principal.parse(f"{tenant}.{device}")

@@ -766,6 +766,7 @@ def test_any_run_of_the_writers_log_brings_the_reader_on_or_asks_for_what_is_mis
     st.lists(st.sampled_from([b"a", b"b"]), min_size=1, max_size=5),
     st.data(),
 )
+@pytest.mark.slow
 def test_two_histories_are_never_mixed(ours: list[bytes], theirs: list[bytes], data: st.DataObject) -> None:
     """P13."""
     first = data.draw(st.integers(1, len(theirs)))

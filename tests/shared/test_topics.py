@@ -27,6 +27,7 @@ PRINCIPALS = st.from_regex(r"[a-z0-9][a-z0-9-]{0,23}\.[a-z0-9][a-z0-9-]{0,38}", 
 
 
 @given(PRINCIPALS, st.sampled_from(Channel))
+@pytest.mark.slow
 def test_a_device_topic_reads_back(principal: str, channel: Channel) -> None:
     """P15."""
     topic = device_topic(principal, channel)

@@ -27,6 +27,7 @@ def verify(*arguments: str | Path) -> int:
     return run(["audit", "verify", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_a_sound_file_is_told_with_its_limits(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert verify(file) == 0
     told = " ".join(capsys.readouterr().out.split())

@@ -247,6 +247,7 @@ def test_work_that_slipped_in_while_a_device_was_revoked_is_found(hub: HubApi) -
     assert the_node(hub, task)["reason"] == "device_revoked"
 
 
+@pytest.mark.slow
 def test_of_many_decisions_at_once_a_revocation_stands(either_hub: HubApi) -> None:
     hub = either_hub
     hub.device("fridge-1")
@@ -330,6 +331,7 @@ def test_a_revoked_token_is_good_for_nothing(hub: HubApi) -> None:
     assert hub.refusal("DELETE", f"/v1/tokens/{used.id}") == (409, "token_spent")
 
 
+@pytest.mark.slow
 def test_of_many_devices_that_spend_one_token_one_is_enrolled(either_hub: HubApi) -> None:
     hub = either_hub
     token = hub.token()

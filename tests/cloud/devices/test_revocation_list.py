@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -16,8 +16,7 @@ from cloud.devices.revocation import Look, RevocationKeeper, RevocationList, Ses
 from cloud.private_files import read_private
 from cloud.revocation import PROBE_SERIAL, read_lists
 from shared.errors import UnavailableError
-from tests.cloud.hub_api import HubApi, hub_api
-from tests.support.clock import ManualClock
+from tests.cloud.hub_api import HubApi
 from tests.support.waiting import eventually
 
 PRINCIPAL = "main.fridge-1"
@@ -39,11 +38,10 @@ class ScriptedTakeover:
 
 
 @pytest.fixture
-def fleet(tmp_path: Path, clock: ManualClock) -> Iterator[HubApi]:
-    with hub_api(tmp_path / "hub", clock) as hub:
-        hub.device("fridge-1")
-        hub.device("fridge-2")
-        yield hub
+def fleet(hub: HubApi) -> HubApi:
+    hub.device("fridge-1")
+    hub.device("fridge-2")
+    return hub
 
 
 def the_list(hub: HubApi, directory: Path) -> RevocationList:

@@ -443,6 +443,7 @@ async def test_revoked_device_and_device_that_was_never_enrolled_are_refused(
         assert [row.principal for row in session.exec(select(Refusal))] == [NAME]
 
 
+@pytest.mark.slow
 async def test_largest_batch_is_taken_whole(database: Database, clock: ManualClock) -> None:
     """P9: 4,000 records."""
     async with IngestHub(database, clock) as hub:

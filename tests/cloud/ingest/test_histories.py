@@ -702,6 +702,7 @@ async def test_work_that_began_on_a_device_whose_store_was_lost_has_failed_and_i
 
 
 @pytest.mark.parametrize("more", [0, 10], ids=["beyond what the hub holds", "another history than the hub's"])
+@pytest.mark.slow
 async def test_a_branch_that_a_restored_hub_has_forgotten_is_no_lost_store(
     more: int, database: Database, clock: ManualClock
 ) -> None:

@@ -96,6 +96,7 @@ def test_what_cannot_be_noted_is_not_done(settings: HubSettings, clock: ManualCl
     assert load_identity(settings.identity_directory, trust_domain="t").signer.kid == before
 
 
+@pytest.mark.slow
 def test_the_command_line_shows_and_rotates(
     settings: HubSettings, capsys: pytest.CaptureFixture[str]
 ) -> None:

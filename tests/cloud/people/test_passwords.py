@@ -11,6 +11,7 @@ from tests.cloud.hub_api import CHEAP
 WAIT_S = 10.0
 
 
+@pytest.mark.slow
 def test_hashes_are_argon2id_with_the_parameters_of_the_rfc() -> None:
     # RFC 9106, section 4: the second recommended choice.
     assert Passwords(Cost()).hash("x").startswith("$argon2id$v=19$m=65536,t=3,p=4$")

@@ -69,6 +69,7 @@ def test_a_key_for_merging_is_a_key_like_any_other() -> None:
     assert parse_yaml("f", "a: &x {b: 1}\nc:\n  <<: *x\n").value == {"a": {"b": 1}, "c": {"<<": {"b": 1}}}
 
 
+@pytest.mark.slow
 def test_aliases_that_multiply_are_refused() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]

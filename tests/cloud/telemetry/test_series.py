@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,6 +83,7 @@ def test_thinned_point_spans_what_it_is_made_of() -> None:
     st.lists(st.integers(-1_000, 1_000).map(float), min_size=1, max_size=200),
     st.integers(min_value=1, max_value=50),
 )
+@pytest.mark.slow
 def test_thinning_keeps_extremes_counts_and_the_last_value(values: list[float], most: int) -> None:
     few = thinned(points(values), most)
     assert len(few) <= most

@@ -137,6 +137,7 @@ DOCUMENTS = st.dictionaries(st.sampled_from("abc"), st.one_of(st.integers(0, 2),
 
 
 @given(DOCUMENTS, DOCUMENTS)
+@pytest.mark.slow
 def test_the_hub_ends_up_with_what_runs(before: Document, after: Document) -> None:
     report = report_due(running(after), reported(before), epoch=JOURNAL)
     known = before if report is None else merge({} if report.is_whole else before, report.patch)

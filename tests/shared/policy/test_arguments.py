@@ -277,6 +277,7 @@ VALUES: dict[str, Callable[[], st.SearchStrategy[Any]]] = {
 
 
 @given(st.data())
+@pytest.mark.slow
 def test_what_is_accepted_once_is_accepted_again_as_the_same_call(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(sorted(VALUES)))
     held = contract(x={"type": kind}, xs={"type": "list", "items": {"type": kind}, "required": False})

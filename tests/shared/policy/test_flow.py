@@ -199,6 +199,7 @@ def test_text_that_was_forgotten_is_no_proof_any_more() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(["ab1", "x ab1 y", "ab12", "q\n", "ab", "1 b"]), st.booleans()), max_size=8),
        st.sampled_from(["ab1", "ab12", "1 b", "q x", "y\ud800x"]))  # fmt: skip
+@pytest.mark.slow
 def test_a_value_stands_in_one_text_and_never_between_two(texts: list[tuple[str, bool]], value: str) -> None:
     seen = flow()
     for text, is_trusted in texts:
@@ -228,6 +229,7 @@ def test_a_result_that_cannot_be_written_down_is_no_source() -> None:
 
 
 @given(st.text(max_size=40), st.text(max_size=40), st.text(max_size=20) | st.integers() | st.floats())
+@pytest.mark.slow
 def test_an_origin_never_says_less_than_all_the_texts_that_hold_the_value(
     trusted: str, untrusted: str, value: object
 ) -> None:
