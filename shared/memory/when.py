@@ -63,6 +63,23 @@ def time_in(text: str, now: datetime) -> When | None:
     return _related(said, days[0] if days else None, clock, context)
 
 
+def without_time(text: str, now: datetime) -> str:
+    """What is left of it to search for: the text without the times that it names, in lower case; as it is if it names
+    none. Raises `ValueError` as `time_in`."""
+    if time_in(text, now) is None:
+        return text
+    said = _readable(" ".join(text[:TEXT_MAX_CHARS].split()))
+    days = list(days_in(said, Context(now=now, direction=_direction(said))))
+    clock = _clock(said, days)
+    spans = [(each.first, each.last) for each in days] + ([(clock.first, clock.last)] if clock else [])
+    hours = _RANGE.search(said)
+    spans += [hours.span()] if hours else []
+    for first, last in sorted(spans, reverse=True):
+        led = _LEAD.search(said[:first])
+        said = said[: led.start() if led else first] + said[last:]
+    return " ".join(said.split())
+
+
 def asks_since_when(text: str) -> bool:
     """Whether it asks from when on something is so."""
     return _SINCE_WHEN.search(_folded(text)) is not None
@@ -76,6 +93,11 @@ def asks_until_when(text: str) -> bool:
 def asks_how_long(text: str) -> bool:
     """Whether it asks for a duration."""
     return _HOW_LONG.search(_folded(text)) is not None
+
+
+def asks_count(text: str) -> bool:
+    """Whether it asks how often something happened."""
+    return _COUNT.search(_folded(text)) is not None
 
 
 def asks_history(text: str) -> bool:
@@ -119,6 +141,14 @@ _HISTORY: Final = re.compile(
     r"|\bbefore (?:it|that|this|the \w+) (?:was )?changed\b|\bwho (?:was|were) .* before \w+\s*[?.!]?$"
     r"|\bwie hat sich\b.*\b(?:geändert|verändert)\b|\b(?:früher|vorher|zuvor)\b.*\b(?:war|waren|hatte)\b"
     r"|\b(?:war|waren|hatte)\b.*\b(?:früher|vorher|zuvor|davor)\b"
+)
+_COUNT: Final = re.compile(
+    r"\bhow (?:often|many times) (?:did|has|have|had|was|were)\b"
+    r"|\bhow many (?:changes|different|updates)\b|\bwie oft (?:hat|hatte|wurde|war)\b"
+)
+_LEAD: Final = re.compile(
+    r"\b(?:on|in|at|since|until|till|before|after|by|from|to|between|during|around|about|of|for|up to|prior to)?"
+    r"(?: ?\b(?:about|around|the))*,? ?$"
 )
 _PAST: Final = re.compile(
     r"\b(?:was|were|did|had|been|went|came|said|told|got|gave|took|made|ran|saw|left|sent|rang|broke|began|fell"

@@ -12,11 +12,13 @@ from shared.memory.when import (
     LATEST,
     TEXT_MAX_CHARS,
     When,
+    asks_count,
     asks_history,
     asks_how_long,
     asks_since_when,
     asks_until_when,
     time_in,
+    without_time,
 )
 
 ZONE = ZoneInfo("Europe/Zurich")
@@ -368,3 +370,24 @@ def test_other_questions_ask_for_none_of_this(text: str) -> None:
     assert not asks_until_when(text)
     assert not asks_how_long(text)
     assert not asks_history(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("What was cold room 2 set to on 14 July?", "what was cold room 2 set to ?"),
+        ("What was it yesterday at noon in room 3?", "what was it in room 3?"),
+        ("What happened between 8 and 10 yesterday?", "what happened?"),
+        ("What is the limit of Cold Room 2?", "What is the limit of Cold Room 2?"),
+    ],
+)
+def test_a_time_can_be_left_out(text: str, left: str) -> None:
+    assert without_time(text, NOW) == left
+
+
+@pytest.mark.parametrize(
+    "text", ["How often did it change?", "How many times was it moved?", "Wie oft wurde es geändert?"]
+)
+def test_asking_how_often_is_noticed(text: str) -> None:
+    assert asks_count(text)
+    assert not asks_count("How often is it cleaned?")
