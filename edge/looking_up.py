@@ -117,7 +117,7 @@ class LookingUp:
         if await self._store.counts():
             asked = await self._recall.ask(request)
             found = None if is_past else await self._answered_before(request, asked)
-            found = found or await self._of_facts(request, asked, when, moment, by_words=is_for_tool)
+            found = found or await self._of_facts(request, when, moment, by_words=is_for_tool)
             if found is not None:
                 return found
         if when is not None and is_past and series is not None:
@@ -172,9 +172,9 @@ class LookingUp:
     # --- facts
 
     async def _of_facts(
-        self, request: str, asked: Asked, when: When | None, moment: datetime, *, by_words: bool
+        self, request: str, when: When | None, moment: datetime, *, by_words: bool
     ) -> dict[str, object] | None:
-        recalled = await self._recall.find(asked, sorts=("fact",), limit=CANDIDATES)
+        recalled = await self._recall.remember(request, moment, sorts=("fact",), limit=CANDIDATES)
         best = next(
             (
                 each.item for each in recalled.found
@@ -229,7 +229,8 @@ class LookingUp:
         is_talk = _ABOUT_PAST_TALK.search(request) is not None
         if not is_past and not is_talk:
             return result
-        episodes = await self._recall.find(asked, sorts=("episode",), limit=PASSAGES)
+        moment = self._local(self._clock.now())
+        episodes = await self._recall.remember(request, moment, sorts=("episode",), limit=PASSAGES)
         about = [each for each in episodes.found if speaks_of(request, each.item.words, each.cosine)]
         if not about:
             return result

@@ -7,6 +7,7 @@ somebody found it later.
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from edge.core.remembered import Remembered
@@ -56,8 +57,10 @@ class Lookup:
         store: MemoryStore,
         journal: Journal,
         catch_up: Callable[[], Awaitable[object]],
+        now: Callable[[], datetime],
     ) -> None:
-        """`catch_up` remembers what has just ended."""
+        """`catch_up` remembers what has just ended. `now`: in the time zone of the device's site."""
+        self._now = now
         self._judge = judge
         self._catch_up = catch_up
         self._recall = recall
@@ -85,7 +88,7 @@ class Lookup:
             await self._catch_up()
         except (CapacityError, UnavailableError) as error:
             logger.info("what has just ended is not remembered yet: %s", error)
-        recalled = await self._recall.search(query, sorts=sorts or SORTS)
+        recalled = await self._recall.remember(query, self._now(), sorts=sorts or SORTS)
         fitting = [
             each
             for each in recalled.found

@@ -45,6 +45,8 @@ THINK_ITEMS: Final = 50
 RETRY_S: Final = 30.0
 """After something went wrong: a full disk, a model that is away."""
 TEND_S: Final = 3_600.0
+SITTING_MS: Final = 30 * 60_000
+"""What is asked within so long of the question before may lean on it."""
 IDLE_S: Final = 300.0
 """After which an index that nobody uses is closed."""
 
@@ -304,7 +306,13 @@ class Memory:
         common: dict[str, Any] = {"by": "rule", "cue": goal, "labels": labels}
         place: dict[str, Any] = {"task": ended.task, "node": ended.node}
         write(
-            NewItem(sort="episode", content=episode_of(result, used), since_ms=ended.at_ms, **common, **place)
+            NewItem(
+                sort="episode",
+                content=episode_of(goal, result, used, await self._before(ended)),
+                since_ms=ended.at_ms,
+                **common,
+                **place,
+            )
         )
         procedure = procedure_of(used)
         if procedure is not None:
@@ -317,6 +325,14 @@ class Memory:
                 drafts += await self._outdated(goal, answer, at_ms)
                 write(NewItem(sort="answer", content=answer, **common))
         return drafts
+
+    async def _before(self, ended: EndedWork) -> str:
+        """What was asked last before this, if that was in the same sitting."""
+        rows = await self._store.items(sorts=("episode",), newest_first=True, limit=1)
+        found = [
+            each for each in await self._recall.genuine(rows) if 0 <= ended.at_ms - each.since_ms < SITTING_MS
+        ]
+        return found[0].cue if found else ""
 
     async def _worked(self, procedure: Procedure, new: NewItem, at_ms: int) -> list[Draft]:
         """One more success of a procedure that is known, or a new one."""

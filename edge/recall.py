@@ -9,7 +9,8 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from edge.core.remembered import Remembered
@@ -23,12 +24,17 @@ from shared.memory.items import SORTS
 if TYPE_CHECKING:  # numpy comes with them
     from shared.library.corpus import Item
     from shared.library.library import Passage
+    from shared.memory.ranking import Candidate
     from shared.retrieval.search import Query
 
 logger = logging.getLogger(__name__)
 
 CANDIDATES: Final = 50
-"""That a search looks at, of which what fits the question's time comes first."""
+"""That a search looks at."""
+RANKED: Final = 100
+"""Of which a question's time makes an order."""
+HOPS_MAX: Final = 2
+"""Of whom somebody who is described is looked for as."""
 PAGE_ITEMS: Final = 500
 EMBED_BATCH: Final = 32
 EMBED_PER_SEARCH: Final = 128
@@ -100,6 +106,50 @@ class Recall:
     ) -> Recalled:
         """What fits best, ended facts included: whoever asks looks at their time."""
         return await self.find(await self.ask(query), sorts=sorts, limit=limit)
+
+    async def remember(
+        self, question: str, now: datetime, *, sorts: Collection[str] = SORTS, limit: int = CANDIDATES
+    ) -> Recalled:
+        """What is worth reading for a question that is asked at `now`: ranked by the time that it speaks of, and in two
+        steps where it asks of somebody who is only described (`shared.memory.ranking`, `hops`).
+
+        Raises `ValueError` if `now` is without a zone.
+        """
+        from shared.memory.hops import hop_in
+        from shared.memory.ranking import described, interest_of
+
+        hop = hop_in(question)
+        first, order = await self._ranked(question if hop is None else hop.first, now, sorts)
+        if hop is None:
+            return replace(first, found=_in_order(first.found, order)[:limit])
+        meant = described(order, interest_of(hop.first, now), question)
+        names = list(dict.fromkeys(name for _, name in meant))[:HOPS_MAX]
+        orders = [[each for each, _ in meant] + order]
+        found = list(first.found)
+        for name in names:
+            more, then = await self._ranked(hop.asked_of(name), now, sorts)
+            found += more.found
+            orders.append(then)
+        return replace(first, found=_in_order(found, _woven(orders))[:limit])
+
+    async def _ranked(
+        self, question: str, now: datetime, sorts: Collection[str]
+    ) -> "tuple[Recalled, list[Candidate]]":
+        from shared.memory.ranking import Candidate, interest_of, ranked
+
+        interest = interest_of(question, now)
+        recalled = await self.find(await self.ask(interest.text), sorts=sorts, limit=RANKED)
+        candidates = [
+            Candidate(
+                item=each.item.item,
+                text=each.item.words,
+                score=each.score,
+                since_ms=each.item.since_ms,
+                until_ms=each.item.until_ms,
+            )
+            for each in recalled.found
+        ]
+        return recalled, ranked(candidates, interest)
 
     async def ask(self, query: str) -> Asked:
         """A query, ready to be searched for among one sort after the other; the index is completed for it."""
@@ -331,6 +381,17 @@ class Recall:
                 for item in library.items(sort)
                 if words.get(item.document) != item.text
             ]
+
+
+def _in_order(found: "Sequence[Found]", order: "Sequence[Candidate]") -> tuple[Found, ...]:
+    by_item = {each.item.item: each for each in found}
+    return tuple(by_item[name] for name in dict.fromkeys(each.item for each in order) if name in by_item)
+
+
+def _woven(orders: "Sequence[Sequence[Candidate]]") -> "list[Candidate]":
+    """The first of each, then the second of each."""
+    longest = max(map(len, orders))
+    return [each[at] for at in range(longest) for each in orders if at < len(each)]
 
 
 def _indexed(item: Remembered, model: bytes, vector: bytes) -> "Item":

@@ -197,7 +197,14 @@ def build_mind(
         store=store,
         memory=memory,
         recall=recall,
-        lookup=Lookup(judge=judge, recall=recall, store=store, journal=base.journal, catch_up=memory.think),
+        lookup=Lookup(
+            judge=judge,
+            recall=recall,
+            store=store,
+            journal=base.journal,
+            catch_up=memory.think,
+            now=lambda: base.local(base.clock.now()),
+        ),
         forgetting=Forgetting(
             home=base.settings.home,
             store=store,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from shared.memory.facts import Standing
-from shared.memory.items import Answer, Author, Content, Fact, Scope, Sort
+from shared.memory.items import Answer, Author, Content, Episode, Fact, Scope, Sort
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,12 @@ class Remembered:
     @property
     def words(self) -> str:
         """All that it is found by."""
-        return self.cue if isinstance(self.content, Answer) else f"{self.cue}\n{self.text}".strip()
+        match self.content:
+            case Answer():
+                return self.cue
+            case Episode(before=before):
+                return f"{before}\n{self.cue}\n{self.text}".strip()
+        return f"{self.cue}\n{self.text}".strip()
 
     @property
     def standing(self) -> Standing:

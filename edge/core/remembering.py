@@ -39,9 +39,15 @@ class Now:
     model: str
 
 
-def episode_of(result: str, used: Sequence[Used]) -> Episode:
-    """What was answered, and by which tools."""
-    return Episode(result=result, tools=tuple(dict.fromkeys(each.tool for each in used)))
+def episode_of(question: str, result: str, used: Sequence[Used], before: str) -> Episode:
+    """What was answered, and by which tools. `before`: what was asked just before; it is kept as far as the question
+    leans
+    on it."""
+    from shared.memory.surroundings import BEFORE_MAX_CHARS, is_leaning
+
+    tools = tuple(dict.fromkeys(each.tool for each in used))
+    leans = bool(before) and is_leaning(question)
+    return Episode(result=result, tools=tools, before=before[-BEFORE_MAX_CHARS:] if leans else "")
 
 
 def procedure_of(used: Sequence[Used]) -> Procedure | None:

@@ -33,13 +33,17 @@ _CHANGED: Final = "covey/1/memory.changed"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Episode:
-    """What was answered to `cue`, and the tools that were used for it, in order."""
+    """What was answered to `cue`, and the tools that were used for it, in order. `before`: what was asked just
+    before, if
+    the cue cannot be understood without it (`surroundings`)."""
 
     result: str
     tools: tuple[str, ...] = ()
+    before: str = ""
 
     def encode(self) -> bytes:
-        return _json({"result": self.result, "tools": list(self.tools)})
+        told: dict[str, object] = {"result": self.result, "tools": list(self.tools)}
+        return _json({**told, "before": self.before} if self.before else told)
 
     @property
     def text(self) -> str:
@@ -143,7 +147,11 @@ def content_of(sort: str, data: bytes) -> Content:
         told = json.loads(data)
         match sort:
             case "episode":
-                return Episode(result=_text(told["result"]), tools=tuple(map(_text, told.get("tools", []))))
+                return Episode(
+                    result=_text(told["result"]),
+                    tools=tuple(map(_text, told.get("tools", []))),
+                    before=_text(told.get("before", ""), VALUE_MAX_CHARS),
+                )
             case "fact":
                 return Fact(
                     subject=_text(told["subject"], NAME_MAX_CHARS),

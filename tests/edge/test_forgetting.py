@@ -42,6 +42,7 @@ async def filled(world: World) -> None:
     await world.mind.memory.said(Fact(subject=NAME, relation="phone", value="030 901820"))
     echo = Probe("page", choices=({"who": NAME},))
     await asked(world, f"page {NAME}", act("page", who=NAME), f"{NAME} was paged.", probes=(echo,))
+    world.clock.advance(seconds=3_600)
     await asked(world, "hello", "Hello.")
     await world.mind.recall.search("phone")
 

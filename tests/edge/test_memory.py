@@ -141,6 +141,17 @@ async def test_work_that_succeeded_is_an_episode_with_the_labels_of_its_result(w
     assert UNTRUSTED in episode.labels  # nobody says that what the valve returns is to be trusted
 
 
+async def test_a_question_that_leans_on_the_one_before_is_found_by_that_too(world: World) -> None:
+    await asked(world, "about cold room 2", "Yes?")
+    await asked(world, "is it closed?", "It is closed.")
+    await asked(world, "put it to 3 degrees", "It stands at 3 degrees.")
+    found = await world.mind.recall.search("cold room", sorts=("episode",))
+    assert {each.item.cue for each in found.found} == {"about cold room 2"}
+    assert [each.content.before for each in await held(world, "episode") if isinstance(each.content, Episode)] == [
+        "", "", "is it closed?",
+    ]  # fmt: skip
+
+
 async def test_the_rules_are_asked_before_anything_is_remembered(world: World) -> None:
     await asked(world, "hello", "Hello.")
     decided = [
