@@ -14,13 +14,14 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import cbor2
 
 if TYPE_CHECKING:  # numpy comes with it
     from shared.retrieval.postings import Change, ItemTerms
 
+T = TypeVar("T")
 IN_CHUNK: Final = 500
 ID_KEY_BYTES: Final = 8
 _COLUMNS: Final = (
@@ -112,6 +113,25 @@ class Corpora:
             if item.vector
         }
         return ids, [vector_id(ordinal, item.key, item.model) for ordinal, item in gone.items()]
+
+    def reindex(self, corpus: int) -> int:
+        """Make the keyword postings anew from the texts, for a program that takes words apart in another way; how many
+        items. Items, their seals and their vectors stay."""
+        from shared.retrieval.postings import changes, item_terms
+
+        self._db.execute("DELETE FROM posting WHERE corpus = ?", (corpus,))
+        count = 0
+        for part in _parts(list(self.every(corpus))):
+            told = {each.ordinal: item_terms(each.item.headings, each.item.text) for each in part}
+            self._db.executemany(
+                "UPDATE item SET heading_length = ?, body_length = ? WHERE corpus = ? AND ordinal = ?",
+                [(each.heading_length, each.body_length, corpus, ordinal) for ordinal, each in told.items()],
+            )
+            for (term, segment), what in changes(added=told, removed={}).items():
+                self._change_segment(corpus, term, segment, what)
+            count += len(told)
+        self._db.execute("UPDATE corpus SET generation = generation + 1 WHERE id = ?", (corpus,))
+        return count
 
     def drop(self, corpus: int) -> None:
         for table in ("posting", "item"):
@@ -233,7 +253,7 @@ def ordinal_of(vector_id: str) -> int:
     return int(vector_id.partition("-")[0])
 
 
-def _parts(values: Iterable[object]) -> Iterator[list[object]]:
+def _parts(values: Iterable[T]) -> Iterator[list[T]]:
     rest = iter(values)
     while part := list(islice(rest, IN_CHUNK)):
         yield part

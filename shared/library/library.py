@@ -107,6 +107,7 @@ class Library:
         self._exact_items = exact_items
         self._corpora = Corpora(self._writer, mac_key)
         self._shown = Corpora(self._reader, mac_key)
+        self._reindex_if_due()
         self._snapshots: dict[str, Snapshot] = {}
 
     def close(self) -> None:
@@ -434,6 +435,19 @@ class Library:
                 )
             )  # fmt: skip
         return items
+
+    def _reindex_if_due(self) -> None:
+        """Terms are part of what is stored: a program with others makes them anew, once."""
+        from shared.retrieval.terms import TERMS_VERSION
+
+        (stored,) = self._writer.execute("PRAGMA application_id").fetchone()
+        if stored == TERMS_VERSION:
+            return
+        with self._write() as db:
+            items = sum(self._corpora.reindex(corpus) for corpus in self._corpora.names().values())
+            db.execute(f"PRAGMA application_id={TERMS_VERSION}")
+        if items:
+            logger.info("the keyword postings of %d items were made anew", items)
 
     def _is_exact(self, corpora: Corpora, corpus: int) -> bool:
         return self._exact_items > 0 and corpora.size(corpus) <= self._exact_items

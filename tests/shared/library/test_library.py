@@ -27,6 +27,23 @@ SECOND = {
 }
 
 
+def test_a_program_that_takes_words_apart_in_another_way_makes_the_postings_anew(
+    tmp_path: Path, index: MemoryVectors
+) -> None:
+    with closing(Library(tmp_path, mac_key=MAC_KEY, index=index)) as library:
+        library.add_contents(contents_of(FIRST), model=MODEL)
+        library.apply("manuals", manifest_of(FIRST))
+    with closing(sqlite3.connect(tmp_path / FILE)) as db:
+        db.execute("UPDATE posting SET term = 'as-before-' || term")
+        db.execute("UPDATE item SET body_length = 99")
+        db.commit()
+        db.execute("PRAGMA application_id=0")
+    with closing(Library(tmp_path, mac_key=MAC_KEY, index=index)) as library:
+        found = library.search(query_of("clean the pump"), ["manuals"], limit=1)
+        assert [each.item.text for each in found.passages] == [FIRST["pump.md"][0]]
+        assert library.verify() == []
+
+
 def contents_of(documents: Mapping[str, Sequence[str]]) -> list[Content]:
     return [Content((), text, vector_of(text)) for texts in documents.values() for text in texts]
 
