@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 FILE: Final = "library.sqlite"
 DISK_FULL: Final = "disk_full"
 """Code of the error for a change that the disk has no room for."""
+SAME_VECTOR_COSINE: Final = 0.99
+"""Of two embeddings of the same text by the same model; rounding to a byte a dimension leaves .9999."""
 T = TypeVar("T")
 _HELD: Final = "name, number, hash, root, model, labels, chunks, held_chunks"
 ADD_BATCH: Final = 2_000
@@ -229,7 +231,8 @@ class Library:
             )
             corpus = self._corpora.make(name)
             was_exact = self._is_exact(self._corpora, corpus)
-            vectors, gone = self._corpora.change(corpus, added=added, removed=removed)
+            shared = [_with_vector_of_content(db, each) for each in added]
+            vectors, gone = self._corpora.change(corpus, added=shared, removed=removed)
             is_exact = self._is_exact(self._corpora, corpus)
             db.execute(
                 "DELETE FROM content WHERE NOT EXISTS (SELECT 1 FROM item"
@@ -532,6 +535,20 @@ def _held(row: tuple[Any, ...]) -> Held:
         name=name, number=number, hash=hash_, root=root, labels=tuple(json.loads(labels)), model=model,
         chunks=chunks, held_chunks=held_chunks,
     )  # fmt: skip
+
+
+def _with_vector_of_content(db: sqlite3.Connection, item: Item) -> Item:
+    """Items of the same text share one content, whose vector is that of whichever came first: a model's differ in
+    their last digits with the batch that a text was embedded in. One that differs by more is not taken, so that a
+    vector which was changed behind the program's back makes no item that is believed."""
+    from shared.retrieval.vectors import cosines
+
+    (vector,) = db.execute(
+        "SELECT vector FROM content WHERE id = ? AND model = ?", (item.content, item.model)
+    ).fetchone()
+    if vector == item.vector or len(vector) != len(item.vector):
+        return item
+    return replace(item, vector=vector) if cosines(item.vector, [vector])[0] >= SAME_VECTOR_COSINE else item
 
 
 def _is_sound(item: Item, *, is_genuine: bool) -> bool:

@@ -70,7 +70,7 @@ WORDS: Final = {
         check inspect examine
         checked inspected examined
         replaced exchanged
-        repaired mended
+        repaired mended fixed
         started commenced
         happened occurred
         purchased bought
@@ -206,20 +206,22 @@ _DONE: Final = {
 DONE: Final = _DONE
 """What is done to something, as somebody does it."""
 PASSIVE_HOWTO: Final = re.compile(
-    rf"^how (?:is|are|can|should|does|do) (?P<what>{_NOUN}) (?:be |get )?(?P<done>{'|'.join(_DONE)})(?P<rest>$| .*)$"
+    rf"^how (?:(?:is|are|does|do) (?P<what>{_NOUN}) (?:get )?(?P<done>{'|'.join(_DONE)})"
+    rf"|(?:can|could|should) (?P<what2>{_NOUN}) be (?P<done2>disposed of|[a-z]{{3,}}ed|reset))(?P<rest>$| .*)$"
 )
 _MEASURES: Final = {
     "hot": "temperature", "warm": "temperature", "cold": "temperature", "heavy": "weight", "old": "age",
     "tall": "height", "wide": "width", "deep": "depth", "big": "size", "large": "size", "humid": "humidity",
 }  # fmt: skip
 _HIGH: Final = "temperature|pressure|humidity|limit|price|cost|level|voltage|rent|fee|temp|salary|speed"
-_VALUED: Final = "temperature|pressure|humidity|colour|size|weight|height|voltage|speed|age"
+_VALUED: Final = r"\w+_number|temperature|pressure|humidity|colour|size|weight|height|voltage|speed|age"
 PHRASES: Final = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         # One thing in several words.
         (r"\ba (few|little|lot|bit|couple)\b", r"a_\1"),
         (r"\b(part|serial|model|batch|order|account|invoice|lot|article|item|registration) number\b", r"\1_number"),
+        (r"\b(has|have) got\b(?! to\b)", r"\1"),
         (r"\bout of order\b", "broken"),
         (r"\bat the moment\b|\bright now\b|\bat present\b|\bjust now\b|\bas of now\b", "now"),
         (r"\b(?:every|each|per|once a|once per|once every|on every) (day|week|month|year|hour)\b", r"each_\1"),
@@ -244,8 +246,8 @@ PHRASES: Final = tuple(
          r"|seal|cartridge|fuse|blade|gasket|toner|bearing|tyre|hose)s?\b)"), "replace "),
         ((r"\bchanging (?=(?:the |a |an )?(?:\S+ )?(?:\S+ )?(?:filter|battery|batteries|bulb|lamp|belt|oil"
          r"|seal|cartridge|fuse|blade|gasket|toner|bearing|tyre|hose)s?\b)"), "replacing "),
-        (r"\bin order to\b|\bso as to\b", "to"), (r"\bas well as\b", "and"), (r"\bin case of\b", "incaseof"),
-        (r"\bin the (?:event|case) of\b|\bif there is(?: a| an)?\b|\bwhen there is(?: a| an)?\b", "incaseof"),
+        (r"\bin order to\b|\bso as to\b", "to"), (r"\bas well as\b", "and"), (r"\bin case of(?: a| an)?\b", "incaseof"),
+        (r"\bin the (?:event|case) of(?: a| an)?\b|\b(?:if|when) there is(?: a| an)?\b", "incaseof"),
         (r"\b(?:is|am|are) not (?:allowed|permitted)\b", "is forbidden"),
         (r"\blocated\b|\bsituated\b", "located"),
         (r"\b(?:speak|speaking) (?:to|with)\b|\btalk (?:to|with)\b", "talk to"),
@@ -264,11 +266,27 @@ PHRASES: Final = tuple(
          r"|the|an|our|my|i|we|you|about|happens|happened|happen|makes|made|causes|caused|else"
          r"|to|in|on|of|for|at|with|from|not)\b)\S)"), "which "),
         (r"^which (?=(?:happens|happened|else)\b)", "what "),
+        (r"^(?:what|which) (?:kind|type|sort)s? of ", "which "),
         # Whole ways of asking.
+        (r"^who is the supplier of ", "who supplies "),
+        (r"^who (?:is|are) the owners? of ", "who owns "),
+        (r"^who is the manager of ", "who manages "),
+        (r"^who (?:is|are) (?:allowed|permitted) to ", "who may "),
+        (r"^how far is it (?=to|from)", "what is the distance "),
+        (r"^how long (?:does|do) (.+) (?:take|last)$", r"what is the duration of \1"),
+        (r"^what makes (.+) so (\S+)$", r"why is \1 so \2"),
+        (r"^is it possible for (?!me |us )(.+?) to ", r"can \1 "),
+        (rf"^where (?:do|should) {GENERIC} (?:keep|store) (.+)$", r"where is \1 stored"),
+        (
+            (r"^how (?:much|high) (?:is|are) the "
+            r"((?:\S+ )*(?:fee|rent|price|cost|fine|salary|wage|deposit|charge|bill|budget))$"),
+            r"what is the \1",
+        ),
         (r"^(?:is there|are there|do we have|have we got|do you have|have you got)(?: any)? ", "there_is "),
         (r"^what is the number of (?!(?:the|our|my|a|an) )(\S+s)(?= |$)", r"how many \1 are"),
         (r"^how many (\S+(?: \S+)?) (?:do we have|have we got|are there)(?= (?:in|on|at)\b|$)", r"how many \1 are"),
         (r"^who (?:do|should) (i|we) (?:call|phone|ring|telephone)\b", r"who should \1 call"),
+        (r"^(who should (?:i|we) call) (?:when|in case) ", r"\1 if "),
         (r"^who (?:do|should) (i|we) (?=(?:contact|ask|inform|notify|report|tell|talk)\b)", r"who should \1 "),
         (r"^where (?:do|should) (i|we) (?=(?:put|park|store|report|throw|dispose|leave|send)\b)",
          r"where should \1 "),
@@ -276,7 +294,7 @@ PHRASES: Final = tuple(
         (r"\bbe kept (?=at|in|below|above|under|between)", "be stored "),
         (r"^(where (?:is|are) .+|how long (?:can|may) .+ be) kept$", r"\1 stored"),
         (rf"^how (?:do|can|could|would|should) {GENERIC} (?:go about|proceed to|manage to|best) ", "how to "),
-        (rf"^how (?:do|can|could|would|should) {GENERIC} ", "how to "),
+        (rf"^how (?:do|does|can|could|would|should) {GENERIC} ", "how to "),
         (r"^how (?:am i|are we|is 1) (?:supposed|meant) to ", "how to "),
         (r"^(?:what|which) is (?:the|a) (?:\w+ )?(?:way|procedure|process|method|steps?) (?:to|for|of) ", "how to "),
         (r"^(?:what|which) are the steps (?:to|for|of|in) ", "how to "),

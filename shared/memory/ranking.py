@@ -35,6 +35,7 @@ OTHER_SUBJECT: Final = 0.6
 REPEATED: Final = 0.6
 """and of one that was said within `SAME_TIME_MS` of a better one."""
 SAME_TIME_MS: Final = 15 * 60_000
+MEASURED_BEST: Final = 20
 DESCRIBED_BEST: Final = 5
 DESCRIBED_SHARE: Final = 0.5
 """Of the words of a description."""
@@ -56,6 +57,26 @@ _OF_CHANGE: Final = frozenset(
         " different start started begin began become became how when what who which"
     )
 )
+_ASKING: Final = frozenset(
+    terms(
+        "set run running keep kept find look looks after responsible job reach number happen happened trouble moment"
+        " person whoever know tell told currently current today yesterday day date week month year hour value need call"
+        " called said say please exactly anybody someone work works do done make made see problem thing something"
+        " anything think remember weekday bring come stand lie belong use used"
+    )
+)
+_MEASURED: Final = {
+    terms(noun)[0]: frozenset(units.split())
+    for noun, units in {
+        "temperature": "°c °f °", "warm": "°c °f °", "cold": "°c °f °", "hot": "°c °f °",
+        "pressure": "bar mbar psi kpa pa",
+        "humidity": "%", "humid": "%", "share": "%", "speed": "km rpm hour minute", "fast": "km rpm hour minute",
+        "weight": "kg g mg tonne tonnes", "heavy": "kg g mg tonne tonnes", "load": "kg tonne tonnes",
+        "limit": "kg l litre tonnes °c bar % hour minute", "price": "€ $ chf", "cost": "€ $ chf",
+        "long": "hour minute day m cm km",
+        "voltage": "v kv", "power": "w kw", "volume": "l ml",
+    }.items()
+}  # fmt: skip
 _SINGLE: Final = frozenset("abcdefghijklmnopqrstuvwxyz")
 _CAPITAL: Final = re.compile(r"(?<=\s)[A-ZÄÖÜ][^\W\d_]+")
 
@@ -106,6 +127,23 @@ def ranked(found: Iterable[Candidate], interest: Interest) -> list[Candidate]:
     scored = [(_worth(each, interest, best, places[each.since_ms]), each) for each in candidates]
     scored.sort(key=lambda pair: -pair[0])
     return [each for _, each in (_spread(scored) if interest.wants == "all" else scored)]
+
+
+def is_named(found: Iterable[Candidate], interest: Interest) -> bool:
+    """Whether one of the findings that say something holds every figure, identifier and name of the question."""
+    return any(interest.names <= _marks(each.text) for each in found if not says_nothing(each.text))
+
+
+def is_spoken_of(found: Sequence[Candidate], interest: Interest) -> bool:
+    """Whether every word for what is asked about stands in one of the findings, or what it is measured in does: nobody
+    who never heard of a colour can tell one. Words of asking do not count."""
+    telling = [each for each in found if not says_nothing(each.text)]
+    said = {term for each in telling for term in terms(each.text)}
+    units = {unit for each in telling[:MEASURED_BEST] for unit in words(each.text)}
+    return all(
+        term in said or term in _ASKING or not units.isdisjoint(_MEASURED.get(term, ()))
+        for term in interest.subject
+    )
 
 
 def described(found: Sequence[Candidate], interest: Interest, question: str) -> list[tuple[Candidate, str]]:

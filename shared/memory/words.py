@@ -22,7 +22,9 @@ _SPELLINGS: Final = str.maketrans(
 )  # fmt: skip
 _CONTRACTIONS: Final = {
     "won't": "will not", "can't": "can not", "cannot": "can not", "shan't": "shall not", "ain't": "is not",
-    "let's": "let us", "i'm": "i am", "gonna": "going to", "wanna": "want to", "y'all": "you all",
+    "let's": "let us", "whats": "what is", "wheres": "where is", "whos": "who is", "hows": "how is",
+    "dont": "do not", "doesnt": "does not", "isnt": "is not", "didnt": "did not",
+    "i'm": "i am", "gonna": "going to", "wanna": "want to", "y'all": "you all",
 }  # fmt: skip
 _ENDINGS: Final = {"n't": "not", "'ll": "will", "'re": "are", "'ve": "have", "'d": "would"}
 _IS: Final = frozenset(

@@ -58,12 +58,18 @@ def test_a_folder_that_is_laid_out_otherwise_is_said(data: Path, file: str) -> N
 @pytest.mark.slow
 def test_the_whole_bench_runs_and_tells_every_figure(data: Path, tmp_path: Path) -> None:
     embedder = HashingEmbedder(bytes_from("model", 32))
-    found = bench.measure(tmp_path, read(data), embedder, runs=1, sizes=(300,))
+    found = bench.measure(
+        tmp_path, read(data), embedder, runs=1, sizes=(300,), dialogue_count=2, near_miss_count=50
+    )
     told = json.loads(bench.json_line(found))
     assert list(told) == [
-        "bench", "collection", "cacm", "parity", "delta_share", "recall_ratio_0k", "chunks_per_s", "rss_mb",
+        "bench", "collection", "cacm", "parity", "memory", "abstention", "cache", "delta_share", "recall_ratio_0k",
+        "chunks_per_s", "rss_mb",
     ]  # fmt: skip
     assert told["cacm"]["fused"] == {"ndcg10": 1.0, "recall10": 1.0, "map": 1.0}
     assert told["parity"] == 1.0
+    assert set(told["memory"]) == {"plain_top5", "ours_top5"}
+    assert set(told["abstention"]) == {"precision", "recall"}
+    assert told["cache"]["wrong_hits"] == 0
     assert 0 < told["delta_share"] < 0.02
     assert told["rss_mb"] > 50

@@ -7,9 +7,12 @@ the product's way: cut, embedded by the installed model, taken up by a library; 
 * **Parity**: a second library that got the collection as a device does, in two revisions, by delta and packs: the share
   of queries whose ten best are the same in order and score, to the bit.
 * **Speed**: p50 of recall over p50 of Chroma's own `query` (its defaults, ten results) on the same vectors, in turns.
+* **Memory**: evidence of answers over long dialogues, what is rightly not known, and the semantic cache
+  (`tests.bench.recall.memory`).
 * **Delta**: bytes on the wire for one changed chunk in a hundred of 10,000, over those of all.
 """
 
+import asyncio
 import json
 import time
 from contextlib import closing
@@ -25,6 +28,9 @@ from shared.inference.ports import EmbeddingModel
 from shared.library.library import Library
 from shared.retrieval.search import Query
 from tests.bench.recall.judged import JudgedCollection, Quality, quality, read
+from tests.bench.recall.memory.dialogues import DIALOGUES
+from tests.bench.recall.memory.measure import MemoryFound, measure_memory
+from tests.bench.recall.memory.questions import NEAR_MISSES
 from tests.bench.recall.shelf import NAME, carry, embedder_in, open_library, put, queries_of, take_in
 from tests.bench.recall.speed import Speed, measure_delta, measure_rss, measure_speed
 from tests.bench.report import Demand, Figure, exit_code
@@ -34,6 +40,10 @@ RANKED: Final = 200
 TOP: Final = 10
 SIZES: Final = (10_000, 100_000)
 RUNS: Final = 3
+TOLD_OTHERWISE: Final = frozenset(
+    ["fused", "parity", "ours_top5", "precision", "recall", "hit_rate", "wrong_hits"]
+)
+"""Figures that stand elsewhere in the JSON line."""
 RATIO: Final = Demand("at most", 1.5)
 DELTA: Final = Demand("under", 0.02)
 
@@ -47,6 +57,7 @@ class Measured:
     vector: Quality
     fused: Quality
     parity: float
+    memory: MemoryFound
     speeds: tuple[Speed, ...]
     delta_share: float
     chunks_per_s: float
@@ -62,6 +73,7 @@ class Measured:
                    demand=Demand("at least", 1.0)),
             Figure(key="delta_share", says="bytes of a 1 % change over those of all", value=self.delta_share,
                    demand=DELTA, digits=4),
+            *self._of_memory(),
         ]  # fmt: skip
         found += [
             Figure(
@@ -80,6 +92,19 @@ class Measured:
                    value=self.rss_mb, digits=1),
         )  # fmt: skip
 
+    def _of_memory(self) -> list[Figure]:
+        recalled, abstained, cached = self.memory.recalled, self.memory.abstained, self.memory.cached
+        return [
+            Figure(key="ours_top5", says=f"evidence in the first 5, less plain vectors' ({recalled.ours:.3f} and"
+                   f" {recalled.plain:.3f})", value=recalled.ours - recalled.plain, demand=Demand("at least", 0.0)),
+            Figure(key="precision", says='"I do not know": precision', value=abstained.precision),
+            Figure(key="recall", says='"I do not know": recall', value=abstained.recall),
+            Figure(key="hit_rate", says=f"semantic cache: hits of {cached.paraphrases} paraphrases",
+                   value=cached.hit_rate),
+            Figure(key="wrong_hits", says=f"semantic cache: wrong hits of {cached.near_misses} near-misses",
+                   value=cached.wrong_hits, demand=Demand("at most", 0), digits=0),
+        ]  # fmt: skip
+
 
 def run(
     directory: Path, data: Path, models_dir: Path, *, runs: int = RUNS, sizes: tuple[int, ...] = SIZES
@@ -95,6 +120,8 @@ def measure(
     *,
     runs: int,
     sizes: tuple[int, ...],
+    dialogue_count: int = DIALOGUES,
+    near_miss_count: int = NEAR_MISSES,
 ) -> Measured:
     documents = [(each.id, each.title, each.text) for each in collection.documents]
     with (
@@ -119,6 +146,11 @@ def measure(
             for side, asked in sides.items()
         }
         parity = sum(top(hub, query) == top(device, query) for query in queries.values()) / len(queries)
+        memory = asyncio.run(
+            measure_memory(
+                directory, embedder, collection, hub, count=dialogue_count, near_miss_count=near_miss_count
+            )
+        )
     speeds, rss_mb = [], 0.0
     for size in sizes:
         place = directory / f"speed-{size}"
@@ -130,6 +162,7 @@ def measure(
         vector=found["vector"],
         fused=found["fused"],
         parity=parity,
+        memory=memory,
         speeds=tuple(speeds),
         delta_share=measure_delta(collection),
         chunks_per_s=len(taken.manifest.chunks) / took_s,
@@ -154,8 +187,12 @@ def json_line(found: Measured) -> str:
         "collection": found.collection,
         # Named after the collection that everybody has, whichever was measured.
         "cacm": {name: each.fields() for name, each in sides.items()},
+        "parity": round(found.parity, 3),
+        **found.memory.fields(),
     }
-    fields |= {each.key: round(each.value, each.digits) for each in found.figures() if each.key != "fused"}
+    fields |= {
+        each.key: round(each.value, each.digits) for each in found.figures() if each.key not in TOLD_OTHERWISE
+    }
     return json.dumps(fields)
 
 
@@ -168,6 +205,7 @@ def show(found: Measured) -> int:
         table.add_row(name, f"{each.ndcg10:.4f}", f"{each.recall10:.4f}", f"{each.map:.4f}")
     console = Console()
     console.print(table)
+    console.print(_memory_table(found.memory))
     for figure in found.figures():
         mark = (
             "" if figure.demand is None else f" [{'green' if figure.is_met else 'red'}]({figure.demand})[/]"
@@ -175,3 +213,14 @@ def show(found: Measured) -> int:
         console.print(f"{figure.says}: {figure.value:,.{figure.digits}f}{mark}", highlight=False)
     print(json_line(found), flush=True)
     return exit_code(found.figures())
+
+
+def _memory_table(found: MemoryFound) -> Table:
+    table = Table(title="memory", title_justify="left", pad_edge=False)
+    for heading in ("questions", "plain top 5", "ours top 5"):
+        table.add_column(heading, justify="right" if " " in heading else "left")
+    for kind, (plain, ours) in found.recalled.by_kind.items():
+        table.add_row(kind.replace("_", " "), f"{plain:.2f}", f"{ours:.2f}")
+    for sort, share in found.abstained.by_sort.items():
+        table.add_row(f'"I do not know" to {sort}', "", f"{share:.2f}")
+    return table

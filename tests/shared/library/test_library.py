@@ -9,6 +9,7 @@ import pytest
 
 from shared.errors import ConfigError, ProtocolError, UnavailableError
 from shared.knowledge import ChunkEntry, Content, DocumentEntry, Manifest
+from shared.library.corpus import Item
 from shared.library.library import FILE, Findings, Library
 from shared.retrieval.search import query_of
 from tests.support.device import bytes_from
@@ -275,3 +276,33 @@ def test_vectors_of_another_model_are_not_compared(library: Library) -> None:
     query = query_of("oven", vector_of("oven"))
     assert library.search(query, ["manuals"], limit=3, model=MODEL).ranked_by == "fused"
     assert library.search(query, ["manuals"], limit=3, model=bytes_from("other", 32)).ranked_by == "keywords"
+
+
+def item_of(name: str, text: str, vector: bytes) -> Item:
+    return Item(
+        key=bytes_from(name, 32), content=Content((), text, b"").id, model=MODEL, headings=(), text=text, vector=vector,
+        document=name, title=name, start=0, end=len(text), page=0,
+    )  # fmt: skip
+
+
+def test_the_same_text_embedded_in_another_batch_is_found_as_well(library: Library) -> None:
+    vector = vector_of("Ring the bell")
+    rounded = bytes([vector[0] ^ 1, *vector[1:]])
+    library.change("episodes", added=[item_of("first", "Ring the bell", vector)])
+    library.change("episodes", added=[item_of("second", "Ring the bell", rounded)])
+    found = library.search(query_of("bell", vector), ["episodes"], limit=5)
+    assert {each.item.document for each in found.passages} == {"first", "second"}
+    assert found.refused == 0
+    assert library.verify() == []
+
+
+def test_a_vector_that_was_changed_behind_the_programs_back_is_not_taken_over(
+    library: Library, tmp_path: Path
+) -> None:
+    vector = vector_of("Ring the bell")
+    library.change("episodes", added=[item_of("first", "Ring the bell", vector)])
+    with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as file:
+        file.execute("UPDATE content SET vector = ?", (vector_of("something else entirely"),))
+    library.change("episodes", added=[item_of("second", "Ring the bell", vector)])
+    found = library.search(query_of("bell", vector), ["episodes"], limit=5)
+    assert (found.passages, found.refused) == ((), 2)

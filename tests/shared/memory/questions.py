@@ -136,6 +136,117 @@ SAME: Final = pairs(
     Where should I park the truck? | Where do I park the lorry?
     Quick question: who has the key? | Who has the key?
     Who has the key? Thanks! | Who has the key?
+    Where is the torque wrench? | Do you know where the torque wrench is?
+    Where is the torque wrench? | Where can I find the torque wrench?
+    Where is the torque wrench kept? | Where do we keep the torque wrench?
+    Where are the spare filters? | Can you tell me where the spare filters are?
+    Where do I put the empty pallets? | Where should I put the empty pallets?
+    Where does the drain pipe end? | Can you tell me where the drain pipe ends?
+    What is the alarm code of the annex? | What's the annex alarm code?
+    What is the alarm code of the annex? | Could you remind me of the alarm code of the annex?
+    What is the wifi password? | Tell me the Wi-Fi password, please.
+    What is the wifi password? | Hey, what's the password for the wifi?
+    What is the phone number of the plumber? | What's the plumber's phone number?
+    What is Greta's extension? | What is the extension of Greta?
+    What is the part number of the drive belt? | What part number does the drive belt have?
+    What is the serial number of the autoclave? | What is the autoclave's serial number?
+    What is the target temperature of the chiller? | What's the chiller's target temperature?
+    What is the maximum load of the winch? | What's the max load of the winch?
+    What is the pressure in the boiler? | How high is the pressure in the boiler?
+    What is the pressure in the boiler? | What's the boiler pressure?
+    How hot is the dryer? | What temperature does the dryer have?
+    How hot is the dryer? | What is the temperature of the dryer?
+    How heavy is the generator? | How much does the generator weigh?
+    How heavy is the generator? | What is the generator's weight?
+    How old is the press? | What is the age of the press?
+    How tall is the silo? | What is the height of the silo?
+    How many chairs are in the canteen? | How many chairs are there in the canteen?
+    How many chairs are in the canteen? | What is the number of chairs in the canteen?
+    How much does a new pump cost? | What does a new pump cost?
+    How much does a new pump cost? | What's the price of a new pump?
+    How much is the parking fee? | How high is the parking fee?
+    How do I reset the scanner? | How can I reset the scanner?
+    How do I reset the scanner? | What is the way to reset the scanner?
+    How do I reset the scanner? | How to reset the scanner?
+    How do I reset the scanner? | How does one reset the scanner?
+    How do I descale the coffee machine? | What are the steps to descale the coffee machine?
+    How do I descale the coffee machine? | Please explain how to descale the coffee machine.
+    How do I change the toner of the printer? | How do I replace the toner of the printer?
+    How do I calibrate the scale? | What is the procedure for calibrating the scale?
+    How do I calibrate the scale? | I need to know how to calibrate the scale.
+    How do I calibrate the scale? | Could you show me how I calibrate the scale?
+    How do I turn off the sprinkler? | How do I switch off the sprinkler?
+    How do I turn off the sprinkler? | How can I turn the sprinkler off?
+    How do I unjam the conveyor? | What is the best way of unjamming the conveyor?
+    How do I dispose of old batteries? | How should old batteries be disposed of?
+    How do I book the meeting room? | How can we book the meeting room?
+    How do I report an accident? | What is the procedure to report an accident?
+    How does the heat exchanger work? | Can you explain how the heat exchanger works?
+    How often is the extinguisher checked? | How frequently is the extinguisher checked?
+    How often is the extinguisher checked? | At what intervals is the extinguisher inspected?
+    How long does the sterilisation take? | How much time does the sterilisation take?
+    How long does the sterilisation take? | What is the duration of the sterilisation?
+    How long does it take to charge the forklift? | How long do I need to charge the forklift?
+    How far is it to the depot? | What is the distance to the depot?
+    When does the canteen open? | What time does the canteen open?
+    When does the canteen open? | At what time does the canteen open?
+    When does the canteen open? | Can you say when the canteen opens?
+    When does the early shift end? | When does the early shift finish?
+    When does the early shift start? | What time does the early shift begin?
+    What are the opening hours of the depot? | When is the depot open?
+    What are the opening hours of the depot? | What are the depot's opening hours?
+    Who is responsible for the first aid boxes? | Who is in charge of the first aid boxes?
+    Who is responsible for the first aid boxes? | Who takes care of the first aid boxes?
+    Who is responsible for the first aid boxes? | Do you know who is responsible for the first aid boxes?
+    Who is responsible for the first aid boxes? | Who looks after the first aid boxes?
+    Who is the safety officer? | Tell me who the safety officer is.
+    Who has the key to the archive? | Who has got the key to the archive?
+    Who do I call when the lift is stuck? | Who should I call if the lift is stuck?
+    Who do I call when the lift is stuck? | Whom do I phone when the elevator is stuck?
+    Who supplies the bottles? | Who is the supplier of the bottles?
+    Who may operate the crane? | Who is allowed to operate the crane?
+    Who repaired the roof? | Who fixed the roof?
+    Which oil does the gearbox need? | What oil does the gearbox need?
+    Which oil does the gearbox need? | What kind of oil does the gearbox need?
+    What colour is the drain valve? | Which color does the drain valve have?
+    What does error E-17 mean? | What is the meaning of error E17?
+    What does error E-17 mean? | Please tell me what error E17 means.
+    What is the red button for? | What is the purpose of the red button?
+    What is the difference between mode 1 and mode 2? | How does mode 1 differ from mode 2?
+    What do I do if the alarm rings? | What should I do when the alarm rings?
+    What do I do if the alarm rings? | What is to be done when the alarm rings?
+    What do I do in case of a power cut? | What should I do if there is a power outage?
+    What happens if the filter is clogged? | What happens when the filter is clogged?
+    What is needed to clean the hood? | What is required to clean the hood?
+    Is the gate locked? | Can you tell me whether the gate is locked?
+    Is the gate locked? | Do you know if the gate is locked?
+    Is the chiller out of order? | Is the chiller broken?
+    Is there a defibrillator in the building? | Do we have a defibrillator in the building?
+    Are there spare gloves? | Do we have any spare gloves?
+    Am I allowed to smoke on the roof? | May I smoke on the roof?
+    Am I allowed to smoke on the roof? | Is it allowed to smoke on the roof?
+    Do I have to wear a helmet? | Must I wear a helmet?
+    Do I have to wear a helmet? | Is it necessary to wear a helmet?
+    Can I use the freight lift? | Is it possible to use the freight elevator?
+    Can visitors park here? | Is it possible for visitors to park here?
+    Why is the dryer so loud? | How come the dryer is so loud?
+    Why is the dryer so loud? | What makes the dryer so loud?
+    Why does the pump vibrate? | For what reason does the pump vibrate?
+    Which bus goes to the plant? | What bus goes to the plant?
+    In room 4, who repaired the tap? | Who repaired the tap in room 4?
+    For the dryer, which fuse is right? | Which fuse is right for the dryer?
+    What was the humidity yesterday in the annex? | What was the humidity in the annex yesterday?
+    What is the max speed of the conveyor? | What is the maximum speed of the conveyor?
+    Hi, could you please tell me the gate code? | What is the gate code?
+    Sorry, which floor is the laboratory on? | Which floor is the laboratory on?
+    I'd like to know who ordered the paint. | Who ordered the paint?
+    I was wondering when the auditor comes. | When does the auditor come?
+    Any idea why the scanner beeps? | Why does the scanner beep?
+    Let me know which valve is leaking. | Which valve is leaking?
+    What's the name of the night guard? | What is the night guard called?
+    Does it take three hours to cool down? | Does it take 3 hours to cool down?
+    Who cleans the windows every month? | Who cleans the windows monthly?
+    Is 4 °C cold enough for milk? | Is 4 degrees Celsius cold enough for milk?
     """
 )
 

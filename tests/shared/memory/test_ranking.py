@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.clock import to_ms
-from shared.memory.ranking import Candidate, described, interest_of, ranked
+from shared.memory.ranking import Candidate, described, interest_of, is_named, is_spoken_of, ranked
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 
@@ -91,6 +91,24 @@ def test_who_is_described_is_named_by_what_was_said_last() -> None:
     question = "What is the extension of whoever looks after the ovens?"
     found = described([first, second, unrelated], interest_of("Who looks after the ovens?", NOW), question)
     assert [name for _, name in found] == ["Mara Holm", "Anna Berg"]
+
+
+def test_a_question_whose_name_or_figure_nobody_said_is_not_known() -> None:
+    about_2 = interest_of("What is cold room 2 set to?", NOW)
+    assert is_named([OLD], about_2)
+    assert not is_named([OLD], interest_of("What is cold room 7 set to?", NOW))
+    assert not is_named([said("What is cold room 2 set to?", 1)], about_2)
+    assert not is_named([], about_2)
+
+
+@pytest.mark.parametrize(
+    ("question", "known"),
+    [("What is cold room 2 set to?", True), ("Which temperature does cold room 2 have?", True),
+     ("Which pressure does cold room 2 have?", False), ("What colour is cold room 2?", False),
+     ("Who painted cold room 2?", False)],
+)  # fmt: skip
+def test_what_nobody_spoke_of_is_not_known(question: str, known: bool) -> None:
+    assert is_spoken_of([OLD, MIDDLE, NEW], interest_of(question, NOW)) == known
 
 
 @given(
