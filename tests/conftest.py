@@ -24,10 +24,11 @@ WORKERS_MAX = 4
 
 
 def pytest_configure() -> None:
-    """Whatever the caller's environment says of both: without, a whole run takes minutes longer."""
+    """Without this a whole run takes minutes longer, whatever the caller's environment says."""
     # Tests start hundreds of processes, and each would compile our code anew.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
+    gc.disable()  # until everything is imported, of which nothing goes away
     memory = memory_directory()
     if memory is not None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))  # pytest's name for where `tmp_path` is
@@ -50,6 +51,7 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
+    gc.enable()
 
 
 @pytest.fixture
