@@ -26,7 +26,7 @@ from shared.clock import Clock, from_ms, to_ms
 from shared.errors import CoveyError
 from shared.memory.items import Answer, Fact, Procedure
 from shared.memory.relevance import bears_on, speaks_of
-from shared.memory.sameness import is_same_question
+from shared.memory.sameness import NEAR_COSINE_MIN, is_same_question
 from shared.memory.when import When, asks_history, asks_since_when, time_in
 from shared.policy.labels import UNTRUSTED
 
@@ -37,10 +37,8 @@ PASSAGES: Final = 6
 TEXT_MAX_CHARS: Final = 4_000
 RESULT_MAX_CHARS: Final = 12_000
 """Of all passages together: a result is at most 64 KiB, whatever the script."""
-SAME_COSINE: Final = 0.8
-"""From which on two questions may be the same; whether they are is for `shared.memory.sameness`. Calibrated by
-`./run bench
-recall`."""
+FEW: Final = 20
+"""Episodes among which no score tells whether they are about a question: its words do."""
 CANDIDATES: Final = 12
 TALKS_TOLD: Final = 3
 """Earlier questions that are told with their answers, the latest ones."""
@@ -157,7 +155,7 @@ class LookingUp:
             answer = each.item.content
             if not isinstance(answer, Answer) or each.item.until_ms is not None:
                 continue
-            is_near = each.cosine is not None and each.cosine >= SAME_COSINE
+            is_near = each.cosine is not None and each.cosine >= NEAR_COSINE_MIN
             is_same = each.item.cue.casefold() == request.casefold() or (
                 is_near and is_same_question(each.item.cue, request)
             )
@@ -231,7 +229,10 @@ class LookingUp:
             return result
         moment = self._local(self._clock.now())
         episodes = await self._recall.remember(request, moment, sorts=("episode",), limit=PASSAGES)
-        about = [each for each in episodes.found if speaks_of(request, each.item.words, each.cosine)]
+        is_sound = is_talk or episodes.is_known or len(episodes.found) < FEW
+        about = [
+            each for each in episodes.found if is_sound and speaks_of(request, each.item.words, each.cosine)
+        ]
         if not about:
             return result
         # What somebody said and was told is told as it was: a model would only change it.
@@ -241,7 +242,7 @@ class LookingUp:
         """What worked for the same request, and did so more often than not."""
         for each in recalled.found:
             procedure = each.item.content
-            is_near = each.cosine is not None and each.cosine >= SAME_COSINE
+            is_near = each.cosine is not None and each.cosine >= NEAR_COSINE_MIN
             is_sound = each.item.until_ms is None and each.item.successes > each.item.failures
             if (
                 isinstance(procedure, Procedure)

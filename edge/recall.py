@@ -20,6 +20,7 @@ from edge.shelf import Shelf
 from shared.errors import ConfigError
 from shared.inference.ports import EmbeddingModel
 from shared.memory.items import SORTS
+from shared.retrieval.abstention import SUPPORT_MIN
 
 if TYPE_CHECKING:  # numpy comes with them
     from shared.library.corpus import Item
@@ -76,6 +77,8 @@ class Recalled:
     ranked_by: str = "keywords"
     refused: tuple[str, ...] = ()
     note: str | None = None
+    is_known: bool = False
+    """Whether it also speaks of what was asked, names and figures included (`Recall.remember` tells it)."""
 
 
 class Recall:
@@ -135,10 +138,11 @@ class Recall:
     async def _ranked(
         self, question: str, now: datetime, sorts: Collection[str]
     ) -> "tuple[Recalled, list[Candidate]]":
-        from shared.memory.ranking import Candidate, interest_of, ranked
+        from shared.memory.ranking import Candidate, interest_of, is_named, is_spoken_of, ranked
 
         interest = interest_of(question, now)
-        recalled = await self.find(await self.ask(interest.text), sorts=sorts, limit=RANKED)
+        # A question that is nothing but a time is searched for as it stands.
+        recalled = await self.find(await self.ask(interest.text or question), sorts=sorts, limit=RANKED)
         candidates = [
             Candidate(
                 item=each.item.item,
@@ -149,7 +153,9 @@ class Recall:
             )
             for each in recalled.found
         ]
-        return recalled, ranked(candidates, interest)
+        is_sound = recalled.support >= SUPPORT_MIN
+        is_known = is_sound and is_named(candidates, interest) and is_spoken_of(candidates, interest)
+        return replace(recalled, is_known=is_known), ranked(candidates, interest)
 
     async def ask(self, query: str) -> Asked:
         """A query, ready to be searched for among one sort after the other; the index is completed for it."""

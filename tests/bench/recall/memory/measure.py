@@ -29,7 +29,6 @@ from tests.bench.recall.memory.dialogues import DIALOGUES, Dialogue, Kind, Quest
 from tests.bench.recall.memory.questions import NEAR_MISSES, Pair, near_misses, paraphrases
 from tests.bench.recall.memory.recalling import OurMemory, PlainMemory
 from tests.bench.recall.shelf import NAME
-from tests.support.vectors import MemoryVectors
 
 SEED: Final = 2026
 TOP: Final = 5
@@ -109,7 +108,7 @@ async def measure_memory(
     for number, dialogue in enumerate(told):
         plain = PlainMemory(embedder)
         await plain.add(dialogue.turns)
-        with closing(OurMemory(directory / f"memory-{number}", embedder, MemoryVectors())) as ours:
+        with closing(OurMemory(directory / f"memory-{number}", embedder)) as ours:
             await ours.add(dialogue.turns)
             for question in dialogue.questions:
                 first = await plain.search(question.text, question.at, TOP)

@@ -1,30 +1,30 @@
 """Memories that are asked: plain vector search, and the product's recall, behind one door."""
 
-import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Protocol
 
+from edge.adapters.store_sqlite.database import open_database
+from edge.adapters.store_sqlite.journal import SqliteJournal
+from edge.adapters.store_sqlite.memory_rows import SqliteMemory
+from edge.core.remembered import NewItem
+from edge.memory_seal import MemorySeal
+from edge.recall import Recall
+from edge.shelf import Opened, Shelf
+from edge.wiring_memory import EXACT_ITEMS
 from shared.clock import to_ms
 from shared.inference.ports import EmbeddingModel
-from shared.knowledge.pack import content_id
-from shared.library.corpus import Item
 from shared.library.library import Library
-from shared.library.vector_index import VectorIndex
-from shared.memory.hops import hop_in
-from shared.memory.ranking import Candidate, Interest, described, interest_of, is_named, is_spoken_of, ranked
-from shared.memory.surroundings import in_surroundings
-from shared.retrieval.abstention import SUPPORT_MIN
-from shared.retrieval.search import query_of
+from shared.memory.items import Episode
+from shared.memory.surroundings import BEFORE_MAX_CHARS, is_leaning
 from shared.retrieval.vectors import cosines, quantised
 from tests.bench.recall.memory.dialogues import Turn
+from tests.support.device import task_id_from
+from tests.support.vectors import MemoryVectors
 
-CANDIDATES: Final = 100
-HOPS_MAX: Final = 2
-SESSION: Final = timedelta(minutes=30)
-MAC_KEY: Final = bytes(32)
-NAME: Final = "episodes"
+SITTING: Final = timedelta(minutes=30)
+KEY: Final = bytes(32)
 
 
 class Memory(Protocol):
@@ -56,91 +56,50 @@ class PlainMemory:
 
 
 class OurMemory:
-    """A library of turns, each in its surroundings; what it finds is ranked by the question's time."""
+    """The product's own memory: turns as episodes in a device's store, found as the agent finds them
+    (`edge.recall`)."""
 
-    def __init__(self, directory: Path, embedder: EmbeddingModel, index: VectorIndex) -> None:
-        self._library = Library(directory, mac_key=MAC_KEY, index=index)
-        self._embedder = embedder
-        self._turns: dict[int, Turn] = {}
+    def __init__(self, directory: Path, embedder: EmbeddingModel) -> None:
+        directory.mkdir(parents=True)
+        self._database = open_database(directory / "store.sqlite")
+        self._journal = SqliteJournal(self._database)
+        self._seal = MemorySeal(lambda: KEY)
+        self._shelf = Shelf(directory / "index", _opened)
+        self._recall = Recall(
+            store=SqliteMemory(self._database), seal=self._seal, shelf=self._shelf, embedder=embedder
+        )
+        self._names: dict[str, int] = {}
 
     def close(self) -> None:
-        self._library.close()
+        self._shelf.release()
+        self._database.close()
 
     async def add(self, turns: Sequence[Turn]) -> None:
-        texts = [
-            in_surroundings(
-                turn.text,
-                [
-                    each.text
-                    for each in turns[max(at - 4, 0) : at]
-                    if each.speaker == turn.speaker == "person" and turn.at - each.at < SESSION
-                ],
-            )
-            for at, turn in enumerate(turns)
-        ]
-        model = await self._embedder.fingerprint()
-        vectors = await self._embedder.embed(texts)
-        self._library.change(
-            NAME,
-            added=[
-                _item(turn, text, model, quantised(vector))
-                for turn, text, vector in zip(turns, texts, vectors, strict=True)
-            ],
-        )
-        self._turns |= {turn.id: turn for turn in turns}
+        drafts = []
+        for at, turn in enumerate(turns):
+            before = [
+                each.text
+                for each in turns[max(at - 4, 0) : at]
+                if each.speaker == turn.speaker == "person" and turn.at - each.at < SITTING
+            ]
+            leans = bool(before) and is_leaning(turn.text)
+            item = task_id_from(f"turn {turn.id}")
+            self._names[item] = turn.id
+            content = Episode(result="", before=before[-1][-BEFORE_MAX_CHARS:] if leans else "")
+            new = NewItem(sort="episode", content=content, by="rule", cue=turn.text, since_ms=to_ms(turn.at))
+            drafts.append(self._seal.written(item, new, at_ms=to_ms(turn.at)))
+        await self._journal.append(*drafts, durable=False)
+        await self._recall.rebuild()
 
     async def search(self, question: str, now: datetime, limit: int) -> list[int]:
-        hop = hop_in(question)
-        found = await self._ranked(question if hop is None else hop.first, now)
-        if hop is None:
-            return _ids(found)[:limit]
-        meant = described(found, interest_of(hop.first, now), question)
-        names = list(dict.fromkeys(name for _, name in meant))[:HOPS_MAX]
-        then = [_ids(await self._ranked(hop.asked_of(name), now)) for name in names]
-        return _woven([_ids([each for each, _ in meant] + found), *then], limit)
+        found = await self._recall.remember(question, now, sorts=("episode",), limit=limit)
+        return [self._names[each.item.item] for each in found.found]
 
     async def knows(self, question: str, now: datetime) -> bool:
         """Whether what is found supports an answer, and speaks of what is asked, names and figures included."""
-        hop = hop_in(question)
-        interest = interest_of(question if hop is None else hop.first, now)
-        found, support = await self._found(interest)
-        return support >= SUPPORT_MIN and is_named(found, interest) and is_spoken_of(found, interest)
-
-    async def _ranked(self, question: str, now: datetime) -> list[Candidate]:
-        interest = interest_of(question, now)
-        found, _ = await self._found(interest)
-        return ranked(found, interest)
-
-    async def _found(self, interest: Interest) -> tuple[list[Candidate], float]:
-        """With the support that they give an answer."""
-        (vector,) = await self._embedder.embed([interest.text])
-        found = self._library.search(query_of(interest.text, quantised(vector)), [NAME], limit=CANDIDATES)
-        candidates = [
-            Candidate(
-                item=each.item.document,
-                text=each.item.text,
-                score=each.score,
-                since_ms=to_ms(self._turns[int(each.item.document)].at),
-            )
-            for each in found.passages
-        ]
-        return candidates, found.support
+        return (await self._recall.remember(question, now, sorts=("episode",))).is_known
 
 
-def _ids(found: Sequence[Candidate]) -> list[int]:
-    return list(dict.fromkeys(int(each.item) for each in found))
-
-
-def _woven(rankings: Sequence[Sequence[int]], limit: int) -> list[int]:
-    """The first of each, then the second of each."""
-    longest = max(map(len, rankings))
-    order = [each[at] for at in range(longest) for each in rankings if at < len(each)]
-    return list(dict.fromkeys(order))[:limit]
-
-
-def _item(turn: Turn, text: str, model: bytes, vector: bytes) -> Item:
-    name = str(turn.id)
-    return Item(
-        key=hashlib.sha256(name.encode()).digest(), content=content_id((), text), model=model, headings=(), text=text,
-        vector=vector, document=name, title=name, start=0, end=len(text), page=0,
-    )  # fmt: skip
+def _opened(directory: Path) -> Opened:
+    # Few enough to be compared one by one, as on a device: the index is never asked.
+    return Opened(Library(directory, mac_key=KEY, index=MemoryVectors(), exact_items=EXACT_ITEMS), None)
