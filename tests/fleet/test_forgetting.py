@@ -14,6 +14,7 @@ from cloud.memory.shelves import Room
 from shared.ids import Lane
 from tests.cloud.memory.world import caller
 from tests.fleet.in_memory import TENANT, MemoryFleet, eventually, use
+from tests.fleet.test_first_message import has_ended
 from tests.support.device import task_id_from
 from tests.support.model import ScriptedModel
 
@@ -83,3 +84,25 @@ async def test_what_the_hub_wants_forgotten_is_gone_from_hub_and_device_with_a_r
         assert {report.problem for report in await fleet.verify(device)} == {None}
         orders = [each.kind for each in await fleet.log(device, Lane.ORDERS)]
         assert orders[-2:] == ["forget.ordered", "forget.confirmed"]
+
+
+async def test_what_was_forgotten_before_the_hub_had_it_never_gets_there(tmp_path: Path) -> None:
+    """P30: the records go without their content, and their log goes on."""
+    model = ScriptedModel(f"{NAME} is well.", "Hello.")
+    async with MemoryFleet(tmp_path) as fleet, fleet.device("ward-1", model) as device:
+        device.link.cut()
+        task = await device.daemon.runner.submit(f"Greet {NAME}.")
+        await eventually("the task to end", lambda: has_ended(device, task))
+        await device.daemon.mind.memory.think()
+        gone = await device.daemon.mind.forgetting.forget(NAME)
+        assert (gone.remaining, gone.kept) == ((), 0)
+        device.link.mend()
+        await eventually("the journal to be with the hub", device.is_drained)
+        assert files_with(tmp_path, NAME) == []
+        lane = await device.journal.lane(Lane.JOURNAL)
+        assert lane is not None
+        assert lane.waiting_bytes == 0
+        reports = {report.lane: report for report in await fleet.verify(device)}
+        assert reports["journal"].problem is None
+        again = await device.daemon.runner.submit("Hello?")
+        await eventually("work to go on", lambda: has_ended(device, again))
