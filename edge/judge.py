@@ -185,7 +185,9 @@ class Judge:
                 content = json.loads(each.result)
             except (ValueError, RecursionError):
                 content = each.result
-            flow.returned(each.tool, each.arguments, content, ok=each.ok, at=each.at or now)
+            flow.returned(
+                each.tool, each.arguments, content, ok=each.ok, at=each.at or now, labels=each.labels
+            )
             flow.seen(
                 "", each.labels, at=each.at or now
             )  # as they were when it came, whatever the rules say now

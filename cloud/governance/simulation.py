@@ -251,7 +251,9 @@ class _Run:
         known = self._arguments.get((record.task, record.node, record.call))
         content = self._json(record.result)
         if known is not None:
-            flow.returned(known[0], known[1], content, ok=record.ok, at=from_ms(record.at_ms))
+            flow.returned(
+                known[0], known[1], content, ok=record.ok, at=from_ms(record.at_ms), labels=record.labels
+            )
 
     def _asker(self, record: TaskCreated) -> Asker:
         said = self._json(record.asker)

@@ -465,7 +465,8 @@ class Replay:
         was_done = isinstance(task.decisions.get(name), Allow | Transform)
         labels = event.labels
         if labels is None and call.tool == "memory.read":
-            labels = tuple(self._remembered.get(str(arguments.get("scope")), ()))
+            # A history does not say which words were remembered: what is read may be anybody's.
+            labels = (UNTRUSTED, *self._remembered.get(str(arguments.get("scope")), ()))
         task.flow.returned(
             call.tool, arguments, event.content, ok=event.ok and was_done, at=self._now, labels=labels
         )

@@ -360,8 +360,6 @@ def _text(**more: Parameter) -> dict[str, Parameter]:
 
 
 _WHERE: Final = {"scope": Parameter(type="identifier", enum=("task", "device", "site", "fleet"))}
-_AS_FOUND: Final = ResultContract(labels=())
-"""What is found bears the labels that it was remembered with, and no others."""
 _WHOM: Final = {"to": Parameter(type="identifier", max_length=256)}
 
 ACTIONS: Final[Mapping[str, ToolContract]] = {
@@ -370,11 +368,8 @@ ACTIONS: Final[Mapping[str, ToolContract]] = {
         side_effect="none",
         parameters={**_WHERE, "query": Parameter(type="string", required=False, max_length=STRING_MAX_CHARS)},
         sink=None,
-        result=_AS_FOUND,
     ),
-    "memory.write": ToolContract(
-        side_effect="local", idempotent=True, parameters=_text(**_WHERE), sink=None, result=_AS_FOUND
-    ),
+    "memory.write": ToolContract(side_effect="local", parameters=_text(**_WHERE), sink=None),
     "message.person": ToolContract(side_effect="local", parameters=_text(), sink=None),
     "message.hub": ToolContract(side_effect="external", parameters=_text()),
     "message.peer": ToolContract(

@@ -29,6 +29,7 @@ ANY: Final = "*"
 """In a ledger: every tool."""
 ESCALATE: Final = "model.escalate"
 DAY: Final = timedelta(days=1)
+MEMORY: Final = frozenset({"memory.read", "memory.write"})
 FREE: Final = frozenset({"message.person", "memory.read"})
 """What costs no budget of calls: an answer to whoever asked, and what a person looks up."""
 LOOKUPS_MAX: Final = 1_024
@@ -233,9 +234,15 @@ class TaskFlow:
         self, tool: str, arguments: Mapping[str, object], content: object, *, ok: bool, at: datetime,
         labels: Iterable[str] | None = None,
     ) -> frozenset[str]:  # fmt: skip
-        """A tool's result came into the task; returns its labels. `labels`: told with it, beside its contract's."""
+        """A tool's result came into the task; returns its labels. `labels`: told with it, beside its contract's.
+
+        What a memory gives bears the labels that it was remembered with, and no others; if nobody tells them, they were
+        lost, and it is untrusted.
+        """
         contract = self._contracts.get(tool)
         own = (UNTRUSTED,) if contract is None else contract.result_labels
+        if tool in MEMORY and labels is not None:
+            own = ()
         arguments = _as_called(tool, contract, arguments)
         chosen = self._lattice.join(own, labels or (), *self.origins(arguments, contract).values())
         self._labels |= chosen
