@@ -23,7 +23,7 @@ from tests.support.split_hub import READY, SplitHub, wait_for, wait_ready
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
-WAIT_S = 30.0
+WAIT_S = 120.0
 QUICK = {**SETTINGS, "leader_lease_s": 1.0, "presence_will_grace_s": 0.5}
 
 

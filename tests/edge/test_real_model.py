@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 SMALL = "smollm2-135m-instruct"
 REFUSED = 77
-WAIT_S = 60.0
+WAIT_S = 120.0
 
 SENSOR = """
 model = "smollm2-135m-instruct"

@@ -26,7 +26,7 @@ from tests.support.clock import ManualClock
 from tests.support.enrolled import enrol_at
 from tests.support.waiting import eventually
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 LIFE = timedelta(days=90)
 """Of what `enrol_at` gives."""
 

@@ -34,7 +34,7 @@ from tests.support.memory_link import MemoryLink
 from tests.support.store import PRINCIPAL, opened_journal
 from tests.support.waiting import LOOK_AGAIN_S, eventually
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 TICK_S = 0.002
 SHARE = 0.25
 HELLO_TIMEOUT_S = 10.0

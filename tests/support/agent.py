@@ -30,7 +30,7 @@ from tests.support.device import task_id_from
 from tests.support.retention import OpenRoom
 from tests.support.rules import open_judge
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 @dataclass

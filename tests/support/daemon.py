@@ -28,7 +28,7 @@ from tests.support.retention import ScriptedBallast
 from tests.support.rules import permit
 
 TOKEN = "the-token"
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 from tests.support.process import ChildProcess
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)

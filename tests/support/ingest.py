@@ -39,7 +39,7 @@ HUB_SIGNER = signer_from("hub")
 HUB_TRUST = KeyRing((TrustedKey(owner=HUB, public=HUB_SIGNER.public),))
 SHARE_KEY = bytes_from("share key", 32)
 SALT_OF = salts_of(bytes_from("salt key", 32))
-WAIT_S = 10.0
+WAIT_S = 30.0
 LIMITS = PresenceLimits()
 QUICK = IngestLimits(poll_s=0.01, database_retry_s=0.01, contradict_within_s=0.0)
 """Waits of the worker's loop; the protocol's own waits follow the manual clock."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from cloud.ports import Deliver
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)

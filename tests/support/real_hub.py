@@ -26,9 +26,9 @@ from tests.support.process_table import children, program_name, signal_process
 ROOT: Final = Path(__file__).parents[2]
 TENANT: Final = "main"
 PROGRAM: Final = (sys.executable, "-m", "cloud")
-READY_TIMEOUT_S: Final = 60.0
+READY_TIMEOUT_S: Final = 120.0
 ANSWER_TIMEOUT_S: Final = 10.0
-COMMAND_TIMEOUT_S: Final = 60.0
+COMMAND_TIMEOUT_S: Final = 120.0
 SETTINGS: Final = {"reconnect_max_s": 0.5, "sweep_interval_s": 0.5}
 """A hub that comes back sooner than it would from a broker that thousands of devices share."""
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 LOOK_AGAIN_S = 0.002
 
 

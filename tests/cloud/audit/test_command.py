@@ -13,7 +13,7 @@ from tests.cloud.audit.conftest import Exported
 from tests.support.real_hub import RealHub, hub_command
 
 FAST = {"audit_head_interval_s": 1.0, "audit_checkpoint_interval_s": 1.0}
-HEAD_TIMEOUT_S = 30.0
+HEAD_TIMEOUT_S = 120.0
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from tests.support.process import ChildProcess
 pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).parents[3]
-WAIT_S = 30.0
+WAIT_S = 120.0
 
 
 @dataclass

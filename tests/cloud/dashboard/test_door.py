@@ -23,7 +23,7 @@ from tests.support.hub_database import migrated_sqlite
 HOST = "hub.test:8443"
 ORIGIN = f"https://{HOST}"
 BEARER = {"authorization": f"Bearer {ADMIN_TOKEN}"}
-WAIT_S = 5.0
+WAIT_S = 30.0
 
 
 class House:

@@ -16,7 +16,7 @@ from shared.errors import UnavailableError
 from tests.cloud.dashboard.rows import add_device, principal_of
 from tests.support.clock import ManualClock
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 
 @dataclass(eq=False)

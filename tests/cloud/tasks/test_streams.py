@@ -14,7 +14,7 @@ from tests.cloud.hub_api import ADMIN_TOKEN, HubApi, hub_api
 from tests.cloud.people.visitors import PASSWORD, add_user
 from tests.support.clock import ManualClock
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 
 @pytest.fixture(scope="module")
