@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import cbor2
 
 if TYPE_CHECKING:  # numpy comes with it
-    from shared.retrieval.postings import Change, ItemTerms
+    from shared.retrieval.postings import Change
 
 T = TypeVar("T")
 IN_CHUNK: Final = 500
 ID_KEY_BYTES: Final = 8
+ORDINAL_DIGITS: Final = 8
 _COLUMNS: Final = (
     "ordinal, key, content, item.model, document, title, start, end, page, mac, headings, text, vector"
 )
@@ -93,19 +94,19 @@ class Corpora:
             "DELETE FROM item WHERE corpus = ? AND ordinal = ?", [(corpus, ordinal) for ordinal in gone]
         )
         new: dict[int, Item] = dict(zip(self._free_ordinals(corpus, len(added)), added, strict=False))
-        new_terms: dict[int, ItemTerms] = {}
-        for ordinal, item in new.items():
-            told = new_terms[ordinal] = item_terms(item.headings, item.text)
-            self._db.execute(
-                "INSERT INTO item VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        new_terms = {ordinal: item_terms(item.headings, item.text) for ordinal, item in new.items()}
+        self._db.executemany(
+            "INSERT INTO item VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
                 (
                     corpus, ordinal, item.key, item.content, item.model, item.document, item.title,
-                    item.start, item.end, item.page, told.heading_length, told.body_length,
-                    self._mac(name, item),
-                ),
-            )  # fmt: skip
-        for (term, segment), what in changes(added=new_terms, removed=gone_terms).items():
-            self._change_segment(corpus, term, segment, what)
+                    item.start, item.end, item.page, new_terms[ordinal].heading_length,
+                    new_terms[ordinal].body_length, self._mac(name, item),
+                )
+                for ordinal, item in new.items()
+            ),
+        )  # fmt: skip
+        self._change_segments(corpus, changes(added=new_terms, removed=gone_terms))
         self._db.execute("UPDATE corpus SET generation = generation + 1 WHERE id = ?", (corpus,))
         ids = {
             vector_id(ordinal, item.key, item.model): item.vector
@@ -167,23 +168,23 @@ class Corpora:
             )
         return found
 
-    def items(self, corpus: int, ordinals: Iterable[int]) -> dict[int, Found]:
-        """Each with whether it is genuine."""
+    def items(self, corpus: int, name: str, ordinals: Iterable[int]) -> dict[int, Found]:
+        """Each with whether it is genuine. `name`: the corpus's."""
         found: dict[int, Found] = {}
         for part in _parts(ordinals):
-            for each in self._read(corpus, f"ordinal IN ({_marks(part)})", part):
+            for each in self._read(corpus, name, f"ordinal IN ({_marks(part)})", part):
                 found[each.ordinal] = each
         return found
 
     def every(self, corpus: int) -> Iterator[Found]:
-        yield from self._read(corpus, "1", ())
+        yield from self._read(corpus, self._name(corpus), "1", ())
 
     def _by_keys(self, corpus: int, keys: Iterable[bytes]) -> Iterator[Found]:
-        for part in _parts(keys):
-            yield from self._read(corpus, f"key IN ({_marks(part)})", part)
-
-    def _read(self, corpus: int, where: str, values: Sequence[object]) -> Iterator[Found]:
         name = self._name(corpus)
+        for part in _parts(keys):
+            yield from self._read(corpus, name, f"key IN ({_marks(part)})", part)
+
+    def _read(self, corpus: int, name: str, where: str, values: Sequence[object]) -> Iterator[Found]:
         rows = self._db.execute(
             f"SELECT {_COLUMNS} {_FROM} AND {where}",
             (corpus, *values),
@@ -220,21 +221,24 @@ class Corpora:
         }
         return islice((ordinal for ordinal in count() if ordinal not in taken), wanted)
 
-    def _change_segment(self, corpus: int, term: str, segment: int, what: "Change") -> None:
+    def _change_segments(self, corpus: int, changes: Mapping[tuple[str, int], "Change"]) -> None:
         from shared.retrieval.postings import apply_change
 
-        row = self._db.execute(
-            "SELECT data FROM posting WHERE corpus = ? AND term = ? AND segment = ?", (corpus, term, segment)
-        ).fetchone()
-        data = apply_change(b"" if row is None else row[0], what)
-        if data:
-            self._db.execute(
-                "INSERT OR REPLACE INTO posting VALUES (?, ?, ?, ?)", (corpus, term, segment, data)
-            )
-        else:
-            self._db.execute(
-                "DELETE FROM posting WHERE corpus = ? AND term = ? AND segment = ?", (corpus, term, segment)
-            )
+        kept, emptied = [], []
+        for (term, segment), change in changes.items():
+            row = self._db.execute(
+                "SELECT data FROM posting WHERE corpus = ? AND term = ? AND segment = ?",
+                (corpus, term, segment),
+            ).fetchone()
+            data = apply_change(b"" if row is None else row[0], change)
+            if data:
+                kept.append((corpus, term, segment, data))
+            else:
+                emptied.append((corpus, term, segment))
+        # In the order of their table: its pages are then written one after the other.
+        kept.sort()
+        self._db.executemany("INSERT OR REPLACE INTO posting VALUES (?, ?, ?, ?)", kept)
+        self._db.executemany("DELETE FROM posting WHERE corpus = ? AND term = ? AND segment = ?", emptied)
 
     def _mac(self, corpus: str, item: Item) -> bytes:
         fields = [
@@ -249,8 +253,10 @@ def vector_id(ordinal: int, key: bytes, model: bytes) -> str:
     return f"{ordinal}-{key[:ID_KEY_BYTES].hex()}-{model[:ID_KEY_BYTES].hex()}"
 
 
-def ordinal_of(vector_id: str) -> int:
-    return int(vector_id.partition("-")[0])
+def ordinals_of(vector_ids: Iterable[str]) -> list[int]:
+    """What the index may hold of anybody else is left out."""
+    heads = [each.partition("-")[0] for each in vector_ids]
+    return [int(head) for head in heads if head.isdecimal() and len(head) <= ORDINAL_DIGITS]
 
 
 def _parts(values: Iterable[T]) -> Iterator[list[T]]:

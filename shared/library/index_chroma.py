@@ -9,10 +9,14 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from shared.errors import UnavailableError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +42,12 @@ class ChromaIndex:
     def ids(self, corpus: str) -> frozenset[str]:
         return self._guarded(lambda: frozenset(self._open(corpus).get(include=[])["ids"]))
 
-    def add(self, corpus: str, ids: Sequence[str], vectors: Sequence[Sequence[float]]) -> None:
+    def add(self, corpus: str, ids: Sequence[str], vectors: "NDArray[np.float32]") -> None:
         def add() -> None:
             collection = self._open(corpus)
             for first in range(0, len(ids), PAGE):
                 some = slice(first, first + PAGE)
-                collection.upsert(ids=list(ids[some]), embeddings=[list(vector) for vector in vectors[some]])
+                collection.upsert(ids=list(ids[some]), embeddings=vectors[some])
 
         self._guarded(add)
 
@@ -55,9 +59,9 @@ class ChromaIndex:
 
         self._guarded(remove)
 
-    def nearest(self, corpus: str, vector: Sequence[float], limit: int) -> list[str]:
+    def nearest(self, corpus: str, vector: "NDArray[np.float32]", limit: int) -> list[str]:
         def nearest() -> list[str]:
-            found = self._open(corpus).query(query_embeddings=[list(vector)], n_results=limit, include=[])
+            found = self._open(corpus).query(query_embeddings=[vector], n_results=limit, include=[])
             return list(found["ids"][0])
 
         return self._guarded(nearest)

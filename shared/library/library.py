@@ -10,6 +10,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from shared.library.vector_index import VectorIndex
 from shared.retrieval.abstention import SUPPORT_MIN
 
 if TYPE_CHECKING:  # numpy comes with them
-    from shared.library.snapshot import Snapshot
+    from shared.library.snapshot import Snapshot, State
     from shared.retrieval.search import Query, Ranking
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ SAME_VECTOR_COSINE: Final = 0.99
 """Of two embeddings of the same text by the same model; rounding to a byte a dimension leaves .9999."""
 T = TypeVar("T")
 _HELD: Final = "name, number, hash, root, model, labels, chunks, held_chunks"
-ADD_BATCH: Final = 2_000
+ADD_BATCH: Final = 4_096
 """Items that one step of taking up a revision holds in memory."""
 
 
@@ -111,11 +112,13 @@ class Library:
         self._shown = Corpora(self._reader, mac_key)
         self._reindex_if_due()
         self._snapshots: dict[str, Snapshot] = {}
+        self._beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="library")
 
     def close(self) -> None:
         with self._changing, self._reading:
             if self._index is not None:
                 self._index.release()
+            self._beside.shutdown()
             self._writer.close()
             self._reader.close()
 
@@ -351,13 +354,13 @@ class Library:
                 snapshot = self._snapshot(db, name)
                 if snapshot is None:
                     continue
-                is_comparable = model is None or self._is_of(db, name, model)
+                is_comparable = model is None or snapshot.state.model == model
                 of_this = self._query_for(snapshot, query) if is_comparable else replace(query, vector=None)
                 with self._indexing:
                     ranking = search(snapshot, of_this, limit=limit)
                 note = note or snapshot.problem
                 has_used_vectors |= of_this.vector is not None and snapshot.problem is None
-                passages = list(self._passages(db, name, ranking))
+                passages = self._passages(snapshot.state, ranking)
                 refused += len(ranking.hits) - len(passages)
                 support = max(support, ranking.support.value if passages else 0.0)
                 found += passages
@@ -372,11 +375,6 @@ class Library:
             note=note,
         )
 
-    @staticmethod
-    def _is_of(db: sqlite3.Connection, name: str, model: bytes) -> bool:
-        row = db.execute("SELECT model FROM corpus WHERE name = ?", (name,)).fetchone()
-        return row is not None and row[0] == model
-
     def _query_for(self, snapshot: "Snapshot", query: "Query") -> "Query":
         from shared.retrieval.search import Query
 
@@ -384,32 +382,31 @@ class Library:
             return Query(query.terms, None)
         return query
 
-    def _passages(self, db: sqlite3.Connection, name: str, ranking: "Ranking") -> Iterator[Passage]:
-        corpus = self._shown.find(name)
-        assert corpus is not None
-        number, labels, root = db.execute(
-            "SELECT number, labels, root FROM corpus WHERE id = ?", (corpus,)
-        ).fetchone()
-        items = self._shown.items(corpus, [hit.ordinal for hit in ranking.hits])
-        for hit in ranking.hits:
-            found = items.get(hit.ordinal)
-            if found is not None and _is_sound(found.item, is_genuine=found.is_genuine):
-                yield Passage(
-                    collection=name, number=number, root=root, labels=tuple(json.loads(labels)),
-                    item=found.item, score=hit.score,
-                    keyword=hit.keyword, cosine=hit.cosine,
-                )  # fmt: skip
+    def _passages(self, state: "State", ranking: "Ranking") -> list[Passage]:
+        labels = tuple(json.loads(state.labels))
+        items = self._shown.items(state.corpus, state.name, [hit.ordinal for hit in ranking.hits])
+        return [
+            Passage(
+                collection=state.name, number=state.number, root=state.root, labels=labels,
+                item=found.item, score=hit.score, keyword=hit.keyword, cosine=hit.cosine,
+            )
+            for hit in ranking.hits
+            if (found := items.get(hit.ordinal)) is not None
+            and _is_sound(found.item, is_genuine=found.is_genuine)
+        ]  # fmt: skip
 
     def _snapshot(self, db: sqlite3.Connection, name: str) -> "Snapshot | None":
-        from shared.library.snapshot import Snapshot
+        from shared.library.snapshot import Snapshot, state_of
 
-        row = db.execute("SELECT id, generation FROM corpus WHERE name = ?", (name,)).fetchone()
-        if row is None:
+        state = state_of(db, name)
+        if state is None:
             return None
         snapshot = self._snapshots.get(name)
-        if snapshot is None or snapshot.generation != row[1]:
-            is_exact = self._is_exact(self._shown, row[0])
-            snapshot = self._snapshots[name] = Snapshot(db, row[0], self._index, is_exact=is_exact)
+        if snapshot is None or snapshot.state != state:
+            is_exact = self._is_exact(self._shown, state.corpus)
+            snapshot = self._snapshots[name] = Snapshot(
+                db, state, self._index, self._beside, is_exact=is_exact
+            )
         return snapshot
 
     def _forget_snapshot(self, name: str) -> None:
@@ -473,13 +470,13 @@ class Library:
 
     def _add_vectors(self, name: str, vectors: dict[str, bytes], *, is_checked: bool = False) -> None:
         """An index that is broken stops nobody: `check` tells it later."""
-        from shared.retrieval.vectors import unit
+        from shared.retrieval.vectors import opened, units
 
         if self._index is None or not vectors:
             return
         try:
             with self._indexing:
-                self._index.add(name, list(vectors), [unit(vector) for vector in vectors.values()])
+                self._index.add(name, list(vectors), units(opened(list(vectors.values()))))
         except UnavailableError as error:
             if is_checked:
                 raise

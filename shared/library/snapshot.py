@@ -1,62 +1,87 @@
 """A corpus as a search sees it: `shared.retrieval.search.Source` over the file and the vector index.
 
 What every query needs (lengths, keys, vectors) is held in arrays, made anew when the corpus has changed; postings are
-read as they are asked for, in the caller's transaction, so that a search sees one state of the corpus throughout.
+read as they are asked for, in the caller's transaction, so that a search sees one state of the corpus throughout, and
+what those of common terms come to is kept.
 """
 
 import sqlite3
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, wait
+from dataclasses import dataclass
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import UnavailableError
-from shared.library.corpus import ordinal_of, vector_id
+from shared.library.corpus import ordinals_of
+from shared.library.hot_impacts import HotImpacts
 from shared.library.vector_index import VectorIndex
-from shared.retrieval.keyword import Norms, norms
-from shared.retrieval.postings import Segment
-from shared.retrieval.vectors import unit
+from shared.retrieval.keyword import NOTHING, Impacts, Norms, Ordinals, impacts, norms
+from shared.retrieval.postings import Segment, decode
+from shared.retrieval.vectors import Rows, opened, units
 
+T = TypeVar("T")
 KEY_BYTES: Final = 32
 """Every key is a SHA-256."""
+LOAD_ROWS: Final = 2_000
+"""Rows that are in memory twice while the arrays are filled."""
+HOT_MIN_BYTES: Final = 4 * 2**20
+HOT_BYTES_PER_ITEM: Final = 160
+"""What impacts may take that are kept: those of 40 words that are in every item, or of thousands that are in few. Two
+fifths of what the vectors take; all there are of some thousand items."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Which state of a corpus it is: its row. `number` 0: it has no revisions."""
+
+    corpus: int
+    name: str
+    generation: int
+    number: int
+    root: bytes
+    model: bytes
+    labels: str
+    """A JSON array."""
+
+
+def state_of(db: sqlite3.Connection, name: str) -> State | None:
+    row = db.execute(
+        "SELECT id, name, generation, number, root, model, labels FROM corpus WHERE name = ?", (name,)
+    ).fetchone()
+    return None if row is None else State(*row)
 
 
 class Snapshot:
     """One state of one corpus. `index` None: by keywords alone. `is_exact`: all vectors are looked at instead."""
 
     def __init__(
-        self, db: sqlite3.Connection, corpus: int, index: VectorIndex | None, *, is_exact: bool = False
+        self,
+        db: sqlite3.Connection,
+        state: State,
+        index: VectorIndex | None,
+        beside: Executor,
+        *,
+        is_exact: bool = False,
     ) -> None:
-        """Within a transaction of `db`, which every later call must be in as well, at the same state."""
+        """Within a transaction of `db`, which every later call must be in as well, at the same state. `beside`: the
+        thread that reads postings while the index is asked."""
+        self._beside = beside
+        self.state = state
         self._db = db
-        self._corpus = corpus
         self._index = index
         self._is_exact = is_exact
-        self._name, self.generation = db.execute(
-            "SELECT name, generation FROM corpus WHERE id = ?", (corpus,)
+        last, self.items = db.execute(
+            "SELECT max(ordinal), count(*) FROM item WHERE corpus = ?", (state.corpus,)
         ).fetchone()
-        rows = db.execute(
-            "SELECT ordinal, key, item.model, heading_length, body_length, vector FROM item"
-            " JOIN content ON content.id = item.content AND content.model = item.model WHERE corpus = ?",
-            (corpus,),
-        ).fetchall()
-        size = max((row[0] for row in rows), default=-1) + 1
-        headings, bodies = np.zeros(size, np.uint32), np.zeros(size, np.uint32)
+        size = 0 if last is None else last + 1
         self._keys: NDArray[np.uint8] = np.zeros((size, KEY_BYTES), np.uint8)
-        width = max((len(row[5]) for row in rows), default=0)
-        self._vectors: NDArray[np.int8] = np.zeros((size, width), np.int8)
-        self._ids: set[str] = set()
+        self._vectors: Rows = np.zeros((size, 0), np.int8)
         self._has_vector = np.zeros(size, np.bool_)
-        for ordinal, key, model, heading_length, body_length, vector in rows:
-            headings[ordinal], bodies[ordinal] = heading_length, body_length
-            self._ids.add(vector_id(ordinal, key, model))
-            self._keys[ordinal] = np.frombuffer(key, np.uint8)
-            if len(vector) == width and width:
-                self._vectors[ordinal] = np.frombuffer(vector, np.int8)
-                self._has_vector[ordinal] = True
-        self.items = len(rows)
-        self._norms = norms(headings, bodies, items=len(rows))
+        self._norms = self._load(size)
+        self._hot = HotImpacts(max(HOT_MIN_BYTES, HOT_BYTES_PER_ITEM * self.items))
         self.problem: str | None = None
         """Why the last search went without the vector index."""
 
@@ -73,40 +98,84 @@ class Snapshot:
         """Dimensions of the vectors, 0 if there are none."""
         return int(self._vectors.shape[1])
 
-    def postings(self, terms: Sequence[str]) -> Mapping[str, Sequence[Segment]]:
-        found: dict[str, list[Segment]] = {}
-        marks = ", ".join("?" * len(terms))
-        for term, segment, data in self._db.execute(
-            f"SELECT term, segment, data FROM posting WHERE corpus = ? AND term IN ({marks})",  # noqa: S608 - marks
-            (self._corpus, *terms),
-        ):
-            found.setdefault(term, []).append((segment, data))
+    def impacts(self, terms: Sequence[str]) -> Mapping[str, Impacts]:
+        found = self._hot.among(terms)
+        missing = [term for term in terms if term not in found]
+        segments: dict[str, list[Segment]] = {}
+        if missing:
+            marks = ", ".join("?" * len(missing))
+            for term, segment, data in self._db.execute(
+                f"SELECT term, segment, data FROM posting WHERE corpus = ? AND term IN ({marks})",  # noqa: S608 - marks
+                (self.state.corpus, *missing),
+            ):
+                segments.setdefault(term, []).append((segment, data))
+        for term, parts in segments.items():
+            found[term] = impacts(decode(parts), self._norms)
+            self._hot.keep(term, found[term])
         return found
 
-    def nearest(self, vector: bytes, limit: int) -> Sequence[int]:
-        """What the index holds of another state is left out."""
+    def nearest_while(self, vector: bytes, limit: int, work: Callable[[], T]) -> tuple[Ordinals, T]:
         if self._is_exact:
-            return self._nearest_of_all(vector, limit)
+            return self._nearest_of_all(vector, limit), work()
+        # In this order: the index works without Python's lock, which the other thread gets by that.
+        done = self._beside.submit(work)
+        try:
+            near = self._nearest(vector, limit)
+        finally:
+            wait([done])  # whatever happens: the transaction is the caller's
+        return near, done.result()
+
+    def _nearest(self, vector: bytes, limit: int) -> Ordinals:
+        """What the index holds of another state can be a candidate too, as what stands in its place now."""
         assert self._index is not None
         try:
-            ids = self._index.nearest(self._name, unit(vector), limit)
+            ids = self._index.nearest(self.state.name, units(opened([vector]))[0], limit)
         except UnavailableError as error:
             self.problem = str(error)
-            return ()
+            return NOTHING
         self.problem = None
-        return [ordinal_of(each) for each in ids if each in self._ids]
+        found = np.array(ordinals_of(ids), np.int64)
+        found = found[found < len(self._has_vector)]
+        return found[self._has_vector[found]]
 
-    def _nearest_of_all(self, vector: bytes, limit: int) -> Sequence[int]:
+    def _nearest_of_all(self, vector: bytes, limit: int) -> Ordinals:
         known = np.flatnonzero(self._has_vector)
         scores = self._vectors[known].astype(np.float32) @ np.frombuffer(vector, np.int8).astype(np.float32)
         lengths = np.linalg.norm(self._vectors[known].astype(np.float32), axis=1)
         scores /= np.maximum(lengths, 1.0)
         if len(known) > limit:
             known = known[np.argpartition(-scores, limit)[:limit]]
-        return [int(each) for each in known]
+        return known
 
-    def vectors(self, ordinals: Sequence[int]) -> Sequence[bytes | None]:
-        return [self._vectors[at].tobytes() if self._has_vector[at] else None for at in ordinals]
+    def vectors(self, ordinals: Ordinals) -> tuple[Rows, NDArray[np.bool_]]:
+        return self._vectors[ordinals], self._has_vector[ordinals]
 
     def chunk_ids(self, ordinals: Sequence[int]) -> Sequence[bytes]:
         return [self._keys[at].tobytes() for at in ordinals]
+
+    def _load(self, size: int) -> Norms:
+        headings, bodies = np.zeros(size, np.uint32), np.zeros(size, np.uint32)
+        rows = self._db.execute(
+            "SELECT ordinal, key, heading_length, body_length, vector FROM item"
+            " JOIN content ON content.id = item.content AND content.model = item.model WHERE corpus = ?",
+            (self.state.corpus,),
+        )
+        while some := rows.fetchmany(LOAD_ROWS):
+            ordinals = np.array([row[0] for row in some], np.int64)
+            self._keys[ordinals] = np.frombuffer(b"".join(row[1] for row in some), np.uint8).reshape(
+                -1, KEY_BYTES
+            )
+            headings[ordinals], bodies[ordinals] = [row[2] for row in some], [row[3] for row in some]
+            self._load_vectors({row[0]: row[4] for row in some if row[4]})
+        return norms(headings, bodies, items=self.items)
+
+    def _load_vectors(self, vectors: Mapping[int, bytes]) -> None:
+        """Those of the greatest width count."""
+        width = max(map(len, vectors.values()), default=0)
+        if width > self.width:
+            self._vectors = np.zeros((len(self._has_vector), width), np.int8)
+            self._has_vector[:] = False
+        wide = [ordinal for ordinal, vector in vectors.items() if len(vector) == self.width]
+        if wide:
+            self._vectors[wide] = opened([vectors[ordinal] for ordinal in wide])
+            self._has_vector[wide] = True

@@ -1,7 +1,11 @@
 """The door to an index of vectors. What it holds can always be made again; it may lose anything at any time."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class VectorIndex(Protocol):
@@ -12,15 +16,15 @@ class VectorIndex(Protocol):
         """What it holds of a corpus."""
         ...
 
-    def add(self, corpus: str, ids: Sequence[str], vectors: Sequence[Sequence[float]]) -> None:
-        """Unit vectors; an id that is there gets the new one."""
+    def add(self, corpus: str, ids: Sequence[str], vectors: "NDArray[np.float32]") -> None:
+        """Unit vectors, one row an id; an id that is there gets the new one."""
         ...
 
     def remove(self, corpus: str, ids: Sequence[str]) -> None:
         """Ids that are not there do not matter."""
         ...
 
-    def nearest(self, corpus: str, vector: Sequence[float], limit: int) -> list[str]:
+    def nearest(self, corpus: str, vector: "NDArray[np.float32]", limit: int) -> list[str]:
         """At most `limit` ids, nearest first by cosine. Approximate: one may be missing."""
         ...
 

@@ -73,29 +73,14 @@ class Postings:
     def bodies(self) -> NDArray[np.float32]:
         return (self.words & COUNT_MAX).astype(np.float32)
 
-    def holds(self, ordinal: int) -> bool:
-        """Whether this item holds the term."""
-        # A bare int would make numpy convert all the words.
-        place = int(np.searchsorted(self.words, np.uint32(ordinal << _ORDINAL_SHIFT)))
-        return place < len(self.words) and int(self.words[place]) >> _ORDINAL_SHIFT == ordinal
-
-    def of(self, ordinals: NDArray[np.int64]) -> "Postings":
-        """Those of the given ordinals, as they are here; where one does not hold the term its counts are 0."""
-        none = np.left_shift(ordinals, _ORDINAL_SHIFT).astype(_WORD)
-        if not len(self.words):
-            return Postings(none)
-        found = self.words[np.minimum(np.searchsorted(self.words, none), len(self.words) - 1)]
-        return Postings(np.where(found >> _ORDINAL_SHIFT == ordinals, found, none))
-
 
 def item_terms(headings: Iterable[str], text: str) -> ItemTerms:
     """`headings`: the document's title and the path of headings that the chunk stands under."""
     heading_counts = Counter(terms("\n".join(headings)))
     body_counts = Counter(terms(text))
-    counts = {
-        term: (min(heading_counts[term], COUNT_MAX), min(body_counts[term], COUNT_MAX))
-        for term in heading_counts | body_counts
-    }
+    counts = {term: (0, _counted(count)) for term, count in body_counts.items()}
+    for term, count in heading_counts.items():
+        counts[term] = (_counted(count), counts.get(term, (0, 0))[1])
     return ItemTerms(counts, heading_counts.total(), body_counts.total())
 
 
@@ -108,37 +93,46 @@ def changes(
     for ordinal, item in removed.items():
         segment = _segment(ordinal)
         for term in item.counts:
-            planned.setdefault((term, segment), Change()).removed.add(ordinal)
+            _planned(planned, term, segment).removed.add(ordinal)
     for ordinal, item in added.items():
         segment = _segment(ordinal)
         for term, counts in item.counts.items():
-            planned.setdefault((term, segment), Change()).added[ordinal] = counts
+            _planned(planned, term, segment).added[ordinal] = counts
     return planned
+
+
+def _planned(planned: dict[tuple[str, int], Change], term: str, segment: int) -> Change:
+    change = planned.get((term, segment))
+    if change is None:
+        change = planned[term, segment] = Change()
+    return change
 
 
 def apply_change(data: bytes, change: Change) -> bytes:
     """The segment's new bytes; empty: delete it. What is removed but not there is ignored."""
+    new = [
+        ordinal << _ORDINAL_SHIFT | heading << _HEADING_SHIFT | body
+        for ordinal, (heading, body) in change.added.items()
+    ]
+    new.sort()
+    added = np.array(new, _WORD)
+    if not data:
+        return added.tobytes()
     words = np.frombuffer(data, _WORD)
-    gone = change.removed | change.added.keys()
-    if len(words) and gone:
-        words = words[np.isin(words >> _ORDINAL_SHIFT, list(gone), invert=True)]
-    if change.added:
-        new = [
-            ordinal << _ORDINAL_SHIFT | heading << _HEADING_SHIFT | body
-            for ordinal, (heading, body) in change.added.items()
-        ]
-        words = np.sort(np.concatenate([words, np.array(new, _WORD)]))
-    return words.tobytes()
-
-
-def frequency(segments: Sequence[Segment]) -> int:
-    """How many items hold the term."""
-    return sum(len(data) for _, data in segments) // _WORD.itemsize
+    if not change.removed and new and new[0] >> _ORDINAL_SHIFT > int(words[-1]) >> _ORDINAL_SHIFT:
+        return data + added.tobytes()  # what is taken in goes mostly behind what is there
+    gone = np.array([*change.removed, *change.added], np.uint32)
+    words = words[np.isin(words >> _ORDINAL_SHIFT, gone, invert=True)]
+    return np.sort(np.concatenate([words, added])).tobytes()
 
 
 def decode(segments: Sequence[Segment]) -> Postings:
     """`segments` in any order."""
     return Postings(np.frombuffer(b"".join(data for _, data in sorted(segments)), _WORD))
+
+
+def _counted(count: int) -> int:
+    return min(COUNT_MAX, count)
 
 
 def _segment(ordinal: int) -> int:

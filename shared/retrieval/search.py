@@ -7,18 +7,18 @@ and device down to the last bit, whatever their ordinals are; equal scores are o
 that is left to an approximate index is which items beyond the best few it proposes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared.retrieval.abstention import LEAD_RANK, NO_SUPPORT, Support, support
 from shared.retrieval.fusion import Scores, fused
-from shared.retrieval.keyword import Floats, KeywordQuery, Norms, Ordinals
-from shared.retrieval.postings import Segment
+from shared.retrieval.keyword import NOTHING, Floats, Impacts, KeywordQuery, Norms, Ordinals
 from shared.retrieval.terms import terms
-from shared.retrieval.vectors import cosines
+from shared.retrieval.vectors import Rows, cosines
 
 KEYWORD_CANDIDATES: Final = 50
 VECTOR_CANDIDATES: Final = 80
@@ -28,22 +28,26 @@ QUERY_MAX_CHARS: Final = 4_000
 """What is read of a query."""
 
 
+T = TypeVar("T")
+
+
 class Source(Protocol):
     """One collection at one revision, as its store sees it. Ordinals are the store's own."""
 
     @property
     def norms(self) -> Norms: ...
 
-    def postings(self, terms: Sequence[str]) -> Mapping[str, Sequence[Segment]]:
-        """The segments of each term that there is."""
+    def impacts(self, terms: Sequence[str]) -> Mapping[str, Impacts]:
+        """Those of each term that there is."""
         ...
 
-    def nearest(self, vector: bytes, limit: int) -> Sequence[int]:
-        """The ordinals of about the `limit` items nearest to a vector (`vectors.quantised`), in any order."""
+    def nearest_while(self, vector: bytes, limit: int, work: Callable[[], T]) -> tuple[Ordinals, T]:
+        """The ordinals of about the `limit` items nearest to a vector (`vectors.quantised`), in any order; and what
+        comes of `work`, which asks for `impacts` and may be done meanwhile."""
         ...
 
-    def vectors(self, ordinals: Sequence[int]) -> Sequence[bytes | None]:
-        """The stored vectors; None for an item that has none yet."""
+    def vectors(self, ordinals: Ordinals) -> tuple[Rows, NDArray[np.bool_]]:
+        """The stored vectors, and which of them are any: an item may have none yet, whatever its row says."""
         ...
 
     def chunk_ids(self, ordinals: Sequence[int]) -> Sequence[bytes]: ...
@@ -83,8 +87,16 @@ def query_of(text: str, vector: bytes | None = None) -> Query:
 
 def search(source: Source, query: Query, *, limit: int) -> Ranking:
     """At most `limit` hits; none that has nothing in common with the query."""
-    keywords = KeywordQuery(query.terms, source.postings(tuple(dict.fromkeys(query.terms))), source.norms)
-    candidates, keyword = _candidates(source, query, keywords)
+
+    def by_keywords() -> tuple[KeywordQuery, tuple[Ordinals, Floats]]:
+        keywords = KeywordQuery(query.terms, source.impacts(tuple(dict.fromkeys(query.terms))), source.norms)
+        return keywords, keywords.best(KEYWORD_CANDIDATES)
+
+    if query.vector is None:
+        near, (keywords, best) = NOTHING, by_keywords()
+    else:
+        near, (keywords, best) = source.nearest_while(query.vector, VECTOR_CANDIDATES, by_keywords)
+    candidates, keyword = _candidates(source, keywords, best, near)
     cosine = _cosines(source, query.vector, candidates)
     result = fused(keyword, cosine)
     order = _best(source, candidates, result.scores, max(limit, LEAD_RANK))
@@ -101,18 +113,17 @@ def search(source: Source, query: Query, *, limit: int) -> Ranking:
     return Ranking(hits[:limit], _support(keywords, hits, cosine))
 
 
-def _candidates(source: Source, query: Query, keywords: KeywordQuery) -> tuple[Ordinals, Scores]:
+def _candidates(
+    source: Source, keywords: KeywordQuery, best: tuple[Ordinals, Floats], near: Ordinals
+) -> tuple[Ordinals, Scores]:
     """What either side proposes, with the keyword scores."""
-    ordinals, scores = keywords.best(KEYWORD_CANDIDATES)
+    ordinals, scores = best
     if len(ordinals) > KEYWORD_CANDIDATES:
         kept = [at for at, _ in _best(source, ordinals, scores, KEYWORD_CANDIDATES)]
         ordinals, scores = ordinals[kept], scores[kept]
-    if query.vector is not None:
+    if len(near):
         known = set(ordinals.tolist())
-        near = [
-            ordinal for ordinal in source.nearest(query.vector, VECTOR_CANDIDATES) if ordinal not in known
-        ]
-        others = np.array(sorted(set(near)), np.int64)
+        others = np.array([each for each in dict.fromkeys(near.tolist()) if each not in known], np.int64)
         ordinals = np.concatenate([ordinals, others])
         scores = np.concatenate([scores, keywords.scores(others)])
     return ordinals, scores.astype(np.float64)
@@ -121,14 +132,12 @@ def _candidates(source: Source, query: Query, keywords: KeywordQuery) -> tuple[O
 def _cosines(source: Source, vector: bytes | None, candidates: Ordinals) -> Scores | None:
     if vector is None:
         return None
-    stored = source.vectors(candidates.tolist())
-    found = [one for one in stored if one is not None]
-    values = cosines(vector, found).astype(np.float64)
-    if len(found) == len(stored):
-        return values
-    known = np.full(len(stored), np.nan)
-    known[[at for at, one in enumerate(stored) if one is not None]] = values
-    return known
+    rows, is_known = source.vectors(candidates)
+    if is_known.all():
+        return cosines(vector, rows).astype(np.float64)
+    values = np.full(len(candidates), np.nan)
+    values[is_known] = cosines(vector, rows[is_known])
+    return values
 
 
 def _best(source: Source, ordinals: Ordinals, scores: Scores | Floats, limit: int) -> list[tuple[int, bytes]]:

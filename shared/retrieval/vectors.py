@@ -20,8 +20,8 @@ PEAK: Final = 127
 WIDTH_MAX: Final = 2**24 // PEAK**2
 """1,040 dimensions."""
 
-Vectors = NDArray[np.float32]
-"""Whole numbers from -127 to 127, one row a vector."""
+Rows = NDArray[np.int8]
+"""Vectors as they are stored, one row a vector."""
 
 
 def quantised(vector: ArrayLike) -> bytes:
@@ -36,26 +36,31 @@ def quantised(vector: ArrayLike) -> bytes:
     return np.rint(values / peak * PEAK).astype(np.int8).tobytes()
 
 
-def opened(vectors: Sequence[bytes]) -> Vectors:
+def opened(vectors: Sequence[bytes]) -> Rows:
     """Raises `ValueError` when they differ in width."""
     flat = np.frombuffer(b"".join(vectors), np.int8)
-    return np.reshape(flat, (len(vectors), -1)).astype(np.float32)
+    return np.reshape(flat, (len(vectors), -1)) if vectors else np.zeros((0, 0), np.int8)
 
 
-def unit(vector: bytes) -> list[float]:
-    """The vector with length 1, for an index that wants floats."""
-    values = np.frombuffer(vector, np.int8).astype(np.float64)
-    return [float(value) for value in values / np.sqrt(np.dot(values, values))]
+def units(vectors: Rows) -> NDArray[np.float32]:
+    """Each with length 1, for an index that wants floats; a vector of zeros stays one."""
+    values = vectors.astype(np.float32)
+    squares = np.vecdot(values, values)
+    result: NDArray[np.float32] = values / np.sqrt(np.maximum(squares, 1.0))[:, np.newaxis]
+    return result
 
 
-def cosines(query: bytes, vectors: Sequence[bytes]) -> NDArray[np.float32]:
-    """Of `query` with each, from -1 to 1. A vector of zeros, which `quantised` does not make, has cosine 0."""
-    if not vectors:
+def cosines(query: bytes, vectors: Rows) -> NDArray[np.float32]:
+    """Of `query` with each, from -1 to 1. A vector of zeros, which `quantised` does not make, has cosine 0.
+
+    Raises `ValueError` when they are not as wide as the query."""
+    if not len(vectors):
         return np.zeros(0, np.float32)
-    rows = opened(vectors)
+    rows = vectors.astype(np.float32)
     column = np.frombuffer(query, np.int8).astype(np.float32)
-    dots = (rows @ column).astype(np.float64)
-    squares = np.einsum("ij,ij->i", rows, rows).astype(np.float64) * float(np.dot(column, column))
+    # Row by row: a product of matrices would wake the threads of a matrix library for so little.
+    dots = np.vecdot(rows, column).astype(np.float64)
+    squares = np.vecdot(rows, rows).astype(np.float64) * float(np.dot(column, column))
     # Roots and quotients of whole numbers are correctly rounded by IEEE 754: the same bits everywhere.
     result: NDArray[np.float32] = (dots / np.sqrt(np.maximum(squares, 1.0))).astype(np.float32)
     return result

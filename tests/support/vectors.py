@@ -3,8 +3,13 @@
 import hashlib
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from shared.errors import UnavailableError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 WIDTH = 32
 
@@ -31,16 +36,18 @@ class MemoryVectors:
     def ids(self, corpus: str) -> frozenset[str]:
         return frozenset(self._of(corpus))
 
-    def add(self, corpus: str, ids: Sequence[str], vectors: Sequence[Sequence[float]]) -> None:
-        self._of(corpus).update(zip(ids, vectors, strict=True))
+    def add(self, corpus: str, ids: Sequence[str], vectors: "NDArray[np.float32]") -> None:
+        self._of(corpus).update(zip(ids, vectors.tolist(), strict=True))
 
     def remove(self, corpus: str, ids: Sequence[str]) -> None:
         for each in ids:
             self._of(corpus).pop(each, None)
 
-    def nearest(self, corpus: str, vector: Sequence[float], limit: int) -> list[str]:
+    def nearest(self, corpus: str, vector: "NDArray[np.float32]", limit: int) -> list[str]:
+        wanted = vector.tolist()
+
         def cosine(other: Sequence[float]) -> float:
-            return math.fsum(a * b for a, b in zip(vector, other, strict=True))
+            return math.fsum(a * b for a, b in zip(wanted, other, strict=True))
 
         held = self._of(corpus)
         return sorted(held, key=lambda each: (-cosine(held[each]), each))[:limit]

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from shared.errors import ConfigError, ProtocolError, UnavailableError
@@ -213,7 +214,7 @@ def test_what_the_index_lost_or_kept_too_long_is_mended(library: Library, index:
     take_up(library, FIRST)
     lost = sorted(index.ids("manuals"))[:2]
     index.remove("manuals", lost)
-    index.add("manuals", ["7-0011223344556677-0011223344556677"], [[0.0] * 32])
+    index.add("manuals", ["7-0011223344556677-0011223344556677"], np.zeros((1, 32), np.float32))
     assert library.check() == 3
     assert set(lost) <= index.ids("manuals")
     assert "7-0011223344556677-0011223344556677" not in index.ids("manuals")
@@ -222,6 +223,7 @@ def test_what_the_index_lost_or_kept_too_long_is_mended(library: Library, index:
 def test_a_stranger_in_the_index_is_not_found(library: Library, index: MemoryVectors) -> None:
     take_up(library, FIRST)
     index.held["manuals"] = {f"{number}-0011223344556677-0011223344556677": [1.0] * 32 for number in range(9)}
+    index.held["manuals"] |= {name: [1.0] * 32 for name in ("none", "-1", "99999999999999999999", "4-x")}
     found = ask(library, "filter")
     assert {passage.item.document for passage in found.passages} <= {"pump.md", "oven.md"}
 

@@ -9,14 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.retrieval import keyword
-from shared.retrieval.keyword import PRUNE_MIN_ITEMS, QUERY_MAX_TERMS, KeywordQuery, information
+from shared.retrieval.keyword import (
+    BLOCK_ITEMS,
+    PRUNE_MIN_ITEMS,
+    QUERY_MAX_TERMS,
+    Impacts,
+    KeywordQuery,
+    information,
+)
 from shared.retrieval.terms import terms
 from tests.support.retrieval import MemoryCollection
 
 
 def asked(collection: MemoryCollection, query: str) -> KeywordQuery:
     words = terms(query)
-    return KeywordQuery(words, collection.postings(words), collection.norms)
+    return KeywordQuery(words, collection.impacts(words), collection.norms)
 
 
 def holding(*texts: str) -> MemoryCollection:
@@ -110,13 +117,41 @@ def test_leaving_out_what_cannot_win_changes_no_score(monkeypatch: pytest.Monkey
     norms = collection.norms
     for _ in range(20):
         query = generator.sample(vocabulary[:5], 2) + generator.choices(vocabulary, k=3)
-        asked_for = KeywordQuery(query, collection.postings(query), norms)
+        held = collection.impacts(query)
+        asked_for = KeywordQuery(query, held, norms)
         ordinals, scores = asked_for.best(20)
         monkeypatch.setattr(keyword, "PRUNE_MIN_ITEMS", 10**9)
-        all_ordinals, all_scores = KeywordQuery(query, collection.postings(query), norms).best(20)
+        all_ordinals, all_scores = KeywordQuery(query, held, norms).best(20)
         monkeypatch.undo()
         assert ordinals.tolist() == all_ordinals.tolist()
         assert scores.tobytes() == all_scores.tobytes()
+
+
+def test_a_term_has_the_same_impacts_in_either_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    collection = holding(*[f"pump w{number}" if number % 2 else "pump / oil seal" for number in range(40)])
+    everywhere = np.arange(40)
+    words = terms("pump oil w7")
+    dense, norms = collection.impacts(words), collection.norms
+    monkeypatch.setattr(keyword, "DENSE_SHARE", 0)
+    monkeypatch.setattr(keyword, "PRUNE_MIN_ITEMS", 0)
+    sparse = collection.impacts(words)
+    assert {each.ordinals is None for each in dense.values()} == {True, False}
+    assert all(each.ordinals is not None for each in sparse.values())
+    for term, each in dense.items():
+        assert each.of(everywhere).tobytes() == sparse[term].of(everywhere).tobytes()
+        assert [each.holds(at) for at in range(40)] == [sparse[term].holds(at) for at in range(40)]
+    one, other = KeywordQuery(words, dense, norms), KeywordQuery(words, sparse, norms)
+    assert one.scores(everywhere).tobytes() == other.scores(everywhere).tobytes()
+    assert [each.tobytes() for each in one.best(5)] == [each.tobytes() for each in other.best(5)]
+
+
+@pytest.mark.parametrize("items", [2 * 7 * BLOCK_ITEMS - 1, 2 * 7 * BLOCK_ITEMS, 2 * 7 * BLOCK_ITEMS + 1])
+def test_the_best_are_found_in_blocks_as_they_are_one_by_one(items: int) -> None:
+    values = np.random.default_rng(items).integers(0, 500, items).astype(np.float32) / np.float32(500)
+    norms = keyword.norms(np.zeros(items, np.uint32), np.ones(items, np.uint32), items=items)
+    held = {"pump": Impacts(items, None, values)}
+    ordinals, _ = KeywordQuery(["pump"], held, norms).best(7)
+    assert ordinals.tolist() == np.flatnonzero(values >= np.sort(values)[-7]).tolist()
 
 
 @pytest.mark.parametrize(("count", "is_cut"), [(QUERY_MAX_TERMS, False), (QUERY_MAX_TERMS + 1, True)])
