@@ -128,8 +128,7 @@ class Corpora:
                 "UPDATE item SET heading_length = ?, body_length = ? WHERE corpus = ? AND ordinal = ?",
                 [(each.heading_length, each.body_length, corpus, ordinal) for ordinal, each in told.items()],
             )
-            for (term, segment), what in changes(added=told, removed={}).items():
-                self._change_segment(corpus, term, segment, what)
+            self._change_segments(corpus, changes(added=told, removed={}))
             count += len(told)
         self._db.execute("UPDATE corpus SET generation = generation + 1 WHERE id = ?", (corpus,))
         return count

@@ -538,14 +538,18 @@ def _with_vector_of_content(db: sqlite3.Connection, item: Item) -> Item:
     """Items of the same text share one content, whose vector is that of whichever came first: a model's differ in
     their last digits with the batch that a text was embedded in. One that differs by more is not taken, so that a
     vector which was changed behind the program's back makes no item that is believed."""
-    from shared.retrieval.vectors import cosines
+    from shared.retrieval.vectors import cosines, opened
 
     (vector,) = db.execute(
         "SELECT vector FROM content WHERE id = ? AND model = ?", (item.content, item.model)
     ).fetchone()
     if vector == item.vector or len(vector) != len(item.vector):
         return item
-    return replace(item, vector=vector) if cosines(item.vector, [vector])[0] >= SAME_VECTOR_COSINE else item
+    return (
+        replace(item, vector=vector)
+        if cosines(item.vector, opened([vector]))[0] >= SAME_VECTOR_COSINE
+        else item
+    )
 
 
 def _is_sound(item: Item, *, is_genuine: bool) -> bool:

@@ -23,7 +23,7 @@ from shared.library.library import Library
 from shared.memory.sameness import NEAR_COSINE_MIN, is_same_question
 from shared.retrieval.abstention import SUPPORT_MIN
 from shared.retrieval.search import query_of
-from shared.retrieval.vectors import cosines, quantised
+from shared.retrieval.vectors import cosines, opened, quantised
 from tests.bench.recall.judged import JudgedCollection
 from tests.bench.recall.memory.dialogues import DIALOGUES, Dialogue, Kind, Question, dialogues
 from tests.bench.recall.memory.questions import NEAR_MISSES, Pair, near_misses, paraphrases
@@ -149,7 +149,7 @@ async def _is_hit(embedder: EmbeddingModel, pair: Pair) -> bool:
     if not is_same_question(pair.one, pair.other):
         return False
     one, other = await embedder.embed([pair.one, pair.other])
-    return float(cosines(quantised(one), [quantised(other)])[0]) >= NEAR_COSINE_MIN
+    return float(cosines(quantised(one), opened([quantised(other)]))[0]) >= NEAR_COSINE_MIN
 
 
 async def _knows(library: Library, embedder: EmbeddingModel, text: str) -> bool:

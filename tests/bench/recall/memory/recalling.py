@@ -18,7 +18,7 @@ from shared.inference.ports import EmbeddingModel
 from shared.library.library import Library
 from shared.memory.items import Episode
 from shared.memory.surroundings import BEFORE_MAX_CHARS, is_leaning
-from shared.retrieval.vectors import cosines, quantised
+from shared.retrieval.vectors import cosines, opened, quantised
 from tests.bench.recall.memory.dialogues import Turn
 from tests.support.device import task_id_from
 from tests.support.vectors import MemoryVectors
@@ -51,7 +51,7 @@ class PlainMemory:
 
     async def search(self, question: str, now: datetime, limit: int) -> list[int]:
         (vector,) = await self._embedder.embed([question])
-        scored = zip(cosines(quantised(vector), self._vectors).tolist(), self._ids, strict=True)
+        scored = zip(cosines(quantised(vector), opened(self._vectors)).tolist(), self._ids, strict=True)
         return [id_ for _, id_ in sorted(scored, key=lambda pair: (-pair[0], pair[1]))[:limit]]
 
 
