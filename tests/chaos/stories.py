@@ -34,6 +34,7 @@ Attempt = tuple[str, int, int]
 class CallStory:
     """What is said of one tool call, in order."""
 
+    tool: str = ""
     is_idempotent: bool = True
     intents: int = 0
     results: int = 0
@@ -133,7 +134,7 @@ class Stories:
     ) -> None:
         match record:
             case ToolIntent():
-                story.is_idempotent = record.idempotent
+                story.tool, story.is_idempotent = record.tool, record.idempotent
                 story.is_repeated |= story.results > 0
                 story.intents += 1
             case ToolResult():

@@ -382,6 +382,14 @@ def test_an_effect_that_failed_needs_no_trace_in_the_ledger() -> None:
     assert check(history).violations == ()
 
 
+@pytest.mark.parametrize(("tool", "is_claimed"), [("memory.read", False), ("note", True)])
+def test_a_look_into_memory_needs_no_trace_in_the_ledger(tool: str, is_claimed: bool) -> None:
+    look = intent(2).model_copy(update={"tool": tool}), result(2).model_copy(update={"tool": tool})
+    history = sound((*JOURNAL[:-2], *look, *JOURNAL[-2:]))
+    found = {violation.rule for violation in check(history).violations}
+    assert ("claimed_call" in found) is is_claimed
+
+
 def test_a_device_may_forget_work_that_has_ended() -> None:
     assert check(on_device(sound(), nodes={})).violations == ()
 
