@@ -19,10 +19,8 @@ from shared.knowledge.quoting import best_statements, content_terms, without_mar
 from shared.retrieval.terms import terms
 
 SUPPORT_SHARE: Final = 0.6
-"""Of the words of a sentence that say something, those that its quote has to hold."""
-OWN_SHARE: Final = 0.5
-"""The same of those words that are not in the question: a false answer repeats the question too. A sentence that has
-none of its own says nothing."""
+"""Of the words of a sentence that say something, those that its quote has to hold; and again of those of them that are
+not in the question: a false answer repeats the question too. A sentence that has none of its own says nothing."""
 QUOTED_COVERAGE: Final = 0.5
 """Of what is asked, by weight, what a statement with its heading has to hold to stand in for a model's words."""
 SUPPORT_TRY: Final = 0.5
@@ -243,7 +241,7 @@ class Draft:
             if quote.number not in self._relevant:
                 continue
             own = len(said & held)
-            if own < SUPPORT_SHARE * len(said) or len(new & held) < OWN_SHARE * len(new):
+            if own < SUPPORT_SHARE * len(said) or len(new & held) < SUPPORT_SHARE * len(new):
                 continue
             if not all(
                 _has_number(self._plain[quote.number], number) or _has_number(self.question, number)

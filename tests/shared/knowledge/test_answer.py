@@ -89,6 +89,12 @@ def test_a_sentence_that_only_repeats_the_question_around_something_else_is_drop
     assert (answer.is_known, answer.dropped) == (False, 1)
 
 
+def test_half_of_a_sentences_own_words_are_not_enough() -> None:
+    question = "What is done with the power before cleaning the pump?"
+    _, answer = answered("Before cleaning the pump the valve is open.", question).finish()
+    assert (answer.is_known, answer.dropped) == (False, 1)
+
+
 def test_the_number_of_a_list_item_is_no_number_that_a_quote_holds() -> None:
     steps = Quote(number=1, text="1. Shut the door.\n2. Shut it for 10 minutes.", source="Steps")
     draft = Draft("How is the door shut?", [steps])
@@ -119,29 +125,27 @@ def test_nothing_is_quoted_that_holds_less_than_half_of_what_is_asked() -> None:
     assert not draft.finish()[1].is_known
 
 
+def spent(draft: Draft, *pieces: str) -> list[bool]:
+    """Whether it is, after each piece."""
+    return [(draft.push(piece), draft.is_spent)[1] for piece in pieces]
+
+
 def test_a_model_that_goes_round_in_circles_is_not_listened_to_any_more() -> None:
     draft = Draft("Filter?", [PUMP])
-    for _ in range(REPEATED_MAX):
-        draft.push("The filter is changed twice a year.\n")
-    assert not draft.is_spent
-    draft.push("The filter is changed twice a year.\n")
-    assert draft.is_spent
+    said = ["The filter is changed twice a year.\n"] * (REPEATED_MAX + 1)
+    assert spent(draft, *said) == [False] * REPEATED_MAX + [True]
     assert draft.finish()[1].text == "The filter is changed twice a year. [1]"
 
 
-def test_nor_is_one_whose_sentences_are_all_dropped_or_one_without_end() -> None:
+def test_nor_is_one_whose_sentences_are_all_dropped() -> None:
+    said = [f"Nothing of this is number {number}.\n" for number in range(DROPPED_MAX)]
+    assert spent(Draft("Filter?", [PUMP]), *said) == [False] * (DROPPED_MAX - 1) + [True]
+
+
+def test_nor_is_one_whose_sentence_has_no_end() -> None:
     draft = Draft("Filter?", [PUMP])
-    for number in range(DROPPED_MAX - 1):
-        draft.push(f"Nothing of this is number {number}.\n")
-    assert not draft.is_spent
-    draft.push("Nor is this.\n")
-    assert draft.is_spent
-    endless = Draft("Filter?", [PUMP])
-    endless.push("x" * SENTENCE_MAX_CHARS)
-    assert not endless.is_spent
-    endless.push("x")
-    assert endless.is_spent
-    assert not endless.finish()[1].is_known
+    assert spent(draft, "x" * SENTENCE_MAX_CHARS, "x") == [False, True]
+    assert not draft.finish()[1].is_known
 
 
 def test_of_a_quote_that_the_model_only_points_to_the_sentences_themselves_are_the_answer() -> None:
