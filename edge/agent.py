@@ -505,9 +505,12 @@ class AgentRunner:
                     finished = item
                 else:
                     parts.append(item.text)
-                    if streams and (shown := item.text if teller is None else teller.push(item.text)):
+                    shown = item.text if teller is None else teller.push(item.text)
+                    if streams and shown:
                         self._publish(node.task, TextDelta(shown))
-        if finished is None:
+                    if teller is not None and teller.is_spent:
+                        break  # it only goes round in circles: its record says that it was cancelled
+        if finished is None and (teller is None or not teller.is_spent):
             raise UnavailableError("The model stopped without finishing.")
         if streams and teller is not None and (rest := teller.finish()):
             self._publish(node.task, TextDelta(rest))

@@ -16,8 +16,10 @@ from typing import Any, Final
 import httpx
 
 READY_TIMEOUT_S: Final = 60.0
+LINK_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 15.0
-COMMAND_TIMEOUT_S: Final = 120.0
+COMMAND_TIMEOUT_S: Final = 600.0
+"""Commands that ask wait for a model, on a small machine for one of several that compute at once."""
 POLL_S: Final = 0.05
 
 
@@ -40,25 +42,30 @@ class Stage:
         child.wait_ready()
         return child
 
-    def run(self, *arguments: str) -> str:
-        """Run a command to its end; returns what it printed. Raises `StageError` if it failed."""
-        done = subprocess.run(
-            [sys.executable, "-m", *arguments],
-            env=self._environment(),
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_TIMEOUT_S,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-        if done.returncode:
+    def run(self, *arguments: str, codes: Sequence[int] = (0,)) -> str:
+        """Run a command to its end; returns what it printed. Raises `StageError` if it took too long, or ended with
+        another code than these."""
+        shown = f"`{' '.join(arguments[:4])} …`"
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", *arguments],
+                env=self._environment(),
+                capture_output=True,
+                text=True,
+                timeout=COMMAND_TIMEOUT_S,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise StageError(f"{shown} did not end within {COMMAND_TIMEOUT_S:.0f} s.") from error
+        if done.returncode not in codes:
             sentence = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            raise StageError(f"`{' '.join(arguments[:4])} …` ended with code {done.returncode}: {sentence}")
+            raise StageError(f"{shown} ended with code {done.returncode}: {sentence}")
         return done.stdout
 
-    def run_json(self, *arguments: str) -> Any:
+    def run_json(self, *arguments: str, codes: Sequence[int] = (0,)) -> Any:
         """Run a command with `--json` and parse what it printed."""
-        return json.loads(self.run(*arguments, "--json"))
+        return json.loads(self.run(*arguments, "--json", codes=codes))
 
     def stop(self) -> None:
         """Stop every child that still runs, the last started first."""
@@ -146,6 +153,10 @@ class Device:
     def home(self) -> Path:
         return self.stage.directory / self.name
 
+    @property
+    def principal(self) -> str:
+        return f"main.{self.name}"
+
     def start(self) -> None:
         """Start its daemon."""
         arguments = [
@@ -188,6 +199,23 @@ class Device:
         while page := self.get(f"/journal?lane={lane}&after={len(records)}&limit=1000")["records"]:
             records += page
         return records
+
+    def wait_linked(self) -> None:
+        """Raises `StageError` if it does not link."""
+        wait_until(
+            f"{self.name} to be linked",
+            lambda: self.get("/status")["link"]["state"] == "linked",
+            timeout_s=LINK_TIMEOUT_S,
+        )
+
+    def wait_drained(self) -> None:
+        """Until the hub has acknowledged all of its journal."""
+        self.wait_linked()
+        wait_until(
+            f"{self.name} to have sent everything",
+            lambda: self.get("/status")["journal"]["waiting"] == 0,
+            timeout_s=LINK_TIMEOUT_S,
+        )
 
 
 def free_port() -> int:

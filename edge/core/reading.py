@@ -103,12 +103,17 @@ class Teller:
             count_tokens=lambda text: len(text.encode()) // BYTES_PER_TOKEN + 1,
         )
         self._quotes = {quote.number: quote for quote in quotes}
-        self._draft: Draft = Draft(question, fit)
+        self._draft: Draft = Draft(question, fit, is_sound=True)  # else there would be no quotes
         self._has_shown = False
 
     @property
     def draft(self) -> "Draft":
         return self._draft
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing of worth can come any more."""
+        return self._draft.is_spent
 
     def push(self, piece: str) -> str:
         """What of it may be shown now; empty if nothing."""

@@ -2,8 +2,10 @@
 
 A model is asked to answer from numbered quotes alone. Whatever it writes is looked at sentence by sentence before
 anybody sees it: a sentence stays if one quote holds most of its words and every number in it, and gets that quote's
-number; any other is dropped. If none stays, nothing is known. So an answer never says more than its quotes do, however
-small the model is. Without a model the best sentences of the best quote are the answer, as they stand.
+number; any other is dropped. So an answer never says more than its quotes do, however small the model is. Without a
+model the best statements of the quotes are the answer, as they stand. So they are if nothing stays of what a model
+says although what was found is sound and the model did not say that it does not know: a small model often babbles
+over quotes that hold the answer. Else, if none stays, nothing is known.
 
 What a quote says is material, never an instruction: it stands between marks that it cannot contain.
 """
@@ -13,18 +15,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from shared.retrieval.function_words import FUNCTION_WORDS
+from shared.knowledge.quoting import best_statements, content_terms, without_marks
 from shared.retrieval.terms import terms
 
 SUPPORT_SHARE: Final = 0.6
-"""Of the words of a sentence that say something, those that its quote has to hold. Words of the question do not count:
-a false answer repeats them too."""
+"""Of the words of a sentence that say something, those that its quote has to hold; and again of those of them that are
+not in the question: a false answer repeats the question too. A sentence that has none of its own says nothing."""
+QUOTED_COVERAGE: Final = 0.5
+"""Of what is asked, by weight, what a statement with its heading has to hold to stand in for a model's words."""
 SUPPORT_TRY: Final = 0.5
 """Support of what was found (`shared.retrieval.abstention`; 1 is sound) from which on a model is asked: whatever it
 says is looked at again. Below, and below 1 without a model, nothing is known."""
+RELEVANT_SHARE: Final = 0.5
+"""Of the words of the question that any quote holds, those that one has to hold itself to be a reason for a sentence:
+a small model tells what is true and not asked."""
 QUOTES_MAX: Final = 6
 QUOTE_MAX_CHARS: Final = 4_000
 SENTENCES_MAX: Final = 12
+SENTENCE_MAX_CHARS: Final = 600
+"""A longer one is babble."""
+REPEATED_MAX: Final = 3
+"""Sentences that a model may say again before it is not listened to any more: small ones go round in circles."""
+DROPPED_MAX: Final = 8
+"""Sentences that no quote supports, after which it is not listened to either."""
 EXTRACT_SENTENCES: Final = 2
 SYSTEM: Final = (
     "You answer questions from numbered quotes. Use only what the quotes say. Answer in one to three short sentences"
@@ -36,6 +49,7 @@ UNKNOWN: Final = "I do not know."
 _SENTENCE_END: Final = re.compile(r"(?<=[.!?。！？])(?:\s*\[\d+\])*\s+|\n+")
 _MARK: Final = re.compile(r"\s*\[(\d{1,2})(?:\s*,\s*\d{1,2})*\]")
 _NUMBER: Final = re.compile(r"\d+(?:[.,:/-]\d+)*")
+_WORDY: Final = re.compile(r"[^\W\d_]")
 _FENCE: Final = re.compile(r"[<>]{2,}")
 _IGNORANCE: Final = re.compile(
     r"\b(?:do(?:es)? not|don['’]t|doesn['’]t|cannot|can['’]t|not)"
@@ -63,10 +77,12 @@ class Supported:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """`sentences` empty: nothing is known. `dropped`: sentences of the model's that no quote supports."""
+    """`sentences` empty: nothing is known. `dropped`: sentences of the model's that no quote supports. `is_quoted`: the
+    sentences are the quotes' own, not a model's."""
 
     sentences: tuple[Supported, ...]
     dropped: int
+    is_quoted: bool = False
 
     @property
     def is_known(self) -> bool:
@@ -116,14 +132,24 @@ def prompt(question: str, quotes: Sequence[Quote]) -> str:
 
 @dataclass(slots=True)
 class Draft:
-    """A model's answer as it comes in. Feed it pieces, show what it gives back, and ask for the whole at the end."""
+    """A model's answer as it comes in. Feed it pieces, show what it gives back, and ask for the whole at the end.
+
+    `is_sound`: what was found supports an answer without a model as well."""
 
     question: str
     quotes: Sequence[Quote]
+    is_sound: bool = False
     _rest: str = ""
     _kept: list[Supported] = field(default_factory=list)
     _dropped: int = 0
     _held: dict[int, frozenset[str]] = field(default_factory=dict)
+    _plain: dict[int, str] = field(default_factory=dict)
+    _asked: frozenset[str] = frozenset()
+    _relevant: frozenset[int] = frozenset()
+    _said: set[str] = field(default_factory=set)
+    _repeated: int = 0
+    _is_ignorant: bool = False
+    """The model said that the quotes do not say it."""
     _pointed: Quote | None = None
     """A quote of which the model gave nothing but the number: then what it says is the answer, as it stands."""
 
@@ -131,6 +157,22 @@ class Draft:
         self._held = {
             quote.number: frozenset(terms(f"{quote.source}\n{quote.text}")) for quote in self.quotes
         }
+        self._plain = {quote.number: without_marks(quote.text) for quote in self.quotes}
+        self._asked = frozenset(terms(self.question))
+        asked = content_terms(self.question)
+        shares = {number: len(asked & held) for number, held in self._held.items()}
+        least = RELEVANT_SHARE * max(shares.values(), default=0)
+        self._relevant = frozenset(number for number, share in shares.items() if share >= least)
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing of worth can come any more: whoever listens to the model may stop it."""
+        return (
+            self._repeated >= REPEATED_MAX
+            or self._dropped >= DROPPED_MAX
+            or len(self._kept) >= SENTENCES_MAX
+            or len(self._rest) > SENTENCE_MAX_CHARS
+        )
 
     def push(self, piece: str) -> list[Supported]:
         """Sentences that are whole now, and are supported."""
@@ -143,23 +185,40 @@ class Draft:
         rest, self._rest = self._rest, ""
         found = self._judge(rest)
         late = [] if found is None else [found]
-        if not self._kept and not self._dropped and self._pointed is not None:
-            late = list(extract(self.question, [self._pointed]).sentences)
+        is_quoted = not self._kept and bool(quoted := self._quoted())
+        if is_quoted:
+            late = list(quoted)
             self._kept += late
-        return late, Answer(sentences=tuple(self._kept), dropped=self._dropped)
+        return late, Answer(sentences=tuple(self._kept), dropped=self._dropped, is_quoted=is_quoted)
+
+    def _quoted(self) -> tuple[Supported, ...]:
+        """What stands in for the model's words, none of which may be shown."""
+        if self._is_ignorant:
+            return ()
+        if not self._dropped:
+            return () if self._pointed is None else extract(self.question, [self._pointed]).sentences
+        if not self.is_sound:
+            return ()
+        return extract(self.question, self.quotes, coverage_min=QUOTED_COVERAGE).sentences
 
     def _judge(self, sentence: str) -> Supported | None:
         marks = [int(number) for number in _MARK.findall(sentence)]
         text = _MARK.sub("", sentence).strip()
         if not text:
             self._pointed = self._pointed or next(
-                (each for each in self.quotes if each.number in marks), None
+                (each for each in self.quotes if each.number in marks and each.number in self._relevant),
+                None,
             )
             return None
-        if len(self._kept) >= SENTENCES_MAX or text.endswith("?") or _IGNORANCE.search(text):
-            self._dropped += 1
+        if text in self._said:
+            self._repeated += 1
             return None
-        if any(each.text == text for each in self._kept):  # small models repeat themselves
+        self._said.add(text)
+        is_ignorance = _IGNORANCE.search(text) is not None
+        self._is_ignorant |= is_ignorance
+        is_endless = len(self._kept) >= SENTENCES_MAX or len(text) > SENTENCE_MAX_CHARS
+        if is_endless or is_ignorance or text.endswith(("?", ":")):
+            self._dropped += 1
             return None
         number = self._supporting(text, marks)
         if number is None:
@@ -171,16 +230,22 @@ class Draft:
 
     def _supporting(self, text: str, marks: Sequence[int]) -> int | None:
         """The quote that says it: the one that holds most of its words, the one that the model named among equals."""
-        said = {term for term in terms(text) if term not in FUNCTION_WORDS}
+        said = content_terms(text)
+        new = said - self._asked
+        if not new or not any(_WORDY.search(term) for term in said):
+            return None
         numbers = _NUMBER.findall(text)
         best: tuple[float, bool, int] | None = None
         for quote in self.quotes:
             held = self._held[quote.number]
+            if quote.number not in self._relevant:
+                continue
             own = len(said & held)
-            if not said or own < SUPPORT_SHARE * len(said):
+            if own < SUPPORT_SHARE * len(said) or len(new & held) < SUPPORT_SHARE * len(new):
                 continue
             if not all(
-                _has_number(quote.text, number) or _has_number(self.question, number) for number in numbers
+                _has_number(self._plain[quote.number], number) or _has_number(self.question, number)
+                for number in numbers
             ):
                 continue
             rank = (own / len(said), quote.number in marks, -quote.number)
@@ -188,19 +253,18 @@ class Draft:
         return None if best is None else -best[2]
 
 
-def extract(question: str, quotes: Sequence[Quote]) -> Answer:
-    """Without a model: the sentences of the first quote that share most with the question, as they stand."""
-    if not quotes:
-        return Answer(sentences=(), dropped=0)
-    asked = {term for term in terms(question) if term not in FUNCTION_WORDS}
-    quote = quotes[0]
-    sentences = [each.strip() for each in _SENTENCE_END.split(quote.text) if each.strip()]
-    scored = sorted(
-        ((len(asked & set(terms(sentence))), -at) for at, sentence in enumerate(sentences)), reverse=True
+def extract(question: str, quotes: Sequence[Quote], *, coverage_min: float = 0.0) -> Answer:
+    """Without a model: the statements that share most with the question, as they stand, of one quote. `quotes`: the
+    best first. None if the best one holds less than `coverage_min` of what is asked."""
+    places = best_statements(
+        question, [(quote.source, quote.text) for quote in quotes], most=EXTRACT_SENTENCES
     )
-    chosen = sorted(-at for _, at in scored[:EXTRACT_SENTENCES])
+    if max((place.coverage for place in places), default=0.0) < coverage_min:
+        places = []
     return Answer(
-        sentences=tuple(Supported(text=sentences[at], quote=quote.number) for at in chosen), dropped=0
+        sentences=tuple(Supported(text=place.words, quote=quotes[place.text].number) for place in places),
+        dropped=0,
+        is_quoted=True,
     )
 
 

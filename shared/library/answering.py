@@ -1,7 +1,8 @@
 """From what was found to an answer that cites it: the same on the hub and on a device.
 
 What may be answered is `shared.knowledge.answer`'s; this host only runs the model and passes on what is supported.
-Nothing is supported: nothing is answered. The model is away: the best sentences as they stand.
+Nothing is supported: nothing is answered. The model is away, or says nothing that may be shown: the best sentences as
+they stand.
 """
 
 import logging
@@ -50,7 +51,8 @@ class Cited:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """The end of an answer. `by`: the model's name, or `quotes` if there was none. `note`: what went otherwise."""
+    """The end of an answer. `by`: the model's name, or `quotes` if there was none or none of its words
+    may be shown. `note`: what went otherwise."""
 
     answer: Answer
     cited: tuple[Cited, ...]
@@ -67,18 +69,19 @@ async def answered(
     by, note, answer = BY_QUOTES, found.note, Answer(sentences=(), dropped=0)
     if quotes and model is not None:
         by = model.name
-        draft = draft_of(question, quotes, context_tokens=model.context_tokens)
+        draft = draft_of(question, quotes, context_tokens=model.context_tokens, is_sound=found.is_supported)
         try:
             async with aclosing(_generated(model, draft)) as stream:
                 async for sentence in stream:
                     yield sentence
             rest, answer = draft.finish()
+            by = BY_QUOTES if answer.is_quoted else by
             for sentence in rest:
                 yield sentence
         except CoveyError as error:
             logger.warning("answering by quotes alone: %s", error)
             by, note = BY_QUOTES, str(error)
-    if quotes and by == BY_QUOTES and found.is_supported:
+    if quotes and not answer.is_known and by == BY_QUOTES and found.is_supported:
         answer = extract(question, quotes)
         for sentence in answer.sentences:
             yield sentence
@@ -97,7 +100,7 @@ def quotes_of(passages: Sequence[Passage]) -> list[Quote]:
     ]
 
 
-def draft_of(question: str, quotes: Sequence[Quote], *, context_tokens: int) -> Draft:
+def draft_of(question: str, quotes: Sequence[Quote], *, context_tokens: int, is_sound: bool = False) -> Draft:
     """What a model of that context is asked with, and its answer is judged by."""
     return Draft(
         question,
@@ -106,6 +109,7 @@ def draft_of(question: str, quotes: Sequence[Quote], *, context_tokens: int) -> 
             tokens=int(context_tokens * PROMPT_SHARE),
             count_tokens=lambda text: int(len(text) / CHARS_PER_TOKEN) + 1,
         ),
+        is_sound=is_sound,
     )
 
 
@@ -141,3 +145,5 @@ async def _generated(model: LanguageModel, draft: Draft) -> AsyncGenerator[Suppo
             if isinstance(item, TextDelta):
                 for sentence in draft.push(item.text):
                     yield sentence
+                if draft.is_spent:
+                    return

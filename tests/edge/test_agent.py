@@ -11,12 +11,14 @@ import pytest
 
 from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.agent import RETRY_AFTER, AgentRunner, Asked, Ended, Interrupted
+from edge.core.reading import READ
 from edge.ports import Draft, NodeView
 from shared.blobs import Blob
 from shared.clock import to_ms
 from shared.errors import CapacityError, ConfigError, RefusedError, UnavailableError
 from shared.ids import Lane
 from shared.inference.ports import Finished, Generation, TextDelta
+from shared.knowledge.answer import REPEATED_MAX
 from shared.records import ModelCalled, NodeMoved, TaskCancelled, TaskOffered, ToolIntent, ToolResult
 from shared.tasks.limits import Limits
 from shared.tasks.states import NodeState
@@ -306,6 +308,21 @@ async def test_a_tool_call_in_the_answers_text_does_nothing(journal: SqliteJourn
     async with working(journal, model, valve) as runner:
         await end_of(runner, await runner.submit("say it"))
     assert valve.calls == []
+
+
+async def test_a_model_that_goes_round_in_circles_over_its_quotes_is_stopped_and_recorded_as_cancelled(
+    journal: SqliteJournal,
+) -> None:
+    async def find(_: Mapping[str, object]) -> object:
+        passage = {"text": "Close valve V2 before cleaning the pump.", "source": "Pump (manuals)"}
+        return {"is_supported": True, "passages": [passage]}
+
+    model = ScriptedModel("Valve V2 must be closed.\n" * (REPEATED_MAX + 20))
+    async with working(journal, model, Probe(READ, outcome=find)) as runner:
+        end = await end_of(runner, await runner.submit("Which valve is closed before cleaning the pump?"))
+    assert end.text == "Valve V2 must be closed. [1]\n\nSources:\n[1] Pump (manuals)"
+    (called,) = [record for record in await records(journal) if isinstance(record, ModelCalled)]
+    assert (called.finish, model.cancelled) == ("cancelled", 1)
 
 
 async def test_an_action_that_was_not_offered_does_nothing(journal: SqliteJournal) -> None:

@@ -72,10 +72,16 @@ def test_the_answer_says_what_its_quotes_say_with_its_sources() -> None:
     assert end.text == WHOLE
 
 
-def test_what_no_quote_says_is_not_known() -> None:
-    end = next_step(agent(), GOAL, [found(), ModelSpoke("answer", "Elephants are grey.")])
+def test_a_model_that_says_it_does_not_know_is_believed() -> None:
+    end = next_step(agent(), GOAL, [found(), ModelSpoke("answer", "I do not know. Elephants are grey.")])
     assert isinstance(end, End)
     assert end.text == "I do not know."
+
+
+def test_over_a_model_that_babbles_the_quotes_own_statement_is_told_with_its_source() -> None:
+    end = next_step(agent(), GOAL, [found(), ModelSpoke("answer", "Elephants are grey.")])
+    assert isinstance(end, End)
+    assert end.text == WHOLE
 
 
 @pytest.mark.parametrize("result", [found(NOTHING), found(ok=False), found("no json"), found("[]")])
