@@ -25,6 +25,8 @@ from shared.retrieval.vectors import Rows, opened, units
 T = TypeVar("T")
 KEY_BYTES: Final = 32
 """Every key is a SHA-256."""
+BESIDE_MIN_ITEMS: Final = 30_000
+"""Of fewer the postings are read in less time than it takes to hand them to another thread."""
 LOAD_ROWS: Final = 2_000
 """Rows that are in memory twice while the arrays are filled."""
 HOT_MIN_BYTES: Final = 4 * 2**20
@@ -117,6 +119,8 @@ class Snapshot:
     def nearest_while(self, vector: bytes, limit: int, work: Callable[[], T]) -> tuple[Ordinals, T]:
         if self._is_exact:
             return self._nearest_of_all(vector, limit), work()
+        if self.items < BESIDE_MIN_ITEMS:
+            return self._nearest(vector, limit), work()
         # In this order: the index works without Python's lock, which the other thread gets by that.
         done = self._beside.submit(work)
         try:

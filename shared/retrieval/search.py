@@ -123,7 +123,7 @@ def _candidates(
         ordinals, scores = ordinals[kept], scores[kept]
     if len(near):
         known = set(ordinals.tolist())
-        others = np.array([each for each in dict.fromkeys(near.tolist()) if each not in known], np.int64)
+        others = np.array(sorted(set(near.tolist()) - known), np.int64)
         ordinals = np.concatenate([ordinals, others])
         scores = np.concatenate([scores, keywords.scores(others)])
     return ordinals, scores.astype(np.float64)
