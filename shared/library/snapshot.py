@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from shared.errors import UnavailableError
 from shared.library.corpus import ordinals_of
 from shared.library.hot_impacts import HotImpacts
+from shared.library.scan import SignScan
 from shared.library.vector_index import VectorIndex
 from shared.retrieval.keyword import NOTHING, Impacts, Norms, Ordinals, impacts, norms
 from shared.retrieval.postings import Segment, decode
@@ -57,7 +58,8 @@ def state_of(db: sqlite3.Connection, name: str) -> State | None:
 
 
 class Snapshot:
-    """One state of one corpus. `index` None: by keywords alone. `is_exact`: all vectors are looked at instead."""
+    """One state of one corpus. `index` None: by keywords alone. `is_exact`: all vectors are looked at instead
+    (`SignScan`)."""
 
     def __init__(
         self,
@@ -74,7 +76,6 @@ class Snapshot:
         self.state = state
         self._db = db
         self._index = index
-        self._is_exact = is_exact
         last, self.items = db.execute(
             "SELECT max(ordinal), count(*) FROM item WHERE corpus = ?", (state.corpus,)
         ).fetchone()
@@ -83,6 +84,7 @@ class Snapshot:
         self._vectors: Rows = np.zeros((size, 0), np.int8)
         self._has_vector = np.zeros(size, np.bool_)
         self._norms = self._load(size)
+        self._scan = SignScan(self._vectors, self._has_vector) if is_exact else None
         self._hot = HotImpacts(max(HOT_MIN_BYTES, HOT_BYTES_PER_ITEM * self.items))
         self.problem: str | None = None
         """Why the last search went without the vector index."""
@@ -117,8 +119,8 @@ class Snapshot:
         return found
 
     def nearest_while(self, vector: bytes, limit: int, work: Callable[[], T]) -> tuple[Ordinals, T]:
-        if self._is_exact:
-            return self._nearest_of_all(vector, limit), work()
+        if self._scan is not None:
+            return self._scan.nearest(vector, limit), work()
         if self.items < BESIDE_MIN_ITEMS:
             return self._nearest(vector, limit), work()
         # In this order: the index works without Python's lock, which the other thread gets by that.
@@ -141,15 +143,6 @@ class Snapshot:
         found = np.array(ordinals_of(ids), np.int64)
         found = found[found < len(self._has_vector)]
         return found[self._has_vector[found]]
-
-    def _nearest_of_all(self, vector: bytes, limit: int) -> Ordinals:
-        known = np.flatnonzero(self._has_vector)
-        scores = self._vectors[known].astype(np.float32) @ np.frombuffer(vector, np.int8).astype(np.float32)
-        lengths = np.linalg.norm(self._vectors[known].astype(np.float32), axis=1)
-        scores /= np.maximum(lengths, 1.0)
-        if len(known) > limit:
-            known = known[np.argpartition(-scores, limit)[:limit]]
-        return known
 
     def vectors(self, ordinals: Ordinals) -> tuple[Rows, NDArray[np.bool_]]:
         return self._vectors[ordinals], self._has_vector[ordinals]

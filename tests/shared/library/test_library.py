@@ -308,3 +308,18 @@ def test_a_vector_that_was_changed_behind_the_programs_back_is_not_taken_over(
     library.change("episodes", added=[item_of("second", "Ring the bell", vector)])
     found = library.search(query_of("bell", vector), ["episodes"], limit=5)
     assert (found.passages, found.refused) == ((), 2)
+
+
+@pytest.mark.parametrize(("scanned_items", "is_scanned"), [(4, True), (3, False)])
+def test_a_small_collection_is_looked_at_whole_and_the_index_kept_up_with_it(
+    tmp_path: Path, index: MemoryVectors, scanned_items: int, is_scanned: bool
+) -> None:
+    with closing(Library(tmp_path, mac_key=MAC_KEY, index=index, scanned_items=scanned_items)) as library:
+        take_up(library, FIRST)
+        assert len(index.ids("manuals")) == 4
+        index.is_broken = True
+        found = ask(library, "filter")
+        assert (found.ranked_by, found.note is None) == (
+            ("fused", True) if is_scanned else ("keywords", False)
+        )
+        assert texts(found)[0] == "The filter is changed twice a year"
