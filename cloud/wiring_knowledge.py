@@ -19,7 +19,7 @@ from cloud.wiring_models import HubModels
 from shared.errors import UnavailableError
 from shared.inference.ports import EmbeddingModel
 from shared.library.index_chroma import ChromaIndex
-from shared.library.library import Library
+from shared.library.library import SCANNED_ITEMS, Library
 from shared.library.vector_index import VectorIndex
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,8 @@ def desk_of(ground: Ground, models: HubModels, on_published: Callable[[], None])
     mac_key = ground.identity.derive(MAC_PURPOSE)
 
     def open_library(directory: Path) -> Library:
-        return Library(directory, mac_key=mac_key, index=_index(settings, directory))
+        index = _index(settings, directory)
+        return Library(directory, mac_key=mac_key, index=index, scanned_items=SCANNED_ITEMS)
 
     desk: Desk
 

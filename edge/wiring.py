@@ -508,10 +508,10 @@ def build_shelf(settings: EdgeSettings, ports: Ports) -> Shelf:
     files = KeyFiles(settings.identity_dir, settings.identity_passphrase_file)
 
     def open_library(directory: Path) -> Opened:
-        from shared.library.library import Library
+        from shared.library.library import SCANNED_ITEMS, Library
 
         index = None if ports.vectors is None else ports.vectors(directory / "vectors")
-        library = Library(directory, mac_key=library_key(files), index=index)
+        library = Library(directory, mac_key=library_key(files), index=index, scanned_items=SCANNED_ITEMS)
         return Opened(library, getattr(index, "wipe", None))
 
     return Shelf(settings.home / "knowledge", open_library)

@@ -39,6 +39,8 @@ SAME_VECTOR_COSINE: Final = 0.99
 """Of two embeddings of the same text by the same model; rounding to a byte a dimension leaves .9999."""
 T = TypeVar("T")
 _HELD: Final = "name, number, hash, root, model, labels, chunks, held_chunks"
+SCANNED_ITEMS: Final = 20_000
+"""Of a collection with more the index is asked: at 100,000 that is as fast."""
 ADD_BATCH: Final = 4_096
 """Items that one step of taking up a revision holds in memory."""
 

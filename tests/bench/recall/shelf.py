@@ -12,7 +12,7 @@ from shared.inference.ports import EmbeddingModel
 from shared.knowledge import ChunkEntry, Content, DocumentEntry, Manifest, apply, difference, pack, unpack
 from shared.knowledge.pack import PACK_MAX_CONTENTS
 from shared.library.index_chroma import ChromaIndex
-from shared.library.library import Library
+from shared.library.library import SCANNED_ITEMS, Library
 from shared.merkle import leaf_hash
 from shared.retrieval.blocks import BlockKind, Document, DocumentBuilder
 from shared.retrieval.chunking import chunks
@@ -39,7 +39,8 @@ def embedder_in(models_dir: Path, threads: int = 0) -> InstalledEmbedder:
 
 
 def open_library(directory: Path) -> Library:
-    return Library(directory, mac_key=MAC_KEY, index=ChromaIndex(directory / "vectors"))
+    index = ChromaIndex(directory / "vectors")
+    return Library(directory, mac_key=MAC_KEY, index=index, scanned_items=SCANNED_ITEMS)
 
 
 def document_of(title: str, text: str) -> Document:
