@@ -56,6 +56,7 @@ def statements(text: str) -> list[str]:
 def best_statements(question: str, texts: Sequence[tuple[str, str]], *, most: int) -> list[Place]:
     """Up to `most` statements of that one text which says best what is asked, in its order. `texts`: heading and
     text of each, the likeliest first."""
+    # Sums are of sets, whose order differs between processes: `fsum` rounds once, so that no result does.
     asked = content_terms(question)
     said = [
         (number, at, words)
@@ -65,13 +66,13 @@ def best_statements(question: str, texts: Sequence[tuple[str, str]], *, most: in
     held = [asked & set(terms(words)) for _, _, words in said]
     counts = Counter(term for each in held for term in each)
     weight = {term: math.log1p(len(said) / (counts[term] or 1)) for term in asked}
-    total = sum(weight.values()) or 1.0
+    total = math.fsum(weight.values()) or 1.0
     headings = [asked & set(terms(heading)) for heading, _ in texts]
     scored = []
     for (number, at, words), own in zip(said, held, strict=True):
-        gained = sum(weight[term] for term in own)
-        gained += HEADING_SHARE * sum(weight[term] for term in headings[number] - own)
-        coverage = sum(weight[term] for term in own | headings[number]) / total
+        gained = math.fsum(weight[term] for term in own)
+        gained += HEADING_SHARE * math.fsum(weight[term] for term in headings[number] - own)
+        coverage = math.fsum(weight[term] for term in own | headings[number]) / total
         scored.append(
             _Scored(Place(number, at, words, coverage), gained * max(0.0, 1 - RANK_DISCOUNT * number))
         )
