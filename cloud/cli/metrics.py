@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from typing import Annotated, Final
 from urllib.parse import quote
 
@@ -12,6 +13,7 @@ from cloud.cli.client import HubClient
 from cloud.cli.devices import device_path
 from cloud.cli.options import AsJson, connection, seconds
 from cloud.telemetry.schemas import DeviceMetricsView, MetricSeriesView, Resolution
+from shared.errors import RefusedError
 
 BARS: Final = "▁▂▃▄▅▆▇█"
 SPARKLINE_CHARS: Final = 60
@@ -50,10 +52,21 @@ def metrics(
             "resolution": resolution.value,
         }
         found = hub.get(MetricSeriesView, f"{path}/{quote(series)}", params)
+        if not found.points:
+            check_known(series, hub.get(DeviceMetricsView, path))
     if as_json:
         show.as_json(found)
     else:
         history(found)
+
+
+def check_known(series: str, newest: DeviceMetricsView) -> None:
+    """Raises `RefusedError` for a series that the device never sent."""
+    names = [each.series for each in newest.series]
+    if names and series not in names:
+        near = get_close_matches(series, names, n=1)
+        hint = f"did you mean {near[0]}?" if near else "without a series this command lists them all."
+        raise RefusedError(f"The device has sent no series {series}; {hint}", code="series_unknown")
 
 
 def latest(view: DeviceMetricsView) -> None:

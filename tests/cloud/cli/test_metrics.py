@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cloud.cli.metrics import SPARKLINE_CHARS, history, latest, sparkline
+from cloud.cli.metrics import SPARKLINE_CHARS, check_known, history, latest, sparkline
 from cloud.telemetry.schemas import (
     DeviceMetricsView,
     LatestValue,
@@ -12,8 +12,18 @@ from cloud.telemetry.schemas import (
     MetricSeriesView,
     Resolution,
 )
+from shared.errors import RefusedError
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def test_a_series_that_was_never_sent_is_refused_with_the_nearest_name() -> None:
+    known = LatestValue(series="sensor.oven", unit="°C", value=4.0, at=NOON)
+    newest = DeviceMetricsView(principal="main.oven-1", at=NOON, series=[known], shed=0)
+    check_known("sensor.oven", newest)
+    with pytest.raises(RefusedError, match=r"no series sensor\.ovn; did you mean sensor\.oven\?"):
+        check_known("sensor.ovn", newest)
+    check_known("sensor.ovn", DeviceMetricsView(principal="main.oven-1", at=NOON, series=[], shed=0))
 
 
 def test_bars_go_from_the_least_to_the_greatest() -> None:
