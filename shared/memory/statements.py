@@ -42,6 +42,8 @@ _POSSESSIVE: Final = re.compile(
 _PLAIN: Final = re.compile(
     rf"^(?P<subject>[^,.;:]{{1,120}}?)\s+(?P<verb>{_VERB})\s+(?P<value>.+)$", re.IGNORECASE | re.DOTALL
 )
+_RUN: Final = re.compile(r"(\s)\s+")
+"""Many spaces in a row could be shared out among the parts of a form in millions of ways."""
 _NOW: Final = re.compile(r"\s+(?:now|jetzt)$", re.IGNORECASE)
 _IS_FORMS: Final = frozenset({"is", "are", "was", "were", "is now", "are now", "ist", "sind", "ist jetzt"})
 
@@ -57,7 +59,7 @@ def statement_in(request: str) -> str | None:
 
 def fact_in(statement: str) -> Fact:
     """The fact that a sentence states. `statement`: at most `STATEMENT_MAX_CHARS`."""
-    said = statement.strip().rstrip(".!").strip()[:STATEMENT_MAX_CHARS]
+    said = _RUN.sub(r"\1", statement.strip().rstrip(".!").strip()[:STATEMENT_MAX_CHARS])
     for pattern in (_OF, _POSSESSIVE, _PLAIN):
         found = pattern.match(said)
         if found is None:
