@@ -3,6 +3,7 @@
 import json
 import re
 import unicodedata
+from collections.abc import Iterator
 from typing import Final
 
 ABOUT_MIN_CHARS: Final = 3
@@ -20,9 +21,29 @@ def mentions(content: bytes, about: str) -> bool:
     if "\\" not in text:
         return False
     try:
-        return pattern.search(_plain(json.dumps(json.loads(text), ensure_ascii=False))) is not None
+        return any(pattern.search(_plain(each)) for each in _texts(json.loads(text)))
     except (ValueError, RecursionError):
         return False
+
+
+def _texts(value: object) -> Iterator[str]:
+    """All names and texts in a JSON value, with their line breaks as such; also of JSON within a text."""
+    match value:
+        case str():
+            yield value
+            if "\\" in value:
+                try:
+                    inner = json.loads(value)
+                except ValueError:
+                    return
+                yield from _texts(inner)
+        case list():
+            for each in value:
+                yield from _texts(each)
+        case dict():
+            for name, each in value.items():
+                yield name
+                yield from _texts(each)
 
 
 def _pattern(about: str) -> re.Pattern[str]:
