@@ -123,7 +123,7 @@ class AgentRunner:
         limits: Limits,
         answer_max_tokens: int,
         tasks_max_open: int,
-        speaks_of_past: Callable[[str], bool] = lambda _request: False,
+        is_of_another_time: Callable[[str], bool] = lambda _request: False,
         looks_up: Callable[[str, bool], bool] = lambda _request, is_due: not is_due,
     ) -> None:
         self._device = device
@@ -139,7 +139,7 @@ class AgentRunner:
         self._limits = limits
         self._answer_max_tokens = answer_max_tokens
         self._tasks_max_open = tasks_max_open
-        self._speaks_of_past = speaks_of_past
+        self._is_of_another_time = is_of_another_time
         self._looks_up = looks_up
         self._wake = asyncio.Event()
         self._current: tuple[str, int] | None = None
@@ -373,7 +373,7 @@ class AgentRunner:
             context_tokens=self._model.context_tokens,
             answer_max_tokens=self._answer_max_tokens,
             limits=node.limits,
-            speaks_of_past=self._speaks_of_past,
+            is_of_another_time=self._is_of_another_time,
             looks_up=self._looks_up,
         )
         started = node.started or self._clock.now()

@@ -39,6 +39,7 @@ RESULT_MAX_CHARS: Final = 12_000
 """Of all passages together: a result is at most 64 KiB, whatever the script."""
 FEW: Final = 20
 """Episodes among which no score tells whether they are about a question: its words do."""
+YET_TO_COME: Final = "That time is yet to come: no sensor tells what it will read."
 CANDIDATES: Final = 12
 TALKS_TOLD: Final = 3
 """Earlier questions that are told with their answers, the latest ones."""
@@ -90,15 +91,16 @@ class LookingUp:
         self._clock = clock
         self._local = local
 
-    def speaks_of_past(self, request: str) -> bool:
-        """Whether it asks how something was, at a time that is over."""
-        when = time_in(request, self._local(self._clock.now()))
-        return when is not None and when.end < self._clock.now()
+    def is_of_another_time(self, request: str) -> bool:
+        """Whether it asks how something was, at a time that is over, or will be, at one that is yet to come."""
+        moment = self._local(self._clock.now())
+        when = time_in(request, moment)
+        return when is not None and (when.end < moment or when.start > moment)
 
     def asks_to_measure(self, request: str) -> bool:
         """Whether it asks what a sensor shows now."""
         series = self._series(request)
-        return series is not None and _asks_of(series, request) and not self.speaks_of_past(request)
+        return series is not None and _asks_of(series, request) and not self.is_of_another_time(request)
 
     async def look_up(self, request: str) -> dict[str, object]:
         """What was found, as plain JSON values (`edge.core.reading` says of what form). Raises what the store
@@ -109,13 +111,18 @@ class LookingUp:
         series = self._series(request)
         if when is not None and is_past and series is not None and _asks_of(series, request):
             return await self._of_sensor(series, when)
+        is_to_come = when is not None and when.start > moment
+        if is_to_come and series is not None and _asks_of(series, request):
+            return _answer(YET_TO_COME, "measurement", labels=())
         # What names a tool is for the tool, unless a fact says in so many words what is asked.
-        is_for_tool = not is_past and (series is not None or bool(_FOR_A_CLOCK & _words(request)))
+        is_for_tool = (
+            not is_past and not is_to_come and (series is not None or bool(_FOR_A_CLOCK & _words(request)))
+        )
         asked: Asked | None = None
         if await self._store.counts():
             asked = await self._recall.ask(request)
             found = None if is_past else await self._answered_before(request, asked)
-            found = found or await self._of_facts(request, when, moment, by_words=is_for_tool)
+            found = found or await self._of_facts(request, when, moment)
             if found is not None:
                 return found
         if when is not None and is_past and series is not None:
@@ -169,15 +176,13 @@ class LookingUp:
 
     # --- facts
 
-    async def _of_facts(
-        self, request: str, when: When | None, moment: datetime, *, by_words: bool
-    ) -> dict[str, object] | None:
+    async def _of_facts(self, request: str, when: When | None, moment: datetime) -> dict[str, object] | None:
         recalled = await self._recall.remember(request, moment, sorts=("fact",), limit=CANDIDATES)
         best = next(
             (
                 each.item for each in recalled.found
                 if isinstance(each.item.content, Fact)
-                and bears_on(request, each.item.content, None if by_words else each.cosine)
+                and bears_on(request, each.item.content, moment)
             ),
             None,
         )  # fmt: skip
@@ -191,8 +196,9 @@ class LookingUp:
         elif asks_history(request):
             told = told_history(facts, moment.tzinfo or UTC)
         if told is None:
-            at = when.start if is_past and when is not None else moment
-            told = told_fact(facts, at, is_past=is_past)
+            is_other = when is not None and (is_past or when.start > moment)
+            at = when.start if is_other and when is not None else moment
+            told = told_fact(facts, at, is_named=is_other)
         if told is None:
             return None
         labels = tuple(sorted({label for each in facts for label in each.labels}))

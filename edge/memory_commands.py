@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -12,6 +13,7 @@ from edge.here import told
 from edge.local_api import request
 from edge.settings import load_settings
 from shared.errors import ProtocolError, RefusedError
+from shared.memory.items import SORTS
 
 if TYPE_CHECKING:
     from edge.daemon import Daemon
@@ -44,6 +46,8 @@ def search(
     """Find what is remembered: by meaning where the device has an index, else by keywords."""
     if not query.strip():
         raise RefusedError("Say what to look for: the query is empty.")
+    if unknown := [each for each in sort or [] if each not in SORTS]:
+        raise RefusedError(f"There is no sort {unknown[0]!r} of memory; there are {', '.join(SORTS)}.")
     settings, _ = load_settings(home=home)
     params: dict[str, str | list[str]] = {
         "q": query, "limit": str(limit), "ended": "true" if ended else "false", "sort": sort or []
@@ -95,7 +99,7 @@ def show(item: str, home: Home = None, as_json: Json = False) -> None:
 
         return describe(await daemon.mind.lookup.show(item))
 
-    found = told(settings, lambda: request(settings, "GET", f"/memory/items/{item}"), here)
+    found = told(settings, lambda: request(settings, "GET", f"/memory/items/{quote(item, safe='')}"), here)
     if as_json:
         print(json.dumps(found))
         return
@@ -151,7 +155,7 @@ def end(item: str, home: Home = None) -> None:
         await daemon.mind.memory.end(item)
         return {}
 
-    told(settings, lambda: request(settings, "POST", f"/memory/items/{item}/end", {}), here)
+    told(settings, lambda: request(settings, "POST", f"/memory/items/{quote(item, safe='')}/end", {}), here)
     print(f"{item} holds no longer.")
 
 

@@ -17,7 +17,7 @@ from edge.core.remembered import Remembered
 from edge.memory_seal import MemorySeal
 from edge.ports import MemoryRow, MemoryStore
 from edge.shelf import Shelf
-from shared.errors import ConfigError
+from shared.errors import ConfigError, UnavailableError
 from shared.inference.ports import EmbeddingModel
 from shared.memory.items import SORTS
 from shared.retrieval.abstention import SUPPORT_MIN
@@ -43,6 +43,8 @@ EMBED_PER_SEARCH: Final = 128
 comes."""
 TEXT_MAX_CHARS: Final = 2_000
 """Of an item, that it is found by."""
+DISK_FULL: Final = "disk_full"
+"""Code of the error for a change that the disk has no room for: that is no fault of the index."""
 GONE: Final = frozenset({"merged", "faded", "outdated"})
 """Reasons for which an item is not found any more. One that was superseded tells how things were."""
 
@@ -160,7 +162,14 @@ class Recall:
     async def ask(self, query: str) -> Asked:
         """A query, ready to be searched for among one sort after the other; the index is completed for it."""
         model, vector, note = await self._embedded(query)
-        refused = await self.complete(model)
+        try:
+            refused = await self.complete(model)
+        except UnavailableError as error:
+            if error.code == DISK_FULL:
+                raise
+            logger.warning("the index of the memory is broken and made anew: %s", error)
+            await self._discard()
+            refused = await self.complete(model)
         if refused:
             await self._report(refused, 0)
         from shared.retrieval.search import query_of
@@ -245,14 +254,18 @@ class Recall:
 
     async def rebuild(self) -> int:
         """Make the index anew; returns how many items it holds."""
-        async with self._completing:
-            await asyncio.to_thread(self._clear)
-            self._position = None
+        await self._discard()
         model, _, _ = await self._embedded("")
         total = sum(holding + ended for holding, ended in (await self._store.counts()).values())
         await self.complete(model, embed_max=total)
         known = await asyncio.to_thread(self._known)
         return sum(len(keys) for keys in known.values())
+
+    async def _discard(self) -> None:
+        """Do away with the index: it can be made again."""
+        async with self._completing:
+            await asyncio.to_thread(self._clear)
+            self._position = None
 
     async def forget(self, items: Sequence[str]) -> None:
         """Take items out of the index at once."""

@@ -283,7 +283,7 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         limits=_task_limits(settings),
         answer_max_tokens=settings.answer_max_tokens,
         tasks_max_open=settings.tasks_max_open,
-        speaks_of_past=attic.speaks_of_past,
+        is_of_another_time=attic.is_of_another_time,
         looks_up=attic.looks_up,
     )
     mind = build_mind(

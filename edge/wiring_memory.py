@@ -104,14 +104,14 @@ class Attic:
         )
         return kept.sentence
 
-    def speaks_of_past(self, request: str) -> bool:
-        return self._looking_up.speaks_of_past(request)
+    def is_of_another_time(self, request: str) -> bool:
+        return self._looking_up.is_of_another_time(request)
 
     def looks_up(self, request: str, is_due: bool) -> bool:
         """Whether there is anything that could tell of it. `is_due`: it names what a tool reads now."""
         if self.memory is not None and self.memory.has_items:
             return not is_due or not self._looking_up.asks_to_measure(request)
-        if bool(self._base.settings.sensors) and self.speaks_of_past(request):
+        if bool(self._base.settings.sensors) and self.is_of_another_time(request):
             return True
         return self._knowledge.is_possible and not is_due
 

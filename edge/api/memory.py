@@ -7,7 +7,7 @@ from edge.forgetting import Forgotten, Mentioned
 from edge.lookup import Told, ToldAll
 from edge.memory import Kept
 from edge.ports import ForgetRequest
-from shared.clock import from_ms
+from shared.clock import MAX_MS, from_ms
 
 
 def describe_all(told: ToldAll) -> dict[str, Any]:
@@ -99,4 +99,10 @@ def _time(ms: int) -> str:
 def time_of(text: str) -> int:
     """Milliseconds since 1970 of an ISO date or time; one without a zone is the device's own. Raises `ValueError`."""
     moment = datetime.fromisoformat(text)
-    return int((moment if moment.tzinfo is not None else moment.astimezone()).timestamp() * 1000)
+    try:
+        ms = int((moment if moment.tzinfo is not None else moment.astimezone()).timestamp() * 1000)
+    except (OverflowError, OSError) as error:
+        raise ValueError(text) from error
+    if not 0 <= ms <= MAX_MS:
+        raise ValueError(text)
+    return ms

@@ -122,9 +122,22 @@ def since_of(text: str | None) -> int | None:
 
 def fact_from(*, text: str, subject: str, relation: str, value: str, is_beside: bool) -> "Fact":
     """What is to be remembered: a sentence, or its parts. Raises `RefusedError` (code `invalid`)."""
-    from shared.memory.items import Fact
-    from shared.memory.statements import fact_in, statement_in
+    from shared.memory.items import NAME_MAX_CHARS, VALUE_MAX_CHARS, Fact
+    from shared.memory.statements import STATEMENT_MAX_CHARS, fact_in, statement_in
 
+    bounds = {
+        "text": (text, STATEMENT_MAX_CHARS), "subject": (subject, NAME_MAX_CHARS),
+        "relation": (relation, NAME_MAX_CHARS), "value": (value, VALUE_MAX_CHARS),
+    }  # fmt: skip
+    for name, (given, most) in bounds.items():
+        if len(given) > most:
+            raise RefusedError(
+                f"{name} has {len(given)} characters; at most {most} are kept.", code="too_long"
+            )
+        if given.strip() and not any(each.isalnum() for each in given):
+            raise RefusedError(
+                f"{name} has no letter or figure: there is nothing to remember.", code="invalid"
+            )
     if text.strip():
         if subject or relation or value:
             raise RefusedError(

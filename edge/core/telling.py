@@ -74,8 +74,9 @@ def told_measured(series: Series, windows: Sequence[Measured], when: When) -> st
     )
 
 
-def told_fact(facts: Sequence[Remembered], moment: datetime, *, is_past: bool) -> str | None:
-    """How a fact stood at `moment`. `facts`: all that is known of the relation, ended ones too. None: it is not
+def told_fact(facts: Sequence[Remembered], moment: datetime, *, is_named: bool) -> str | None:
+    """How a fact stood, or will stand, at `moment`, which is told if it `is_named`. `facts`: all that is known of
+    the relation, ended ones too. None: it is not
     known."""
     at_ms = int(moment.timestamp() * 1000)
     holding = [each for each in facts if each.standing.is_so_at(at_ms)]
@@ -86,7 +87,7 @@ def told_fact(facts: Sequence[Remembered], moment: datetime, *, is_past: bool) -
         listed = "; ".join(f"{_said(each)} ({_origin(each, moment.tzinfo)})" for each in told)
         return f"What I know contradicts itself: {listed}."
     listed = "; ".join(_said(each) for each in told)
-    if is_past:
+    if is_named:
         return f"At {_moment(moment)}: {listed}."
     return f"{listed}."
 

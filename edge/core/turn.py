@@ -138,8 +138,8 @@ class Agent:
     context_tokens: int
     answer_max_tokens: int
     limits: Limits = field(default_factory=Limits)
-    speaks_of_past: Callable[[str], bool] = lambda _goal: False
-    """Whether a request asks how something was: then no sensor tells it."""
+    is_of_another_time: Callable[[str], bool] = lambda _goal: False
+    """Whether a request asks how something was or will be: then no sensor tells it."""
     looks_up: Callable[[str, bool], bool] = lambda _goal, is_due: not is_due
     """Whether looking a request up could tell anything; the second says that it names what a tool reads now."""
 
@@ -333,7 +333,7 @@ def _due(agent: Agent, goal: str, used: Sequence[ToolUsed]) -> _Offers:
     Each choice that is named itself ("fridge"), and of a tool that is only meant ("time", "temperature") any one.
     """
     due: _Offers = {}
-    if agent.speaks_of_past(goal):
+    if agent.is_of_another_time(goal):
         return due
     words = {word.lower() for word in _WORD.findall(goal)}
     for spec in agent.tools:

@@ -9,6 +9,8 @@ from typing import Final
 ABOUT_MIN_CHARS: Final = 3
 """Shorter words stand in nearly everything."""
 ABOUT_MAX_CHARS: Final = 200
+ZERO_WIDTH_SPACE: Final = "\u200b"
+"""It is not drawn, and separates words all the same."""
 _SPACE: Final = re.compile(r"\s+")
 
 
@@ -53,7 +55,7 @@ def _pattern(about: str) -> re.Pattern[str]:
 
 
 def _plain(text: str) -> str:
-    decomposed = unicodedata.normalize("NFKD", text)
+    decomposed = unicodedata.normalize("NFKD", text.replace(ZERO_WIDTH_SPACE, " "))
     kept = "".join(
         each for each in decomposed if not unicodedata.combining(each) and unicodedata.category(each) != "Cf"
     )

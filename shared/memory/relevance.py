@@ -4,9 +4,11 @@
 fact bears on a question if the question names its subject and what it says of it; nearness of meaning stands in for
 one of the two, never for both."""
 
+from datetime import datetime
 from typing import Final
 
 from shared.memory.items import Fact
+from shared.memory.ranking import Candidate, interest_of, is_named, is_spoken_of
 from shared.memory.statements import IS, STATED
 from shared.retrieval.function_words import FUNCTION_WORDS
 from shared.retrieval.terms import terms
@@ -26,22 +28,23 @@ _ASKING: Final = frozenset(
 """Words of asking and of time: they do not name what is asked about."""
 
 
-def bears_on(question: str, fact: Fact, cosine: float | None) -> bool:
-    """Whether the fact may be told as an answer. `cosine`: of both, if it is known."""
-    asked = _content(question)
-    subject, relation = _content(fact.subject), _content(fact.relation)
-    is_near = cosine is not None and cosine >= NEAR_COSINE
-    said = _content(f"{fact.subject} {fact.relation} {fact.value} {fact.said}")
-    covers = _share(
-        frozenset(term for term in asked if not term.isdigit()), said
-    )  # dates are no part of what is asked
+def bears_on(question: str, fact: Fact, now: datetime) -> bool:
+    """Whether the fact may be told as an answer to what is asked at `now`: it is about the very subject and relation
+    that
+    the question names, and nothing that the question names is missing from it (room 13 is not room 12, Anna's sister
+    not Anna). Times do not count. Raises `ValueError` if `now` is without a zone."""
+    interest = interest_of(question, now)
+    said = Candidate(
+        item="", text=f"{fact.subject} {fact.relation} {fact.value} {fact.said}", score=1.0, since_ms=0
+    )
+    if not is_named([said], interest) or not is_spoken_of([said], interest):
+        return False
+    asked = _content(interest.text)
     if fact.relation == STATED:
-        return covers >= NAMED or (is_near and covers >= MOSTLY)
+        return bool(asked) and asked <= _content(said.text)
+    subject, relation = _content(fact.subject), _content(fact.relation)
     names_subject = _share(subject, asked) >= NAMED
-    names_relation = fact.relation == IS or not relation or _share(relation, asked) >= MOSTLY
-    if names_subject and names_relation:
-        return covers >= MOSTLY
-    return is_near and (names_subject or (names_relation and _share(subject, asked) >= MOSTLY))
+    return names_subject and (fact.relation == IS or not relation or _share(relation, asked) >= MOSTLY)
 
 
 def speaks_of(question: str, text: str, cosine: float | None) -> bool:

@@ -155,8 +155,8 @@ async def test_a_time_of_which_nothing_is_kept_is_told_as_such(world: World) -> 
 
 async def test_how_it_is_now_is_for_the_sensor_itself(world: World) -> None:
     await measured(world, ("2026-11-21T09:00", 4.0))
-    assert not world.attic.speaks_of_past("How warm is the fridge?")
-    assert world.attic.speaks_of_past("How warm was the fridge yesterday?")
+    assert not world.attic.is_of_another_time("How warm is the fridge?")
+    assert world.attic.is_of_another_time("How warm was the fridge yesterday?")
 
 
 async def test_the_agent_tells_a_reading_of_the_past_without_asking_model_or_sensor(world: World) -> None:

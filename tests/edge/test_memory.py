@@ -49,7 +49,7 @@ async def asked(
         *probes,
         clock=world.clock,
         tools=world.attic.tools,
-        speaks_of_past=world.attic.speaks_of_past,
+        is_of_another_time=world.attic.is_of_another_time,
         looks_up=world.attic.looks_up,
         name=f"{request} {len(await records(world.journal))}",
         **options,
@@ -316,3 +316,17 @@ def _no_index(_path: Path) -> Any:
             pass
 
     return Nothing()
+
+
+async def test_an_index_that_is_damaged_is_made_anew_by_itself(world: World, tmp_path: Path) -> None:
+    for number in range(30):
+        await world.mind.memory.said(Fact(subject=f"oven {number}", relation="limit", value="9"))
+    await world.mind.recall.search("oven")
+    world.mind.shelf.release()
+    file = tmp_path / "index" / "library.sqlite"
+    data = bytearray(file.read_bytes())
+    data[4_096:] = bytes(len(data) - 4_096)
+    file.write_bytes(data)
+    again = mind_over(tmp_path, world.journal)
+    found = await again.mind.recall.search("oven 7")
+    assert found.found[0].item.text == "oven 7, limit: 9"

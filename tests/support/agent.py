@@ -74,7 +74,7 @@ def make_runner(
     is_stopped: Callable[[], bool] = lambda: False,
     watch: Watch | None = None,
     tools: Sequence[AnyTool] = (),
-    speaks_of_past: Callable[[str], bool] = lambda _request: False,
+    is_of_another_time: Callable[[str], bool] = lambda _request: False,
     looks_up: Callable[[str, bool], bool] = lambda _request, is_due: not is_due,
 ) -> AgentRunner:
     """A runner that is not running yet. `journal` may be a faulty one around `work`."""
@@ -101,7 +101,7 @@ def make_runner(
         limits=limits or Limits(),
         answer_max_tokens=256,
         tasks_max_open=tasks_max_open,
-        speaks_of_past=speaks_of_past,
+        is_of_another_time=is_of_another_time,
         looks_up=looks_up,
     )
     work.on_change(runner.changed)

@@ -105,7 +105,8 @@ class Database:
                 connection = _connect(self.path)
                 try:
                     (is_incremental,) = connection.execute("PRAGMA auto_vacuum").fetchone()
-                    connection.execute("PRAGMA incremental_vacuum" if is_incremental else "VACUUM").fetchall()
+                    # As a script: a statement that is stepped for its rows gives back one page alone.
+                    connection.executescript("PRAGMA incremental_vacuum" if is_incremental else "VACUUM")
                     (is_busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 finally:
                     connection.close()

@@ -10,7 +10,8 @@ NAME = "Erika Mustermann"
 
 
 @pytest.mark.parametrize(
-    "text", ["call\nErika Mustermann", "Erika\nMustermann", "\tErika Mustermann", "Erika\r\n Mustermann\nknows"]
+    "text",
+    ["call\nErika Mustermann", "Erika\nMustermann", "\tErika Mustermann", "Erika\r\n Mustermann\nknows"],
 )
 def test_name_beside_a_line_break_is_found_within_json(text: str) -> None:
     assert mentions(json.dumps({"said": text}).encode(), NAME)
