@@ -172,10 +172,13 @@ async def _agent(settings: EdgeSettings, wanted: str | None) -> AsyncIterator[Ag
         yield _RemoteAgent(address, api_token(settings))
         return
     from edge.wiring import build_daemon, open_ports
+    from shared.policy.monitor import STOPPED
 
     async with open_ports(settings, with_link=False) as ports:
         daemon = build_daemon(settings, ports)
         await daemon.rules.refresh()
+        if daemon.rules.is_stopped:
+            raise RefusedError(f"{STOPPED.sentence} {STOPPED.hint}", code=STOPPED.rule)
         await daemon.knowledge.look()
         working = asyncio.create_task(daemon.runner.run(), name="agent")
         try:

@@ -151,6 +151,12 @@ def test_an_unknown_profile_is_one_sentence(home: Path) -> None:
     assert "raspberry-pi-5" in sentence(covey_edge("run", "--profile", "toaster", home=home), CONFIG)
 
 
+def test_a_stopped_device_is_not_asked_and_does_not_wait(home: Path) -> None:
+    (home / "STOP").touch()
+    message = sentence(covey_edge("ask", "hello", home=home), REFUSED)
+    assert message.startswith("This device has been stopped by a person")
+
+
 def test_a_second_daemon_on_the_same_home_is_refused_and_the_first_goes_on(
     home: Path, device: ChildProcess
 ) -> None:
