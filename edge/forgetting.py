@@ -158,6 +158,11 @@ class Forgetting:
             )  # an index keeps the vectors of what it dropped
             await self._store.scrub(about.encode())
             files, size, remaining = await asyncio.to_thread(self._searched, about)
+            if remaining and not found.kept:
+                # A page that rows were moved out of keeps what stood there until it is written anew.
+                await self._recall.discard()
+                await self._store.scrub(about.encode(), is_whole=True)
+                files, size, remaining = await asyncio.to_thread(self._searched, about)
         return Forgotten(
             request=name,
             items=len(items),

@@ -426,7 +426,7 @@ class MemoryStore(Protocol):
         """Items and contents of the log that speak of something; and how many contents open work still needs."""
         ...
 
-    async def scrub(self, needle: bytes) -> int:
+    async def scrub(self, needle: bytes, *, is_whole: bool = False) -> int:
         """Take what speaks of something out of the tables that no record speaks for, and give back what is free in the
         files: nothing of what was deleted stays in them. Returns how many rows."""
         ...

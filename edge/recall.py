@@ -168,7 +168,7 @@ class Recall:
             if error.code == DISK_FULL:
                 raise
             logger.warning("the index of the memory is broken and made anew: %s", error)
-            await self._discard()
+            await self.discard()
             refused = await self.complete(model)
         if refused:
             await self._report(refused, 0)
@@ -254,14 +254,14 @@ class Recall:
 
     async def rebuild(self) -> int:
         """Make the index anew; returns how many items it holds."""
-        await self._discard()
+        await self.discard()
         model, _, _ = await self._embedded("")
         total = sum(holding + ended for holding, ended in (await self._store.counts()).values())
         await self.complete(model, embed_max=total)
         known = await asyncio.to_thread(self._known)
         return sum(len(keys) for keys in known.values())
 
-    async def _discard(self) -> None:
+    async def discard(self) -> None:
         """Do away with the index: it can be made again."""
         async with self._completing:
             await asyncio.to_thread(self._clear)

@@ -1,6 +1,8 @@
 """Forgetting: nothing of it stays in any file, the history stays whole, and who asked gets the proof (rule P30)."""
 
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -149,3 +151,17 @@ async def test_the_hubs_confirmation_is_kept(world: World) -> None:
     await order(world, ForgetConfirmed(at_ms=7, request=gone.request, contents=3, retracted=1))
     (request,) = await world.mind.store.requests()
     assert (request.hub_ms, request.retracted, request.items) == (7, 1, gone.items)
+
+
+async def test_no_copy_of_a_row_that_was_moved_is_left(world: World) -> None:
+    names = [f"Qzx{chr(97 + number // 26)}{chr(97 + number % 26)}" for number in range(60)]
+    sizes = (5, 50, 200, 400, 700, 1_000, 1_500)
+    for number, name in enumerate(names):
+        value = f"{name} {'s' * sizes[number * 5 % len(sizes)]}"
+        await world.mind.memory.said(Fact(subject=name, relation="phone", value=value))
+        if number % 3 == 0:
+            await world.mind.memory.said(Fact(subject=name, relation="phone", value=f"{value} again"))
+    for name in names[::4]:
+        assert (await world.mind.forgetting.forget(name)).remaining == ()
+    with closing(sqlite3.connect(world.home / "store.sqlite")) as db:
+        assert db.execute("PRAGMA freelist_count").fetchone() == (0,)

@@ -92,21 +92,24 @@ class Database:
             except sqlite3.Error as error:
                 raise _translate(error) from error
 
-    async def scrub(self) -> None:
+    async def scrub(self, *, is_whole: bool = False) -> None:
         """Give free pages back, and empty the file beside the store: what was deleted is in neither any more.
 
-        A store of version 1, which was made without `auto_vacuum`, is written anew instead. Raises as `write`.
+        `is_whole`: write the store anew, as one of version 1, which was made without `auto_vacuum`, is in any case. A
+        page that rows were moved out of keeps a copy that nothing else overwrites. It takes the store's size of disk
+        once more, and writes wait meanwhile. Raises as `write`.
         """
-        await asyncio.get_running_loop().run_in_executor(None, self._scrub)
+        await asyncio.get_running_loop().run_in_executor(None, self._scrub, is_whole)
 
-    def _scrub(self) -> None:
+    def _scrub(self, is_whole: bool) -> None:
         with self._reader_lock:
             try:
                 connection = _connect(self.path)
                 try:
                     (is_incremental,) = connection.execute("PRAGMA auto_vacuum").fetchone()
                     # As a script: a statement that is stepped for its rows gives back one page alone.
-                    connection.executescript("PRAGMA incremental_vacuum" if is_incremental else "VACUUM")
+                    is_kept = is_incremental and not is_whole
+                    connection.executescript("PRAGMA incremental_vacuum" if is_kept else "VACUUM")
                     (is_busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 finally:
                     connection.close()

@@ -78,9 +78,9 @@ class SqliteMemory:
     async def mentions(self, needle: bytes) -> tuple[tuple[str, ...], tuple[bytes, ...], int]:
         return await self._database.read(lambda db: read_mentions(db, needle))
 
-    async def scrub(self, needle: bytes) -> int:
+    async def scrub(self, needle: bytes, *, is_whole: bool = False) -> int:
         count = await self._database.write(lambda db: scrub(db, needle), durable=True)
-        await self._database.scrub()
+        await self._database.scrub(is_whole=is_whole)
         return count
 
     async def requests(self) -> tuple[ForgetRequest, ...]:
