@@ -104,6 +104,8 @@ class Recall:
         self._position: int | None = None
         """Up to which the index knows the store; None: nobody has looked since the start."""
         self._told: set[str] = set()
+        self._latest: tuple[bytes, str, bytes] | None = None
+        """The query that was embedded last: the model's fingerprint, the words, the vector."""
         self._completing = asyncio.Lock()
 
     async def search(
@@ -265,10 +267,11 @@ class Recall:
         """Do away with the index: it can be made again."""
         async with self._completing:
             await asyncio.to_thread(self._clear)
-            self._position = None
+            self._position = self._latest = None
 
     async def forget(self, items: Sequence[str]) -> None:
         """Take items out of the index at once."""
+        self._latest = None  # it may have asked for the very thing
         keys = [_key(item) for item in items]
         if self._shelf.is_there:
             await asyncio.to_thread(self._drop, keys)
@@ -305,7 +308,10 @@ class Recall:
             fingerprint = await self._embedder.fingerprint()
             if not query:
                 return fingerprint, None, None
+            if self._latest is not None and self._latest[:2] == (fingerprint, query):
+                return fingerprint, self._latest[2], None  # one request is looked up among several sorts
             (vector,) = await self._embedder.embed([query[:TEXT_MAX_CHARS]])
+            self._latest = (fingerprint, query, quantised(vector))
         except ConfigError as error:
             return b"", None, f"By keywords alone: {error}"
         return fingerprint, quantised(vector), None

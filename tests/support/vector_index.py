@@ -1,4 +1,4 @@
-"""In-memory `VectorIndex` and an `EmbeddingModel` of words: the fakes of whatever compares texts by meaning."""
+"""Embedding models without a model: the fakes of whatever compares texts by meaning."""
 
 import hashlib
 import math
@@ -7,29 +7,6 @@ from collections.abc import Sequence
 
 from shared.errors import ConfigError
 from tests.support.vectors import vector_of
-
-
-class MemoryVectorIndex:
-    """A dictionary of vectors that obeys the port's contract. `lose` forgets a key, as real indexes do."""
-
-    def __init__(self) -> None:
-        self._vectors: dict[str, tuple[float, ...]] = {}
-
-    def lose(self, key: str) -> None:
-        del self._vectors[key]
-
-    async def keys(self) -> frozenset[str]:
-        return frozenset(self._vectors)
-
-    async def add(self, keys: Sequence[str], vectors: Sequence[Sequence[float]]) -> None:
-        self._vectors.update(zip(keys, (tuple(vector) for vector in vectors), strict=True))
-
-    async def nearest(self, vector: Sequence[float], *, limit: int) -> tuple[tuple[str, float], ...]:
-        scored = [(key, _cosine(vector, other)) for key, other in self._vectors.items()]
-        return tuple(sorted(scored, key=lambda item: -item[1])[:limit])
-
-    async def clear(self) -> None:
-        self._vectors.clear()
 
 
 class WordEmbedder:
@@ -61,10 +38,6 @@ class WordEmbedder:
         vector = [float(counts[word]) for word in self._words] + [0.01]
         length = math.hypot(*vector)
         return [value / length for value in vector]
-
-
-def _cosine(left: Sequence[float], right: Sequence[float]) -> float:
-    return sum(a * b for a, b in zip(left, right, strict=True)) / (math.hypot(*left) * math.hypot(*right))
 
 
 class HashingEmbedder:
