@@ -355,6 +355,7 @@ class Daemon:
             http="h11",
             loop="asyncio",
             access_log=False,
+            proxy_headers=False,
             lifespan="off",
             timeout_keep_alive=KEEPALIVE_S,
             timeout_graceful_shutdown=API_STOP_TIMEOUT_S,

@@ -48,7 +48,8 @@ CA_MAX_BYTES: Final = 65_536
 
 
 class _Enrolment(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # It is read once; Pydantic's cache of strings takes a quarter of a megabyte for the life of the process.
+    model_config = ConfigDict(frozen=True, extra="forbid", cache_strings="none")
 
     principal: str
     hub_url: str

@@ -5,7 +5,6 @@ the whole folder with it: nothing of a collection is left in a free page or in a
 """
 
 import logging
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -114,6 +113,8 @@ class Shelf:
             self.release()
             if self._opened is not None:
                 return False
+            import shutil  # here, because the readers of archives come with it
+
             shutil.rmtree(self._directory, ignore_errors=True)
             return not self._directory.exists()
 

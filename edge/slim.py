@@ -6,6 +6,7 @@ it. What has been imported already stays as it is.
 
 import contextlib
 import ctypes
+import http
 import os
 import sys
 from collections.abc import Iterator
@@ -14,30 +15,40 @@ from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 from typing import Final
 
+M_MMAP_THRESHOLD: Final = -3
 M_ARENA_MAX: Final = -8
 """glibc's <malloc.h>."""
+MAPPED_FROM_BYTES: Final = 65_536
 TZPATH: Final = tuple(f"/{place}/zoneinfo" for place in ("usr/share", "usr/lib", "usr/share/lib", "etc"))
 """Where Python looks for time zones unless it was built to look elsewhere (CPython's configure.ac)."""
-UNUSED: Final = ("bcrypt", "python_multipart", "multipart")
+UNUSED: Final = ("bcrypt", "python_multipart", "multipart", "socks")
 """Libraries that others take if some other package has brought them: `cryptography` for encrypted SSH keys, Starlette
-for forms."""
+for forms, paho for proxies."""
 
 
 def slim_down() -> None:
     """Call once, early."""
-    _share_one_arena()
+    _tune_allocator()
     for name in UNUSED:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # None is how an import is refused
     _leave_out_pydantic_plugins()
     _leave_out_ssh_keys()
     _leave_out_build_variables()
     _leave_out_uvicorn_command_line()
+    _leave_out_forms()
+    _leave_out_web_proxies()
 
 
-def _share_one_arena() -> None:
-    """With glibc each thread has an arena that keeps what was freed in it; ours hardly ever allocate at once."""
+def _tune_allocator() -> None:
+    """With glibc each thread has an arena that keeps what was freed in it; ours hardly ever allocate at once.
+
+    What is large is mapped, and given back when it is freed; left to itself, glibc raises that bound for good when the
+    first such piece is freed (mallopt(3)), and the files of modules are such pieces.
+    """
     with contextlib.suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+        allocator = ctypes.CDLL(None)
+        allocator.mallopt(M_ARENA_MAX, 1)
+        allocator.mallopt(M_MMAP_THRESHOLD, MAPPED_FROM_BYTES)
 
 
 def _leave_out_pydantic_plugins() -> None:
@@ -73,10 +84,33 @@ def _leave_out_uvicorn_command_line() -> None:
     sys.modules["uvicorn"] = package
     # Its own log formats, which we do not use, bring click along; its other modules want this one number of them.
     sys.modules["uvicorn.logging"] = _module("uvicorn.logging", TRACE_LOG_LEVEL=5)
-    # It would read a configuration of logging, which we never give it, from files of two formats.
-    with _standing_in(_module("logging.config"), _module("configparser", RawConfigParser=object)):
+    # It would read a configuration of logging, which we never give it, from files of two formats, and wrap
+    # applications of other kinds than ours.
+    wrappers = (
+        _module(f"uvicorn.middleware.{name}", __getattr__=_nothing)
+        for name in ("asgi2", "message_logger", "proxy_headers", "wsgi")
+    )
+    with _standing_in(_module("logging.config"), _module("configparser", RawConfigParser=object), *wrappers):
         for module, name in (("uvicorn.config", "Config"), ("uvicorn.server", "Server")):
             setattr(package, name, getattr(import_module(module), name))
+
+
+def _leave_out_forms() -> None:
+    """Starlette reads forms, whose files need libraries for temporary files and archives; our API takes JSON.
+
+    It also takes the names of statuses from HTTP's client, which brings a reader of e-mails.
+    """
+    reasons = {status.value: status.phrase for status in http.HTTPStatus}
+    client = _module("http.client", responses=reasons)
+    with _standing_in(client, _module("starlette.formparsers", __getattr__=_nothing)):
+        http.client = client  # type: ignore[attr-defined]  # until somebody imports the real one
+        import_module("starlette.requests")
+
+
+def _leave_out_web_proxies() -> None:
+    """MQTT's client asks `urllib.request` for HTTP's proxies if there is a library for SOCKS; we go without either."""
+    with _standing_in(_module("urllib.request")):
+        import_module("paho.mqtt.client")
 
 
 @contextlib.contextmanager

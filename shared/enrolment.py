@@ -78,7 +78,7 @@ class Token(BaseModel):
     `replaces`: it is for a new board in an old one's place, which then fetches that one's logs (rule P27).
     """
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
 
     v: Literal[1] = 1
     url: Annotated[str, Field(pattern=r"^https://[^\s/?#@]+$", max_length=300)]
@@ -119,7 +119,7 @@ class EnrolRequest(BaseModel):
     `sealing_public`: the device's X25519 key. Devices that do not have one yet tell it when they renew (rule P25).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     token_id: Annotated[str, Field(pattern=ID_PATTERN)]
     secret: Secret
@@ -133,7 +133,7 @@ class EnrolRequest(BaseModel):
 class BrokerAddress(BaseModel):
     """Where the device's MQTT connection goes; the broker shows a certificate of the hub's CA."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     host: Annotated[str, Field(min_length=1, max_length=253)]
     port: Annotated[int, Field(ge=1, le=65_535)]
@@ -142,7 +142,7 @@ class BrokerAddress(BaseModel):
 class EnrolResponse(BaseModel):
     """What makes the device a member: its name and certificate, and whom it shall trust from now on."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     principal: Annotated[str, Field(pattern=PRINCIPAL_PATTERN)]
     certificate_pem: Annotated[str, Field(max_length=16_384)]

@@ -27,7 +27,7 @@ LaneName = Literal["journal", "metrics", "orders"]
 class Payload(BaseModel):
     """The payload of an envelope. `content_type` names it in the protected header and in the signature."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
 
     content_type: ClassVar[str]
     key_purpose: ClassVar[Purpose] = Purpose.ORDERS
@@ -37,7 +37,7 @@ class Payload(BaseModel):
 class LaneHead(BaseModel):
     """What a writer has: the first sequence it still holds, its head, the head's hash, and the bytes that wait."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
 
     lane: LaneName
     epoch: Epoch
@@ -50,7 +50,7 @@ class LaneHead(BaseModel):
 class Cursor(BaseModel):
     """What a reader has of a lane: everything up to `upto`, whose chain hash is `hash`."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
 
     lane: LaneName
     epoch: Epoch

@@ -60,7 +60,7 @@ class RenewResponse(Payload):
 class RenewByHttps(BaseModel):
     """Body of `POST /v1/renew`. `request` is a sealed `RenewRequest`; `proof` is by the key of `certificate_pem`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     device: Annotated[str, Field(pattern=PRINCIPAL_PATTERN)]
     request: Annotated[Base64Bytes, Field(min_length=1, max_length=REQUEST_MAX_BYTES)]
@@ -71,7 +71,7 @@ class RenewByHttps(BaseModel):
 class RenewedCertificate(BaseModel):
     """Answer to `RenewByHttps`: the device's certificate, followed by those up to the hub's authority."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     certificate_pem: Annotated[str, Field(max_length=CERTIFICATE_PEM_MAX_CHARS)]
     certificate_not_after: AwareDatetime

@@ -28,7 +28,7 @@ RestoredLane = Literal["journal", "orders"]
 class RestoreRequest(BaseModel):
     """Body of `POST /v1/restore`. `after`: the last record that the board has; 0: none yet."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     token_id: Annotated[str, Field(pattern=ID_PATTERN)]
     secret: Secret
@@ -50,7 +50,7 @@ class RestoredPage(BaseModel):
     the page's first record. A log of which there is nothing has no epoch.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
 
     lane: RestoredLane
     epoch: Epoch | None

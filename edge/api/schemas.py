@@ -13,14 +13,14 @@ from shared.records import MAX_LABELS, Code
 class TextPart(BaseModel):
     """A part of a message. Devices read text only."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     type: Literal["text"]
     text: str
 
 
 class ChatMessage(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | tuple[TextPart, ...]
@@ -32,20 +32,20 @@ class ChatMessage(BaseModel):
 
 
 class StreamOptions(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     include_usage: bool = False
 
 
 class JsonSchemaFormat(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     name: str = "answer"
     schema_: Annotated[dict[str, Any], Field(alias="schema")]
 
 
 class ResponseFormat(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchemaFormat | None = None
@@ -54,7 +54,7 @@ class ResponseFormat(BaseModel):
 class ChatRequest(BaseModel):
     """POST /v1/chat/completions."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     model: str
     messages: Annotated[tuple[ChatMessage, ...], Field(min_length=1, max_length=1_000)]
@@ -103,7 +103,7 @@ class ChatRequest(BaseModel):
 class TaskRequest(BaseModel):
     """POST /tasks: work for this device, done in the background."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     goal: Annotated[str, Field(min_length=1)]
     user: Annotated[str, Field(max_length=128)] = ""
@@ -115,7 +115,7 @@ class TaskRequest(BaseModel):
 class AnswerRequest(BaseModel):
     """POST /tasks/{task}/answer: whether the interrupted effect `call` happened."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     call: Annotated[int, Field(ge=0)]
     happened: bool
@@ -125,7 +125,7 @@ class AnswerRequest(BaseModel):
 class LinkRequest(BaseModel):
     """POST /link: stop or start the link to the hub; the device works on without it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     enabled: bool
 
@@ -133,7 +133,7 @@ class LinkRequest(BaseModel):
 class PolicyRequest(BaseModel):
     """POST /policy: a signed bundle, in base64."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", val_json_bytes="base64")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, val_json_bytes="base64")
 
     bundle: Annotated[bytes, Field(max_length=SEALED_MAX_BYTES)]
 
@@ -141,7 +141,7 @@ class PolicyRequest(BaseModel):
 class VoteRequest(BaseModel):
     """POST /approvals/{nonce}: yes or no to a call that waits. `role` may be left out where only one is missing."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     granted: bool
     role: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")] | None = None
@@ -151,7 +151,7 @@ class VoteRequest(BaseModel):
 class SessionRequest(BaseModel):
     """POST /page/session: a browser signs in with the local API's token."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     token: Annotated[str, Field(min_length=1, max_length=256)]
 
@@ -159,6 +159,6 @@ class SessionRequest(BaseModel):
 class StopRequest(BaseModel):
     """POST /stop: stop the device, or release what was stopped by hand."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     stopped: bool

@@ -4,7 +4,6 @@ The tool judges the range, not the model: a small model compares numbers badly.
 """
 
 import asyncio
-import csv
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
@@ -98,6 +97,8 @@ def read_value(sensor: SensorSettings, at: datetime) -> float:
 
 def _csv_value(sensor: SensorSettings, at: datetime) -> str:
     """The row whose turn it is: rows follow one another each `interval_s`, and start over after the last."""
+    import csv  # here, for few devices read files
+
     with sensor.path.open(newline="", encoding="utf-8") as file:
         rows = [row[sensor.column] for row, _ in zip(csv.DictReader(file), range(CSV_MAX_ROWS), strict=False)]
     if not rows:

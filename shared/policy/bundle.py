@@ -53,7 +53,9 @@ class Content(BaseModel):
     As text, since a condition nests deeper than the protocol's CBOR may (rule P5).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", defer_build=True, strict=True, hide_input_in_errors=True
+    )
 
     format: Literal[1] = 1
     package: Package
@@ -63,7 +65,7 @@ class Content(BaseModel):
 class Sealed(BaseModel):
     """How a bundle travels."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, strict=True)
 
     content: Annotated[bytes, Field(max_length=SEALED_MAX_BYTES)]
     signatures: Annotated[tuple[bytes, ...], Field(max_length=SIGNATURES_MAX, strict=False)] = ()

@@ -52,7 +52,12 @@ Seconds = Annotated[int, BeforeValidator(_duration), Field(ge=1, le=DURATION_MAX
 
 class _Part(BaseModel):
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, hide_input_in_errors=True, allow_inf_nan=False
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        defer_build=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
     )
 
 
@@ -161,7 +166,12 @@ class Sink(_Part):
     recipient: Identifier | None = None
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, hide_input_in_errors=True, populate_by_name=True
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        defer_build=True,
+        hide_input_in_errors=True,
+        populate_by_name=True,
     )
 
 

@@ -12,19 +12,28 @@ pytestmark = pytest.mark.slow
 
 LEFT_OUT = (
     "bcrypt",
+    "bz2",
     "click",
     "configparser",
     "cryptography.hazmat.primitives.asymmetric.ec",
     "cryptography.hazmat.primitives.asymmetric.rsa",
+    "csv",
+    "email.message",
     "html",
+    "http.client",
     "importlib.metadata",
     "importlib.resources",
     "logging.config",
     "logging.handlers",
     "pickle",
     "python_multipart",
+    "shutil",
     "starlette.applications",
+    "starlette.formparsers",
+    "tempfile",
     "typer",
+    "urllib.request",
+    "uvicorn.middleware.proxy_headers",
 )
 DAEMON = """
 from edge.slim import slim_down
@@ -56,12 +65,18 @@ def test_an_idle_daemon_does_without_what_it_does_not_use() -> None:
 
 def test_what_stood_in_for_a_module_is_gone_when_somebody_needs_the_real_one() -> None:
     program = """
-import configparser, logging.config, sysconfig
+import configparser, http.client, logging.config, sysconfig, urllib.request
 logging.config.dictConfig({"version": 1})
 configparser.RawConfigParser().read_string("[a]")
-told = [sysconfig.get_config_var("prefix") is not None]
+told = [sysconfig.get_config_var("prefix") is not None, "HTTPSConnection" in vars(http.client),
+        "urlopen" in vars(urllib.request)]
 """
-    assert in_a_process(program) == [True]
+    assert in_a_process(program) == [True, True, True]
+
+
+def test_an_error_without_words_of_its_own_is_named_after_its_status() -> None:
+    program = "from starlette.exceptions import HTTPException; told = HTTPException(404).detail"
+    assert in_a_process(program) == "Not Found"
 
 
 def test_time_zones_are_looked_for_where_python_does() -> None:
