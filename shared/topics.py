@@ -15,6 +15,9 @@ DEVICES: Final = f"{ROOT}/d"
 HUB_PROBE: Final = f"{HUB_STATUS}/probe"
 """Like `probe_topic`, under the hub's name."""
 
+PROBE_PREFIX: Final = "probe-"
+"""What the name of a doctor's throw-away device begins with."""
+
 
 class Channel(StrEnum):
     """What follows `covey/1/d/{principal}/`."""
@@ -80,6 +83,11 @@ def device_topic(principal: str, channel: Channel) -> str:
 def probe_topic(principal: str) -> str:
     """Where nobody speaks or listens: a doctor finds out there what the broker allows, and nothing comes of it."""
     return f"{DEVICES}/{principal}/probe"
+
+
+def is_probe(principal: str, message: bytes) -> bool:
+    """Whether it only asks the broker whether a device may speak there: it is empty, and no device has such a name."""
+    return not message and principal.partition(".")[2].startswith(PROBE_PREFIX)
 
 
 def every_device(channel: Channel, *, share: str | None = None) -> str:

@@ -1,8 +1,9 @@
 """Is the broker reachable for the hub, closed to strangers, and does it fence devices into their own topics?
 
-Everything goes over connections of the doctor's own (`cloud.adapters.probe_paho`) and on topics to which nobody listens
-(`shared.topics.probe_topic`). The device whose fence is tried is none: a certificate of a few minutes under a name that
-nobody has, which is in no database, and whose key is gone when the check ends.
+Everything goes over connections of the doctor's own (`cloud.adapters.probe_paho`), on topics to which nobody listens
+(`shared.topics.probe_topic`) or with messages that the hub's workers pass over (`shared.topics.is_probe`). The device
+whose fence is tried is none: a certificate of a few minutes under a name that nobody has, which is in no database, and
+whose key is gone when the check ends.
 """
 
 import secrets
@@ -27,7 +28,17 @@ from cloud.private_files import write_private
 from shared.errors import CoveyError, RefusedError
 from shared.findings import Finding, fail, ok, warn
 from shared.ids import Principal
-from shared.topics import FROM_HUB, HUB_PROBE, HUB_STATUS, Channel, device_topic, every_device, probe_topic
+from shared.topics import (
+    FROM_DEVICE,
+    FROM_HUB,
+    HUB_PROBE,
+    HUB_STATUS,
+    PROBE_PREFIX,
+    Channel,
+    device_topic,
+    every_device,
+    probe_topic,
+)
 
 BROKER: Final = "broker"
 STRANGERS: Final = "broker strangers"
@@ -40,12 +51,14 @@ ACL_HINT: Final = "give it the ACL of deploy/mosquitto and have it read that aga
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """What a device without rights met. `refused`: the broker's no to one of its own topics, if it said so.
+    """What a device without rights met. `refused`: the broker's no to one of its own topics, and to which.
 
-    `strange`: topics that are not for it, from which something came. `spoken`: answers to publishing where it must not.
+    `deaf_to`: its own topics on which it did not hear the hub. `strange`: topics that are not for it, from which
+    something came. `spoken`: answers to publishing where it must not.
     """
 
     refused: str | None
+    deaf_to: Sequence[str]
     strange: Sequence[str]
     spoken: Mapping[str, Answer]
 
@@ -63,7 +76,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         return
     yield judge_stranger(_stranger_gets_in(_broker(subject, None)))
     with _throw_away(subject.identity, subject.settings.tenant, now=subject.clock.now()) as (name, shown):
-        yield judge_fence(_try_fence(_broker(subject, shown), name))
+        yield judge_fence(_try_fence(broker, _broker(subject, shown), name))
 
 
 def judge_round_trip(broker: ProbedBroker, trip: Answer | float | None) -> Finding:
@@ -91,6 +104,10 @@ def judge_stranger(gets_in: bool) -> Finding:
 def judge_fence(tried: Tried) -> Finding:
     if tried.refused is not None:
         return fail(ACL, f"The broker refuses devices their own topics ({tried.refused}): {ACL_HINT}.")
+    if tried.deaf_to:
+        return fail(
+            ACL, f"The broker does not bring devices what the hub says on {tried.deaf_to[0]}: {ACL_HINT}."
+        )
     if tried.strange:
         return fail(ACL, f"The broker lets a device hear others, {tried.strange[0]}: {ACL_HINT}.")
     if allowed := [topic for topic, answer in tried.spoken.items() if not answer.is_refused]:
@@ -119,30 +136,42 @@ def _stranger_gets_in(broker: ProbedBroker) -> bool:
         return False
 
 
-def _try_fence(broker: ProbedBroker, name: Principal) -> Tried:
+def _try_fence(hub: ProbedBroker, device: ProbedBroker, name: Principal) -> Tried:
     other = Principal(name.tenant, f"{name.device}-other")
-    own = [device_topic(str(name), channel) for channel in FROM_HUB]
-    with Probe(broker) as probe:
+    read = [device_topic(str(name), channel) for channel in FROM_HUB]
+    written = [device_topic(str(name), channel) for channel in FROM_DEVICE]
+    with Probe(device) as probe:
         # Every device's state is retained: who may not be told of it must not hear it now.
         probe.subscribe(every_device(Channel.STATE))
-        answers = [probe.subscribe(topic) for topic in (*own, HUB_STATUS)]
+        answers = {topic: probe.subscribe(topic) for topic in (*read, HUB_STATUS)}
         strange: list[str] = []
         # The hub's word is retained too, and comes last.
         while (heard := probe.hear(timeout_s=HEAR_TIMEOUT_S)) is not None and heard[0] != HUB_STATUS:
             strange.append(heard[0])
+        # Mosquitto before 2.1 grants what it then does not deliver: only what is heard is allowed.
+        with Probe(hub) as speaking:
+            for topic in read:
+                speaking.publish(topic)
+        unheard = set(read)
+        while unheard and (heard := probe.hear(timeout_s=HEAR_TIMEOUT_S)) is not None:
+            unheard.discard(heard[0])
+        answers |= {topic: probe.publish(topic) for topic in written}
     spoken = {}
     for topic in (probe_topic(str(other)), HUB_PROBE):
         # A connection each: a broker may also refuse by ending it.
-        with Probe(broker) as probe:
+        with Probe(device) as probe:
             spoken[topic] = probe.publish(topic)
-    refused = next((answer.reason for answer in answers if answer.is_refused), None)
-    return Tried(refused=refused, strange=strange, spoken=spoken)
+    refused = next(
+        (f"{topic}: {answer.reason}" for topic, answer in answers.items() if answer.is_refused), None
+    )
+    deaf_to = [topic for topic in read if topic in unheard]
+    return Tried(refused=refused, deaf_to=deaf_to, strange=strange, spoken=spoken)
 
 
 @contextmanager
 def _throw_away(identity: Identity, tenant: str, *, now: datetime) -> Iterator[tuple[Principal, Shown]]:
     """A name that nobody has, and a certificate for it, as long as the block lasts."""
-    name = Principal(tenant, f"probe-{secrets.token_hex(STRANGER_RANDOM_BYTES)}")
+    name = Principal(tenant, f"{PROBE_PREFIX}{secrets.token_hex(STRANGER_RANDOM_BYTES)}")
     key = ec.generate_private_key(ec.SECP256R1())
     csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
     made = identity.certify_device(csr, name, now=now, life=STRANGER_LIFE)

@@ -19,6 +19,7 @@ from cloud.revocation import PROBE_SERIAL, read_lists
 from shared.errors import CoveyError, RefusedError
 from shared.findings import Finding, fail, ok, warn
 from shared.ids import Principal
+from shared.topics import PROBE_PREFIX
 
 LIST: Final = "revocation list"
 CUT: Final = "revocation"
@@ -32,7 +33,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     if identity is None:
         return  # the check of the certificates says so
     yield from judge_file(subject, identity)
-    name = str(Principal(subject.settings.tenant, f"probe-{secrets.token_hex(NAME_RANDOM_BYTES)}"))
+    name = str(Principal(subject.settings.tenant, f"{PROBE_PREFIX}{secrets.token_hex(NAME_RANDOM_BYTES)}"))
     try:
         if _is_let_in(subject, identity, name, serial=PROBE_SERIAL):
             yield fail(

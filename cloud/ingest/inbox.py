@@ -29,7 +29,7 @@ from typing import Final
 from cloud.ingest.rates import DeviceRates
 from shared.clock import Clock
 from shared.errors import ProtocolError
-from shared.topics import HUB_STATUS, Channel, parse, upward_lane
+from shared.topics import HUB_STATUS, Channel, is_probe, parse, upward_lane
 
 QUEUE_MAX_MESSAGES: Final = 20_000
 QUEUE_MAX_BYTES: Final = 67_108_864
@@ -116,6 +116,8 @@ class Inbox:
     def put(self, topic: str, message: bytes) -> None:
         """Append; or take the place of an earlier hello; or drop and count."""
         kind, principal, is_hello = _judge(topic, len(message))
+        if is_probe(principal, message):
+            return
         if (
             self._rates is not None
             and principal

@@ -21,7 +21,7 @@ from cloud.checks.subject import Subject
 from cloud.identity import open_identity
 from shared.enrolment import BrokerAddress
 from shared.findings import Finding, State
-from shared.topics import Channel, device_topic
+from shared.topics import FROM_DEVICE, FROM_HUB, Channel, device_topic
 from tests.cloud.checks.conftest import running
 from tests.support.broker import Mosquitto
 from tests.support.ports import free_port
@@ -34,6 +34,16 @@ Site = Callable[..., Subject]
 
 def same(text: str) -> str:
     return text
+
+
+def without(rule: str) -> Change:
+    """Takes that line out of the rules, which is in them."""
+
+    def change(text: str) -> str:
+        assert text.splitlines().count(rule) == 1
+        return "\n".join(line for line in text.splitlines() if line != rule) + "\n"
+
+    return change
 
 
 @pytest.fixture
@@ -120,6 +130,22 @@ def test_a_broker_that_lets_devices_speak_for_others_is_seen(site: Site) -> None
     found = found_in(hub)[ACL]
     assert found.state is State.FAIL
     assert "speak in another's name" in found.sentence
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("channel", FROM_DEVICE)
+def test_a_broker_on_which_a_device_may_not_say_its_own_is_seen(site: Site, channel: Channel) -> None:
+    found = found_in(site(acl=without(f"pattern write covey/1/d/%u/{channel}")))[ACL]
+    assert found.state is State.FAIL
+    assert f"/{channel}: " in found.sentence
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("channel", FROM_HUB)
+def test_a_broker_that_does_not_bring_a_device_its_own_is_seen(site: Site, channel: Channel) -> None:
+    found = found_in(site(acl=without(f"pattern read covey/1/d/%u/{channel}")))[ACL]
+    assert found.state is State.FAIL
+    assert f"/{channel}" in found.sentence
 
 
 @pytest.mark.broker
@@ -237,7 +263,7 @@ def test_without_keys_there_is_nothing_to_try(away: Subject) -> None:
 
 
 def test_a_fence_holds_only_if_everything_that_must_be_refused_is() -> None:
-    held = Tried(refused=None, strange=[], spoken={"a": REFUSED, "b": REFUSED})
+    held = Tried(refused=None, deaf_to=[], strange=[], spoken={"a": REFUSED, "b": REFUSED})
     assert broker_check.judge_fence(held).state is State.OK
     for change in (
         {"refused": "Not authorized"},

@@ -93,6 +93,12 @@ async def test_hello_takes_the_place_of_the_one_of_its_device_that_still_waits()
     assert [arrival.message for arrival in await inbox.take(**GROUP)] == [b"third"]
 
 
+async def test_what_a_doctor_says_to_try_the_broker_is_passed_over() -> None:
+    inbox = Inbox()
+    inbox.put(device_topic("main.probe-1a", Channel.STATE), b"")
+    assert inbox.waiting() == 0
+
+
 async def test_births_and_deaths_do_not_replace_one_another() -> None:
     """P18: a late death must not hide the birth before it."""
     inbox = Inbox()
