@@ -101,7 +101,14 @@ class Interrupted:
     reason: str
 
 
-Progress = TextDelta | Ended | Asked | AwaitsApproval | Interrupted
+@dataclass(frozen=True, slots=True)
+class LacksRoom:
+    """The node goes on when the store can take what it does: who waits for an answer need not wait so long."""
+
+    error: CapacityError
+
+
+Progress = TextDelta | Ended | Asked | AwaitsApproval | Interrupted | LacksRoom
 
 
 class AgentRunner:
@@ -255,6 +262,9 @@ class AgentRunner:
                 # The store cannot take the outcome now (disk full, disk busy): nothing is claimed, we try again.
                 logger.warning("work waits: %s", error)
                 self._problem, self._waits_for_store = str(error), True
+                if isinstance(error, CapacityError):
+                    for task in list(self._watchers):
+                        self._publish(task, LacksRoom(error))
                 wait_s = STORE_RETRY_S
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
@@ -303,6 +313,8 @@ class AgentRunner:
             self._problem = str(error)
             self._retry_at[(node.task, node.node)] = self._clock.now() + RETRY_AFTER
             self._publish(node.task, Interrupted(str(error)))
+            if isinstance(error, CapacityError):
+                self._publish(node.task, LacksRoom(error))
         elif isinstance(error, CoveyError):
             await self._end(node, End(NodeState.FAILED, str(error), error.code))
         else:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
-from edge.agent import AgentRunner, Asked, AwaitsApproval, Ended, Interrupted
+from edge.agent import AgentRunner, Asked, AwaitsApproval, Ended, Interrupted, LacksRoom
 from edge.core.turn import BACKGROUND
 from edge.local_api import HTTP_TIMEOUT_S, api_token, daemon_address, raise_problem, request
 from edge.settings import EdgeSettings
@@ -137,6 +137,8 @@ class _OwnAgent:
                     case Interrupted(reason) if parts:
                         # What was said cannot be taken back, and would be said again.
                         raise UnavailableError(f"{reason} Ask again.")
+                    case LacksRoom(error):
+                        raise error
                     case AwaitsApproval(_, tool):
                         raise RefusedError(
                             f"The task {task} waits: people have to agree to {tool}. Start the daemon and see"

@@ -10,8 +10,8 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from edge.agent import Asked, AwaitsApproval, Ended, Interrupted, model_called
-from edge.api.outcomes import WaitsError, check_goal, code_of, problem, read_body, task_of
+from edge.agent import Asked, AwaitsApproval, Ended, Interrupted, LacksRoom, model_called
+from edge.api.outcomes import GoesOnError, WaitsError, check_goal, code_of, problem, read_body, task_of
 from edge.api.parts import Api
 from edge.api.schemas import ChatRequest
 from edge.core.turn import BACKGROUND
@@ -87,6 +87,13 @@ async def _agent_answer(api: Api, task: str) -> Answer:
                     # What was said cannot be taken back, and would be said again.
                     raise UnavailableError(
                         f"{reason} The task {task} goes on; see `covey-edge task show {task}`."
+                    )
+                case LacksRoom(error):
+                    raise GoesOnError(
+                        f"{error} The task {task} goes on when there is room; see `covey-edge task show {task}`.",
+                        bound=error.bound,
+                        limit=error.limit,
+                        task=task,
                     )
                 case AwaitsApproval(_, tool):
                     raise WaitsError(

@@ -66,6 +66,14 @@ class WaitsError(RefusedError):
         self.task = task
 
 
+class GoesOnError(CapacityError):
+    """A task needs more room than there is, and goes on when there is some."""
+
+    def __init__(self, message: str, *, bound: str, limit: int, task: str) -> None:
+        super().__init__(message, bound=bound, limit=limit)
+        self.task = task
+
+
 def _status_of(error: CoveyError) -> int:
     if isinstance(error, CapacityError):
         return _BOUND_STATUS.get(error.bound, 429)
@@ -75,7 +83,7 @@ def _status_of(error: CoveyError) -> int:
 
 
 def task_of(error: CoveyError) -> str | None:
-    return error.task if isinstance(error, WaitsError) else None
+    return error.task if isinstance(error, WaitsError | GoesOnError) else None
 
 
 def code_of(error: CoveyError) -> str:

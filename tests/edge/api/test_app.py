@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ from edge.rules import Rules
 from edge.settings import EdgeSettings
 from edge.watch import Watch
 from shared.errors import CapacityError, ConfigError, RefusedError, UnavailableError
-from shared.records import DeviceStarted, ModelCalled
+from shared.records import DeviceStarted, ModelCalled, NodeMoved, RecordBody
 from tests.support.agent import (
     ANSWER,
     FaultyJournal,
@@ -310,6 +310,28 @@ async def test_a_chat_is_answered_although_the_disk_is_full(tmp_path: Path) -> N
         assert "disk is full" in problem(
             await world.client.post("/tasks", json={"goal": "x"}), 507, "capacity"
         )
+
+
+@pytest.mark.parametrize("full_at", [ModelCalled, NodeMoved])
+async def test_who_waits_for_a_task_hears_that_the_disk_is_full(
+    tmp_path: Path, full_at: type[RecordBody]
+) -> None:
+    is_full = True
+
+    async def full(_number: int, drafts: Sequence[Draft]) -> None:
+        if is_full and any(isinstance(draft.record, full_at) for draft in drafts):
+            raise CapacityError("The disk is full.", bound="disk", limit=0)
+
+    async with serving(
+        tmp_path, "hello", "hello again", faulty=lambda journal: FaultyJournal(journal, before=full)
+    ) as world:
+        async with asyncio.timeout(10):
+            answer = await world.chat(model=AGENT_MODEL)
+        assert answer.status_code == 507
+        (node,) = await world.journal.open_nodes()
+        told = answer.json()["error"]
+        assert (told["code"], told["task"]) == ("capacity", node.task)
+        assert "goes on when there is room" in told["message"]
 
 
 # --- streaming -----------------------------------------------------------------------------------------------------
