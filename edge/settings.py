@@ -51,7 +51,8 @@ class SensorSettings(BaseModel):
     column: str = "value"
     interval_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
     scale: float = 1.0
-    quantity: Annotated[str, Field(max_length=32)] = "value"
+    quantity: Annotated[str, Field(pattern=r"^\w[\w .,/%()°-]{0,31}$")] = "value"
+    """What it measures, as the agent says it: one line without marks that a reader or a model could stumble over."""
     unit: UnitName = ""
     low: float | None = None
     high: float | None = None

@@ -323,7 +323,7 @@ async def test_who_waits_for_a_task_hears_that_the_disk_is_full(
             raise CapacityError("The disk is full.", bound="disk", limit=0)
 
     async with serving(
-        tmp_path, "hello", "hello again", faulty=lambda journal: FaultyJournal(journal, before=full)
+        tmp_path, ANSWER, "hello", faulty=lambda journal: FaultyJournal(journal, before=full)
     ) as world:
         async with asyncio.timeout(10):
             answer = await world.chat(model=AGENT_MODEL)
