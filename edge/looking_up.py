@@ -27,7 +27,7 @@ from shared.errors import CoveyError
 from shared.memory.items import Answer, Fact, Procedure
 from shared.memory.relevance import bears_on, speaks_of
 from shared.memory.sameness import NEAR_COSINE_MIN, is_same_question
-from shared.memory.when import When, asks_history, asks_since_when, time_in
+from shared.memory.when import When, asks_history, asks_since_when, asks_until_when, time_in
 from shared.policy.labels import UNTRUSTED
 
 if TYPE_CHECKING:  # a device without knowledge does without it
@@ -193,7 +193,7 @@ class LookingUp:
         told = None
         if asks_since_when(request):
             told = told_since(facts, moment)
-        elif asks_history(request):
+        elif asks_history(request) or (asks_until_when(request) and len(facts) > 1):
             told = told_history(facts, moment.tzinfo or UTC)
         if told is None:
             is_other = when is not None and (is_past or when.start > moment)

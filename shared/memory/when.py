@@ -90,11 +90,6 @@ def asks_until_when(text: str) -> bool:
     return _UNTIL_WHEN.search(_folded(text)) is not None
 
 
-def asks_how_long(text: str) -> bool:
-    """Whether it asks for a duration."""
-    return _HOW_LONG.search(_folded(text)) is not None
-
-
 def asks_count(text: str) -> bool:
     """Whether it asks how often something happened."""
     return _COUNT.search(_folded(text)) is not None
@@ -125,11 +120,6 @@ _SINCE_WHEN: Final = re.compile(
 _UNTIL_WHEN: Final = re.compile(
     r"\b(?:until|till|up to) when\b|\b(?:until|till) what (?:time|date|day)\b|\bby when\b|\bbis wann\b"
     r"|\bhow much longer\b|\bwhen (?:does|did|will) .*\b(?:end|stop|expire|run out|cease)\b"
-)
-_HOW_LONG: Final = re.compile(
-    r"\bhow long\b(?! (?:is|are|was|were) (?:the|a|an|this|that|our) (?:belt|cable|hose|pipe|rope|wire|table|shelf|room"
-    r"|line|rod|chain|ladder|corridor)\b)|\bhow much time\b|\bhow many (?:minutes|hours|days|weeks|months|years)\b"
-    r"|\bwie lange?\b"
 )
 _HISTORY: Final = re.compile(
     r"\bhow (?:did|has|have|was|were)\b.*\b(?:change|changed|changing|evolve|evolved|develop|developed|progress"

@@ -84,9 +84,12 @@ async def test_since_when_is_told_with_what_was_before(world: World) -> None:
     )
 
 
-async def test_a_history_is_told_in_order(world: World) -> None:
+@pytest.mark.parametrize(
+    "question", ["How did the limit of the fridge change?", "Until when was the limit of the fridge 8 °C?"]
+)
+async def test_a_history_is_told_in_order(world: World, question: str) -> None:
     await known(world)
-    assert await told(world, "How did the limit of the fridge change?") == (
+    assert await told(world, question) == (
         "fridge, limit: 8 °C (from 2026-11-01 08:00 to 2026-11-20 08:00); 6 °C (from 2026-11-20 08:00 to now)."
     )
 

@@ -14,7 +14,6 @@ from shared.memory.when import (
     When,
     asks_count,
     asks_history,
-    asks_how_long,
     asks_since_when,
     asks_until_when,
     time_in,
@@ -310,7 +309,7 @@ def test_no_more_than_the_bound_is_read() -> None:
 def test_any_text_is_read(text: str) -> None:
     found = time_in(text, NOW)
     assert found is None or isinstance(found, When)
-    for asks in (asks_since_when, asks_until_when, asks_how_long, asks_history):
+    for asks in (asks_since_when, asks_until_when, asks_history):
         assert asks(text) in (True, False)
 
 
@@ -341,13 +340,6 @@ def test_asking_until_when_is_noticed(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["How long does defrosting take?", "How many hours did it run?", "Wie lange dauert es?"]
-)
-def test_asking_how_long_is_noticed(text: str) -> None:
-    assert asks_how_long(text)
-
-
-@pytest.mark.parametrize(
     "text",
     ["What was the limit before?", "How did the limit change?", "How has the setting changed since May?",
      "What was the previous code?", "Who was the manager before Anna?", "What did the room use to be?",
@@ -368,7 +360,6 @@ def test_asking_for_what_was_before_is_noticed(text: str) -> None:
 def test_other_questions_ask_for_none_of_this(text: str) -> None:
     assert not asks_since_when(text)
     assert not asks_until_when(text)
-    assert not asks_how_long(text)
     assert not asks_history(text)
 
 
