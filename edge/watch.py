@@ -7,6 +7,7 @@ its evidence beside it, and stays with its task over restarts (`edge.judge`).
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from edge.blobs import make_blob
@@ -20,6 +21,9 @@ if TYPE_CHECKING:  # loaded with the first call of a tool: an idle device does w
 
 TEXT_MAX_CHARS: Final = 65_536
 """Of what is looked at in a step, all texts together; what is larger does not come in (`dispatch.RESULT_MAX_BYTES`)."""
+WORD_MAX_CHARS: Final = 48
+WORDS_KEPT: Final = 512
+"""Short texts of results whose findings are kept."""
 TOLD: Final = frozenset({"medium", "high"})
 """Severities that become records: what is only for the curious stays out of the journal."""
 
@@ -47,15 +51,14 @@ class Watch:
 
     def result(self, content: object) -> "tuple[Finding, ...]":
         """About what a tool returned."""
-        from shared.policy.threats import hidden_text, imitation
-
         found: list[Finding] = []
         left = TEXT_MAX_CHARS
         for text in _texts(content):
             if left <= 0:
                 break
-            found += hidden_text(text[:left])
-            found += imitation(text[:left])
+            found += (
+                _found_in_word(text) if len(text) <= min(left, WORD_MAX_CHARS) else _found_in(text[:left])
+            )
             left -= max(1, len(text))
         return _worst(found)
 
@@ -142,6 +145,18 @@ class Watch:
             )
             made.append(Draft(record, (evidence,)))
         return made
+
+
+def _found_in(text: str) -> "tuple[Finding, ...]":
+    from shared.policy.threats import hidden_text, imitation
+
+    return (*hidden_text(text), *imitation(text))
+
+
+@lru_cache(WORDS_KEPT)
+def _found_in_word(text: str) -> "tuple[Finding, ...]":
+    """The names of fields, units and states are the same in each result of a tool."""
+    return _found_in(text)
 
 
 def _worst(found: "list[Finding]") -> "tuple[Finding, ...]":
