@@ -7,7 +7,7 @@ two machines find the same, whatever their ordinals are. An HNSW graph depends o
 
 Measured on 10,000 vectors of 384 dimensions in 300 clusters: 0.4 ms, where a query of Chroma's takes 1.6 ms, and the
 ten best of 150 queries were those of an HNSW graph with 24 neighbours, by vectors alone and fused. At 100,000 it takes
-1.5 ms, about as long as Chroma.
+1.5 ms, about as long as Chroma, and 5 MB.
 """
 
 from typing import Final
@@ -66,4 +66,5 @@ def _signs(vectors: Rows) -> NDArray[np.uint64]:
         return np.zeros((len(vectors), 0), np.uint64)
     bits = np.packbits(vectors > 0, axis=1)
     missing = -bits.shape[1] % (WORD_BITS // 8)
-    return np.ascontiguousarray(np.pad(bits, ((0, 0), (0, missing)))).view(np.uint64)
+    filled = np.pad(bits, ((0, 0), (0, missing))) if missing else bits
+    return np.ascontiguousarray(filled).view(np.uint64)

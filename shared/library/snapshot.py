@@ -27,13 +27,13 @@ T = TypeVar("T")
 KEY_BYTES: Final = 32
 """Every key is a SHA-256."""
 BESIDE_MIN_ITEMS: Final = 30_000
-"""Of fewer the postings are read in less time than it takes to hand them to another thread."""
+"""Of fewer the postings are read in less time than it takes to hand that to another thread."""
 LOAD_ROWS: Final = 2_000
 """Rows that are in memory twice while the arrays are filled."""
 HOT_MIN_BYTES: Final = 4 * 2**20
-HOT_BYTES_PER_ITEM: Final = 160
-"""What impacts may take that are kept: those of 40 words that are in every item, or of thousands that are in few. Two
-fifths of what the vectors take; all there are of some thousand items."""
+HOT_BYTES_PER_ITEM: Final = 512
+"""What impacts may take that are kept: those of 128 words that are in every item, or of thousands that are in few. A
+third more than the vectors take; all there are of some thousand items. An open HNSW graph takes four times as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Snapshot:
         is_exact: bool = False,
     ) -> None:
         """Within a transaction of `db`, which every later call must be in as well, at the same state. `beside`: the
-        thread that reads postings while the index is asked."""
+        thread that reads postings while vectors are compared."""
         self._beside = beside
         self.state = state
         self._db = db
@@ -119,11 +119,9 @@ class Snapshot:
         return found
 
     def nearest_while(self, vector: bytes, limit: int, work: Callable[[], T]) -> tuple[Ordinals, T]:
-        if self._scan is not None:
-            return self._scan.nearest(vector, limit), work()
         if self.items < BESIDE_MIN_ITEMS:
             return self._nearest(vector, limit), work()
-        # In this order: the index works without Python's lock, which the other thread gets by that.
+        # In this order: vectors are compared without Python's lock, which the other thread gets by that.
         done = self._beside.submit(work)
         try:
             near = self._nearest(vector, limit)
@@ -133,6 +131,8 @@ class Snapshot:
 
     def _nearest(self, vector: bytes, limit: int) -> Ordinals:
         """What the index holds of another state can be a candidate too, as what stands in its place now."""
+        if self._scan is not None:
+            return self._scan.nearest(vector, limit)
         assert self._index is not None
         try:
             ids = self._index.nearest(self.state.name, units(opened([vector]))[0], limit)

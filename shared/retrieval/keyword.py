@@ -47,7 +47,9 @@ DENSE_SHARE: Final = 3
 """A term that one item in so many holds has an impact by ordinal: it is smaller so, and added much faster."""
 PRUNE_SHARE: Final = 8
 """And that more than one item in so many holds: to find out costs as much as to look such a term up."""
-BLOCK_ITEMS: Final = 64
+LOOKUP_PRICE: Final = 8
+"""To look an item up among the holders of a term takes about as long as adding what the term gives to so many."""
+GROUP_ITEMS: Final = 64
 """Of as many scores the highest is taken, to find the highest of all in passing."""
 INFORMATION_CACHE: Final = 4_096
 _LOG_BITS: Final = 16
@@ -110,6 +112,10 @@ class Impacts:
         place = int(self.ordinals.searchsorted(np.uint32(ordinal)))
         return place < len(self.ordinals) and int(self.ordinals[place]) == ordinal
 
+    def is_added_sooner_than_looked_up(self, items: int) -> bool:
+        """Whether `add_to` for all who hold the term takes less than `of` for so many items."""
+        return self.ordinals is not None and self.frequency <= LOOKUP_PRICE * items
+
     def add_to(self, scores: Floats, weight: np.float32) -> None:
         if self.ordinals is None:
             scores += weight * self.values
@@ -120,14 +126,15 @@ class Impacts:
 def impacts(postings: Postings, norms: Norms) -> Impacts:
     """`postings`: those of at least one item."""
     ordinals = postings.ordinals
-    counts = postings.bodies / norms.bodies[ordinals]
-    if np.count_nonzero(headings := postings.headings):
-        counts += HEADING_WEIGHT * headings / norms.headings[ordinals]
+    places = ordinals.astype(np.intp)  # what numpy would make of them at each use
+    counts = postings.bodies / norms.bodies.take(places)
+    if postings.are_in_headings:
+        counts += HEADING_WEIGHT * postings.headings / norms.headings.take(places)
     values = counts / (counts + K1)
     if len(ordinals) * DENSE_SHARE < len(norms.bodies):
-        return Impacts(len(ordinals), ordinals.astype(np.uint32), values)
+        return Impacts(len(ordinals), ordinals, values)
     every = np.zeros(len(norms.bodies), np.float32)
-    every[ordinals] = values
+    every[places] = values
     return Impacts(len(ordinals), None, every)
 
 
@@ -175,7 +182,7 @@ class KeywordQuery:
                 PRUNE_MIN_ITEMS, self._size // PRUNE_SHARE
             ):
                 candidates = _possible(scores, limit, still)
-            if candidates is None:
+            if candidates is None or term.impacts.is_added_sooner_than_looked_up(len(candidates)):
                 term.impacts.add_to(scores, term.weight)
             else:
                 scores[candidates] += term.weight * term.impacts.of(candidates)
@@ -223,12 +230,14 @@ def _possible(scores: Floats, limit: int, still: float) -> Ordinals | None:
 
 def _highest(scores: Floats, limit: int) -> float:
     """The `limit`-th highest score; 0 if there are fewer."""
-    blocks = len(scores) // BLOCK_ITEMS
-    if blocks >= limit * 2:
-        # As many blocks have something as high as the `limit`-th highest of their highest: nothing lower counts.
-        highest = scores[: blocks * BLOCK_ITEMS].reshape(blocks, BLOCK_ITEMS).max(axis=1)
-        highest.partition(blocks - limit)
-        scores = scores[scores >= highest[blocks - limit]]
+    groups = len(scores) // GROUP_ITEMS
+    if groups >= limit * 2:
+        # A column is a group: so the highest of each are found a row at a time. As many groups have something as high
+        # as the `limit`-th highest of their highest: no other group counts.
+        table = scores[: groups * GROUP_ITEMS].reshape(GROUP_ITEMS, groups)
+        highest = table.max(axis=0)
+        bound = np.partition(highest, groups - limit)[groups - limit]
+        scores = np.concatenate([table[:, highest >= bound].ravel(), scores[groups * GROUP_ITEMS :]])
     if len(scores) < limit:
         return 0.0
     return float(np.partition(scores, len(scores) - limit)[len(scores) - limit])

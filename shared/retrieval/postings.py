@@ -61,8 +61,13 @@ class Postings:
     words: NDArray[np.uint32]
 
     @property
-    def ordinals(self) -> NDArray[np.int64]:
-        return np.right_shift(self.words, _ORDINAL_SHIFT, dtype=np.int64)
+    def ordinals(self) -> NDArray[np.uint32]:
+        return np.right_shift(self.words, np.uint32(_ORDINAL_SHIFT))
+
+    @property
+    def are_in_headings(self) -> bool:
+        """Whether any has the term in its headings."""
+        return bool((self.words & (COUNT_MAX << _HEADING_SHIFT)).any())
 
     @property
     def headings(self) -> NDArray[np.float32]:

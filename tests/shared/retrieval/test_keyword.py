@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shared.retrieval import keyword
 from shared.retrieval.keyword import (
-    BLOCK_ITEMS,
+    GROUP_ITEMS,
     PRUNE_MIN_ITEMS,
     QUERY_MAX_TERMS,
     Impacts,
@@ -145,7 +145,7 @@ def test_a_term_has_the_same_impacts_in_either_form(monkeypatch: pytest.MonkeyPa
     assert [each.tobytes() for each in one.best(5)] == [each.tobytes() for each in other.best(5)]
 
 
-@pytest.mark.parametrize("items", [2 * 7 * BLOCK_ITEMS - 1, 2 * 7 * BLOCK_ITEMS, 2 * 7 * BLOCK_ITEMS + 1])
+@pytest.mark.parametrize("items", [2 * 7 * GROUP_ITEMS - 1, 2 * 7 * GROUP_ITEMS, 2 * 7 * GROUP_ITEMS + 1])
 def test_the_best_are_found_in_blocks_as_they_are_one_by_one(items: int) -> None:
     values = np.random.default_rng(items).integers(0, 500, items).astype(np.float32) / np.float32(500)
     norms = keyword.norms(np.zeros(items, np.uint32), np.ones(items, np.uint32), items=items)
