@@ -361,7 +361,8 @@ class Sync:
             return
         waited = now - self._hello_sent_at
         # A clock that was set back would otherwise silence the hello for as long as it was wrong.
-        if self._nonce is not None and (waited >= self._hello_timeout or waited < timedelta(0)):
+        patience = hello_patience(self._hello_timeout, self._hellos)
+        if self._nonce is not None and (waited >= patience or waited < timedelta(0)):
             if self._hellos >= MAX_HELLOS:
                 self._detail = "the hub does not answer; connecting again"
                 await self._end_session()
@@ -798,6 +799,12 @@ def will(principal: str, signer: Signer, connection: bytes) -> tuple[str, bytes]
         message, issuer=principal, audience=HUB, message_id=os.urandom(NONCE_BYTES), signer=signer
     )
     return device_topic(principal, Channel.STATE), sealed
+
+
+def hello_patience(timeout: timedelta, hellos: int) -> timedelta:
+    """How long the answer to the last of `hellos` is awaited: twice as long as to the one before. A hub that is slow
+    because a whole fleet speaks at once is not helped by those who ask again, and less by who connects anew."""
+    return timeout * 2 ** max(0, hellos - 1)
 
 
 def subscriptions(principal: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Final, TypeVar
 
 from edge.settings import EdgeSettings
-from edge.sync import HELLO_AGAIN_AFTER, HUB_GONE_AFTER, MAX_HELLOS, TICK_S
+from edge.sync import HELLO_AGAIN_AFTER, HUB_GONE_AFTER, MAX_HELLOS, TICK_S, hello_patience
 from shared.blobs import SALT_BYTES, Blob
 from shared.clock import to_ms
 from shared.gate import Accepted, Expected, Reason, Rejected, Session, admit, close, message_id
@@ -174,7 +174,7 @@ class Device:
         if self._hello_due is not None:
             return said + (self._say_hello(now) if now >= self._hello_due else [])
         waited = now - self._hello_at
-        if self._nonce is not None and waited >= HELLO_TIMEOUT:
+        if self._nonce is not None and waited >= hello_patience(HELLO_TIMEOUT, self._hellos):
             if self._hellos >= MAX_HELLOS:
                 self._end_session(now)
                 self.must_reconnect = True
