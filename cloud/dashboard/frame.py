@@ -20,8 +20,8 @@ def frame(at_ms: int, on_pause: Callable[[bool], None]) -> Iterator[LiveState]:
     with Tag("header", "top", role="banner"):
         Text("a", "Covey", "brand", href=HOME_PATH)
         with Tag("nav", aria_label="Pages"):
-            Text("a", "Fleet", href=HOME_PATH)
-            Text("a", "Memory", href=MEMORY_PATH)
+            _page_link("Fleet", HOME_PATH)
+            _page_link("Memory", MEMORY_PATH)
         live = LiveState(at_ms)
         _pause_button(live, on_pause)
         where = signed_in.caller.tenant or "all tenants"
@@ -31,6 +31,12 @@ def frame(at_ms: int, on_pause: Callable[[bool], None]) -> Iterator[LiveState]:
             Text("button", "Sign out", "button", type="submit")
     with Tag("div", "content", id="content", tabindex="-1"):
         yield live
+
+
+def _page_link(name: str, path: str) -> None:
+    request = context.client.request
+    is_here = request is not None and request.url.path.rstrip("/") == path.rstrip("/")
+    Text("a", name, href=path, aria_current="page" if is_here else None)
 
 
 def _pause_button(live: LiveState, on_pause: Callable[[bool], None]) -> None:

@@ -64,7 +64,8 @@ class MemoryView:
 
     def _build_waiting(self, page: MemoryPage) -> None:
         if not page.waiting:
-            empty_state("Nothing waits", "Devices propose facts and procedures; here they are reviewed.")
+            with Tag("div", "empty"):
+                empty_state("Nothing waits", "Devices propose facts and procedures; here they are reviewed.")
             return
         Text("h2", f"{amount(page.waiting_count)} wait for a decision")
         self._table("Items that wait", page.waiting)
