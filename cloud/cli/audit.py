@@ -159,11 +159,14 @@ def prove(
 @app.command()
 def export(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="Where to; an existing file is replaced when all is there.")],
+    file: Annotated[Path, typer.Argument(help="Where to.")],
     since: Since = None,
     until: Until = None,
     tenant: InTenant = None,
     journals: Annotated[bool, typer.Option("--journals", help="With the devices' logs.")] = False,
+    replaces: Annotated[
+        bool, typer.Option("--replace", help="In place of a file that is there, once all is written.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the log into one file that can be verified without the hub."""
@@ -175,7 +178,7 @@ def export(
     }
     params = {key: value for key, value in asked.items() if value is not None}
     with HubClient(connection(context)) as hub:
-        size = _write(hub, params, file)
+        size = _write(hub, params, file, replaces=replaces)
     if as_json:
         print(json.dumps({"file": str(file), "bytes": size}), flush=True)  # noqa: T201
     else:
@@ -232,8 +235,13 @@ def _tell(report: "Report") -> None:
         show.line(f"Note: {limit}")
 
 
-def _write(hub: HubClient, params: dict[str, str], file: Path) -> int:
-    """Write beside the file and put it in its place when all is there. Returns its size in bytes."""
+def _write(hub: HubClient, params: dict[str, str], file: Path, *, replaces: bool) -> int:
+    """Write beside the file and put it in its place when all is there. Returns its size in bytes.
+
+    Raises `ConfigError` for a file that is there, unless it may be replaced: it may be the only proof of what was.
+    """
+    if not replaces:
+        _check_free(file)
     console = Console(stderr=True)
     columns = (TextColumn("exporting"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     try:
@@ -253,6 +261,8 @@ def _write(hub: HubClient, params: dict[str, str], file: Path) -> int:
                 opened.flush()
                 os.fsync(opened.fileno())
                 size = opened.tell()
+            if not replaces:
+                _check_free(file)  # somebody else may have exported meanwhile
             temporary.replace(file)
         except BaseException:
             with suppress(OSError):
@@ -261,6 +271,14 @@ def _write(hub: HubClient, params: dict[str, str], file: Path) -> int:
     except OSError as error:
         raise ConfigError(f"{file} cannot be written ({error.strerror}); choose another place.") from error
     return size
+
+
+def _check_free(file: Path) -> None:
+    if os.path.lexists(file):
+        raise ConfigError(
+            f"{file} is there already, and an export may be the only proof of what was: name another file, or say"
+            " --replace."
+        )
 
 
 def _kept_head(said: str) -> bytes:

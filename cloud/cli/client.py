@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -236,6 +237,15 @@ class HubClient:
             ) from error
         except httpx.InvalidURL as error:
             raise ConfigError(f"{self._url} is not an address like https://hub.example:8443.") from error
+
+
+def segment(name: str) -> str:
+    """`name` as one part of a path. Raises `ConfigError` for what would lead to another path: nothing is asked then."""
+    if not name or "/" in name or name in (".", "..") or not name.isprintable():
+        raise ConfigError(
+            f"{name!r} is no name: a name has neither slashes nor control characters, and is not empty."
+        )
+    return quote(name, safe="")
 
 
 def _local_url(home: Path) -> str:

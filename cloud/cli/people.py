@@ -8,13 +8,12 @@ import re
 import sys
 from pathlib import Path
 from typing import Annotated, Final
-from urllib.parse import quote
 
 import typer
 
 from cloud.caller import Role
 from cloud.cli import show
-from cloud.cli.client import HubClient
+from cloud.cli.client import HubClient, segment
 from cloud.cli.options import AsJson, connection, seconds
 from cloud.people.schemas import (
     PASSWORD_MAX_BYTES,
@@ -69,7 +68,7 @@ def sign_in(
     context: typer.Context,
     name: Name,
     tenant: Annotated[str | None, typer.Option(help="For which tenant; '*' is all.")] = None,
-    role: Annotated[Role | None, typer.Option(help="Less than you may: viewer, operator or author.")] = None,
+    role: Annotated[Role | None, typer.Option(help="No more than you may: viewer, operator, author or admin.")] = None,
     ttl: Annotated[str | None, typer.Option(help="How long it is good for: 90s, 30m, 1h, 7d.")] = None,
     password_file: Annotated[
         str | None,
@@ -271,7 +270,7 @@ def list_tenants(context: typer.Context, as_json: AsJson = False) -> None:
 def delete_tenant(context: typer.Context, name: Annotated[str, typer.Argument()]) -> None:
     """Remove a tenant that has nothing any more."""
     with HubClient(connection(context)) as hub:
-        hub.remove(f"/v1/tenants/{quote(name, safe='')}")
+        hub.remove(f"/v1/tenants/{segment(name)}")
 
 
 @api_tokens.command("create")
@@ -314,7 +313,7 @@ def revoke_api_token(
 ) -> None:
     """Let nobody in with this token any more, nor with tokens that were made with it."""
     with HubClient(connection(context)) as hub:
-        revoked = hub.delete(ApiTokenView, f"/v1/api-tokens/{quote(token_id, safe='')}")
+        revoked = hub.delete(ApiTokenView, f"/v1/api-tokens/{segment(token_id)}")
     if as_json:
         show.as_json(revoked)
     else:
@@ -322,11 +321,11 @@ def revoke_api_token(
 
 
 def _user_path(name: str) -> str:
-    return f"/v1/users/{quote(name, safe='')}"
+    return f"/v1/users/{segment(name)}"
 
 
 def _role_path(name: str, tenant: str) -> str:
-    return f"{_user_path(name)}/roles/{quote(tenant, safe='')}"
+    return f"{_user_path(name)}/roles/{segment(tenant)}"
 
 
 def _show_user(user: UserView, *, as_json: bool) -> None:
