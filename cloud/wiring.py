@@ -382,6 +382,7 @@ def _web(
             enrolment_routes(
                 database=database,
                 identity=identity,
+                seals=people.seals,
                 broker=ground.address,
                 clock=clock,
                 life=settings.renewal_rules.life,

@@ -410,6 +410,7 @@ def hub_api(
             enrolment_routes(
                 database=database,
                 identity=identity,
+                seals=people.seals,
                 broker=BrokerAddress(host="hub.test", port=8883),
                 clock=clock,
                 life=chosen.renewal_rules.life,

@@ -143,7 +143,10 @@ def test_the_whole_story_with_a_real_hub(hub: RealHub, tmp_path: Path) -> None:
     hub.token("another")
     file = tmp_path / "audit.covey"
     file.write_text("something older")
-    written = hub_command(hub, "audit", "export", file, "--journals")
+    refused = hub_command(hub, "audit", "export", file, "--journals")
+    assert (refused.returncode, "is there already" in " ".join(refused.stderr.split())) == (78, True)
+    assert file.read_text() == "something older"
+    written = hub_command(hub, "audit", "export", file, "--journals", "--replace")
     assert written.returncode == 0, written.stderr
     verified = hub_command(hub, "audit", "verify", file, "--head", head)
     assert verified.returncode == 0, verified.stdout
