@@ -19,6 +19,7 @@ from fastapi import APIRouter
 
 from cloud import server
 from cloud.app import create_app
+from cloud.audit.deeds import accept_deed
 from cloud.audit.heads import HeadKeeper
 from cloud.audit.hub_keys import keys_of
 from cloud.audit.routes import audit_routes
@@ -338,6 +339,7 @@ def _consent(
                 on_revoked=around.keeper.wake,
             ),
             _key_keeper(ground).deed(),
+            accept_deed(keys=partial(keys_of, ground.identity), clock=clock),
             publish_deed(
                 signer=ground.identity.signer_for(Purpose.POLICY),
                 clock=clock,
@@ -462,7 +464,13 @@ def _web(
             answer_routes(desk=desk, settings=settings),
             question_routes(database=database, settings=settings),
             metrics_routes(database=database, settings=settings, clock=clock),
-            audit_routes(database=database, settings=settings, clock=clock, keys=partial(keys_of, identity)),
+            audit_routes(
+                database=database,
+                settings=settings,
+                clock=clock,
+                keys=partial(keys_of, identity),
+                consent=consent.second_person,
+            ),
             scrape,
         ],
         doors=doors,

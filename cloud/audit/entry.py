@@ -25,6 +25,10 @@ START: Final = hashlib.sha256(b"covey/1/audit").digest()
 SALT_BYTES: Final = 16
 CHECKPOINT: Final = "journal.checkpoint"
 """The action of entries that vouch for devices' logs."""
+ACCEPT: Final = "audit.accept"
+"""The action of entries by which somebody lets a log go on that is not what the hub wrote (`cloud.audit.acceptance`)."""
+LOST: Final = "audit.lost"
+"""The action of entries that stand in the place of one that is gone or cannot be read."""
 
 DetailValue = str | int | bool
 

@@ -25,6 +25,7 @@ from shared.tree_head import TEXT_PREFIX, parse_head_text
 
 if TYPE_CHECKING:
     from cloud.audit.verify import Report
+    from cloud.audit.verify_log import Break
 
 app = typer.Typer(help="Who did what at the hub, provably.", no_args_is_help=True)
 
@@ -208,11 +209,11 @@ def verify(
     except OSError as error:
         raise ConfigError(f"{file} cannot be read ({error.strerror}).") from error
     if as_json:
-        document = asdict(report) | {"is_sound": report.problem is None}
+        document = asdict(report) | {"is_sound": report.is_sound}
         print(json.dumps(document, default=datetime.isoformat, indent=2), flush=True)  # noqa: T201
     else:
         _tell(report)
-    if report.problem is not None:
+    if not report.is_sound:
         raise typer.Exit(EXIT_UNSOUND)
 
 
@@ -220,9 +221,11 @@ def _tell(report: "Report") -> None:
     if report.problem is not None:
         show.line(f"NOT SOUND: {report.problem}")
         return
+    for each in report.breaks:
+        _tell_break(each)
     show.line(
-        f"Sound: {report.entries + report.withheld} entries ({report.withheld} as hashes), {report.heads} signed heads,"
-        f" the newest over {report.signed_size}."
+        f"{'Sound' if report.is_sound else 'Sound but for that'}: {report.entries + report.withheld} entries"
+        f" ({report.withheld} as hashes), {report.heads} signed heads, the newest over {report.signed_size}."
     )
     if report.devices:
         show.line(
@@ -233,6 +236,15 @@ def _tell(report: "Report") -> None:
     show.line(f"The hub's root key: {report.root_key}")
     for limit in report.limits:
         show.line(f"Note: {limit}")
+
+
+def _tell_break(each: "Break") -> None:
+    show.line(
+        f"{'BROKEN, as the head that you kept knows' if each.is_known else 'BROKEN'}: entries {each.since} to"
+        f" {each.entry - 1} may have been put in or altered. {each.by} ({each.address or 'at the hub'}) accepted that on"
+        f" {show.moment(each.at)}, in entry {each.entry}: {each.reason}"
+    )
+    show.line(f"  What was wrong then: {each.shows}")
 
 
 def _write(hub: HubClient, params: dict[str, str], file: Path, *, replaces: bool) -> int:

@@ -95,12 +95,15 @@ class HubClient:
         path: str,
         body: BaseModel | None = None,
         params: Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float = TIMEOUT_S,
     ) -> M:
         content = None if body is None else body.model_dump_json(exclude_none=True)
         headers = {"Content-Type": "application/json"}
-        return self._parsed(
-            model, self._request("POST", path, content=content, headers=headers, params=params)
+        response = self._request(
+            "POST", path, content=content, headers=headers, params=params, timeout=timeout_s
         )
+        return self._parsed(model, response)
 
     def patch(self, model: type[M], path: str, body: BaseModel, params: Mapping[str, Any] | None = None) -> M:
         content = body.model_dump_json(exclude_none=True)

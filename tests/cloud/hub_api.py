@@ -22,6 +22,7 @@ from fastapi.testclient import TestClient
 
 from cloud.app import create_app
 from cloud.audit import log_seal
+from cloud.audit.deeds import accept_deed
 from cloud.audit.hub_keys import keys_of
 from cloud.audit.log_seal import seal_log
 from cloud.audit.routes import audit_routes
@@ -380,6 +381,7 @@ def hub_api(
                 on_revoked=lambda: revocations.append(clock.now()),
             ),
             keeper.deed(),
+            accept_deed(keys=partial(keys_of, identity), clock=clock),
             publish_deed(
                 signer=identity.signer_for(Purpose.POLICY),
                 clock=clock,
@@ -474,7 +476,13 @@ def hub_api(
                 consent=consent.second_person,
             ),
             metrics_routes(database=database, settings=chosen, clock=clock),
-            audit_routes(database=database, settings=chosen, clock=clock, keys=partial(keys_of, identity)),
+            audit_routes(
+                database=database,
+                settings=chosen,
+                clock=clock,
+                keys=partial(keys_of, identity),
+                consent=consent.second_person,
+            ),
         ],
     )
     sweeper = Sweeper(
