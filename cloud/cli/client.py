@@ -45,8 +45,8 @@ class Connection:
 class HubClient:
     """A session with one hub. Use as a context manager. Raises only `CoveyError`s."""
 
-    def __init__(self, connection: Connection, *, has_token: bool = True) -> None:
-        """`has_token` False: for what everybody may ask."""
+    def __init__(self, connection: Connection, *, has_token: bool = True, token: str | None = None) -> None:
+        """`has_token` False: for what everybody may ask. `token`: instead of the one in a file."""
         home = find_home(connection.home)
         token_file = find_token_file(connection.token_file, home)
         ca_file = connection.ca_file or home / "identity" / "ca.pem"
@@ -55,7 +55,8 @@ class HubClient:
             raise ConfigError(f"{self._url} is not an https:// address; the token travels only there.")
         headers = {}
         if has_token:
-            headers["Authorization"] = f"Bearer {_read(token_file, 'token', '--token-file').strip()}"
+            bearer = token or _read(token_file, "token", "--token-file").strip()
+            headers["Authorization"] = f"Bearer {bearer}"
         authority = _read(ca_file, "CA certificate", "--ca-file")
         try:
             context = ssl.create_default_context(cadata=authority)

@@ -61,7 +61,8 @@ def whoami(context: typer.Context, as_json: AsJson = False) -> None:
         show.as_json(me)
     else:
         where = "all tenants" if me.tenant is None else f"tenant {me.tenant}"
-        typer.echo(f"{me.name} in {where}: {', '.join(me.permissions)}")
+        whose = f" of {me.person}" if me.person else ""
+        typer.echo(f"{me.name}{whose} in {where}: {', '.join(me.permissions)}")
 
 
 def sign_in(
@@ -74,6 +75,13 @@ def sign_in(
         str | None,
         typer.Option(help="File with the password, and the code on a second line; - for standard input."),
     ] = None,
+    from_page: Annotated[
+        bool,
+        typer.Option(
+            "--from-page",
+            help="Take the token that your account page (/dashboard/account) shows, if you have no password here.",
+        ),
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Where to keep the token.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -84,6 +92,20 @@ def sign_in(
     name = name.strip().lower()
     if re.fullmatch(USER_NAME_PATTERN, name) is None:
         raise ConfigError(f"{name!r} is not the name of a user; see `covey-hub user list`.")
+    if from_page:
+        if (tenant, role, ttl) != (None, None, None):
+            raise ConfigError("Tenant, role and life of a token from the page are what the page gave it.")
+        text = _pasted(password_file)
+        with HubClient(connection(context), token=text) as hub:
+            me = hub.get(WhoAmI, "/v1/me")
+        if me.person != name:
+            raise ConfigError(f"That is not a token of {name}; get one at your own account page.")
+        kept = _keep(context, name, text, out)
+        if as_json:
+            show.as_json(me)
+        else:
+            typer.echo(kept)
+        return
     if password_file is None:
         password = typer.prompt("Password", hide_input=True, err=True)
         code = typer.prompt("Code (empty if you have none)", default="", show_default=False, err=True)
@@ -99,19 +121,12 @@ def sign_in(
             "ttl_s": None if ttl is None else seconds(ttl, "--ttl"),
         }
     )
-    chosen = connection(context)
-    with HubClient(chosen, has_token=False) as hub:
+    with HubClient(connection(context), has_token=False) as hub:
         created = hub.post(CreatedApiToken, "/v1/sign-in", request)
     if as_json:
         show.as_json(created)
         return
-    path = out
-    if path is None:
-        directory = find_home(chosen.home) / SIGN_IN_DIRECTORY
-        make_private_directory(directory)
-        path = directory / f"{name}.token"
-    write_private(path, created.token.encode())
-    typer.echo(path)
+    typer.echo(_keep(context, name, created.token, out))
 
 
 @users.command("create")
@@ -318,6 +333,25 @@ def revoke_api_token(
         show.as_json(revoked)
     else:
         show.table(show.api_tokens([revoked]))
+
+
+def _keep(context: typer.Context, name: str, token: str, out: Path | None) -> Path:
+    path = out
+    if path is None:
+        directory = find_home(connection(context).home) / SIGN_IN_DIRECTORY
+        make_private_directory(directory)
+        path = directory / f"{name}.token"
+    write_private(path, token.encode())
+    return path
+
+
+def _pasted(file: str | None) -> str:
+    """A token, asked for or from a file's first line. Raises `ConfigError` for what is none."""
+    text = typer.prompt("Token", hide_input=True, err=True) if file is None else _lines(file, 1)[0]
+    text = text.strip()
+    if re.fullmatch(r"covey1t\.[a-z2-7]{16}\.[A-Za-z0-9_-]{43}", text) is None:
+        raise ConfigError("That is not a whole token: one begins with covey1t. and is copied as it stands.")
+    return str(text)
 
 
 def _user_path(name: str) -> str:
