@@ -188,6 +188,7 @@ def build_hub(
                 checkpoint_interval_s=settings.audit_checkpoint_interval_s,
             ).work,
         ),
+        Job(name="keys", interval_s=settings.sweep_interval_s, work=_key_keeper(ground).work),
         Job(name="knowledge", interval_s=settings.sweep_interval_s, work=courier.work),
         Job(name="memory", interval_s=settings.sweep_interval_s, work=memory.keeper.work),
         Job(name="metrics", interval_s=settings.metrics_roll_up_interval_s, work=_rolling_up(ground)),
