@@ -68,7 +68,7 @@ def complete_interrupted(
     for row in rows:
         if row.decided_at is not None and clock.now() - row.decided_at < INTERRUPTED_AFTER:
             continue
-        if row.state != service.AGREED or not seals.fits(row):
+        if row.state != service.AGREED or not service.is_genuine(seals, row):
             logger.error("proposal %s was changed behind the hub's back; nothing is done", row.id)
             continue
         try:

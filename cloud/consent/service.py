@@ -158,7 +158,7 @@ def finish(
 ) -> None:
     """What came of that which was to be done after the commit; nothing, if that is written down already."""
     row = repository.lock(session, proposal_id)
-    if row is None or (row.state, row.outcome) != (AGREED, PENDING) or not seals.fits(row):
+    if row is None or (row.state, row.outcome) != (AGREED, PENDING) or not is_genuine(seals, row):
         return
     row.state, row.outcome = FAILED if has_failed else AGREED, outcome[:OUTCOME_MAX_CHARS]
     seals.seal(row)
@@ -200,8 +200,13 @@ def find(session: Session, caller: Caller, proposal_id: str) -> Proposal:
 
 def is_sound(rule: Rule, row: Proposal) -> bool:
     """Whether row and content are as the hub wrote them."""
+    return is_genuine(rule.seals, row)
+
+
+def is_genuine(seals: ProposalSeals, row: Proposal) -> bool:
+    """As `is_sound`, for who has no rule."""
     made = content_hash(action=row.action, target=row.target, tenant=row.tenant, content=row.content)
-    return rule.seals.fits(row) and hmac.compare_digest(made, row.content_sha256)
+    return seals.fits(row) and hmac.compare_digest(made, row.content_sha256)
 
 
 def _locked(session: Session, rule: Rule, caller: Caller, proposal_id: str, now: datetime) -> Proposal:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from cloud.caller import ROOT, Permission
-from cloud.devices import replacement, repository
+from cloud.devices import replacement, repository, sealing
 from cloud.devices.certificates import keep_certificate, keep_key
 from cloud.devices.tables import Device, DeviceStatus, EnrolmentToken
 from cloud.devices.tokens import name_taken, secret_hash
@@ -99,8 +99,8 @@ def _add_device(
         status=(DeviceStatus.PENDING if token.needs_approval else DeviceStatus.ACTIVE).value,
         site=token.labels.get("site"),
         group=token.labels.get("group"),
-        sealing_public=request.sealing_public,
     )
+    sealing.set_key(session, device, request.sealing_public)
     session.add(device)
     keep_key(session, device, request.signing_public, now=now)
     keep_certificate(session, device, certificate, now=now)

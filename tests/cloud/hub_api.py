@@ -28,6 +28,7 @@ from cloud.audit.log_seal import seal_log
 from cloud.audit.routes import audit_routes
 from cloud.consent.assembly import assemble as assemble_consent
 from cloud.db import Database
+from cloud.devices import sealing
 from cloud.devices.deeds import revoke_deed
 from cloud.devices.lifecycle_routes import lifecycle_routes
 from cloud.devices.renewal import Renewals
@@ -338,6 +339,7 @@ def hub_api(
         migrated_sqlite(directory / "hub.sqlite")
     database = Database(chosen.database)
     seal_log(database, identity.derive(log_seal.PURPOSE))
+    sealing.seal_keys(database, identity.derive(sealing.PURPOSE))
     feed = TaskFeed(streams_max=chosen.event_streams_max, per_caller_max=chosen.event_streams_per_caller_max)
     orders_for: set[str] = set()
     revocations: list[datetime] = []
