@@ -23,7 +23,10 @@ MIGRATION_LOCK = 0x636F7665_79687562
 
 
 def migrate(database: Database) -> frozenset[str]:
-    """Where the database stood before; nothing if it was empty. Blocking. Raises `ConfigError` if the database was made by a newer program or is not the hub's."""
+    """Where the database stood before; nothing if it was empty. Blocking.
+
+    Raises `ConfigError` if the database was made by a newer program or is not the hub's.
+    """
     try:
         with database.engine.connect() as connection:
             _lock(connection)

@@ -1,10 +1,10 @@
 """Letting an audit log go on that is not what the hub wrote, once a person has looked. Blocking.
 
-A log that does not fit its signed heads or its MAC is signed no more (`cloud.audit.heads`): the hub must not vouch for what
-it did not write. When it is clear what happened, an administrator accepts the break. That is itself an entry (`ACCEPT`):
-by whom, from where, why, and since which entry nothing is sure. A head is signed over it in the same transaction, so who
-can only write to the database cannot accept anything. Nothing becomes true by it: entries that are gone or unreadable
-stay so, with an entry `LOST` in their place, and whoever verifies an export is told of each break.
+A log that does not fit its signed heads or its MAC is signed no more (`cloud.audit.heads`): the hub must not vouch for
+what it did not write. When it is clear what happened, an administrator accepts the break. That is itself an entry
+(`ACCEPT`): by whom, from where, why, and since which entry nothing is sure. A head is signed over it in the same
+transaction, so who can only write to the database cannot accept anything. Nothing becomes true by it: entries that are
+gone or unreadable stay so, with an entry `LOST` in their place, and whoever verifies an export is told of each break.
 """
 
 import hashlib
@@ -40,7 +40,8 @@ def accept(
 ) -> tuple[int, State]:
     """Let the log go on from how it is; the number of the entry that says so. Nobody appends until the commit.
 
-    Raises `RefusedError` with code `audit_sound` if nothing is wrong, `audit_changed` if it is not what `mark` stands for.
+    Raises `RefusedError` with code `audit_sound` if nothing is wrong, `audit_changed` if it is not what `mark` stands
+    for.
     """
     end = session.exec(select(AuditHead).where(col(AuditHead.id) == 1).with_for_update()).first()
     if end is None:

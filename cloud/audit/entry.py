@@ -26,7 +26,7 @@ SALT_BYTES: Final = 16
 CHECKPOINT: Final = "journal.checkpoint"
 """The action of entries that vouch for devices' logs."""
 ACCEPT: Final = "audit.accept"
-"""The action of entries by which somebody lets a log go on that is not what the hub wrote (`cloud.audit.acceptance`)."""
+"""The action of entries by which somebody lets a log go on that is not what the hub wrote."""
 LOST: Final = "audit.lost"
 """The action of entries that stand in the place of one that is gone or cannot be read."""
 

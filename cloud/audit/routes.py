@@ -104,7 +104,7 @@ def audit_routes(
 
     @router.get("/state")
     def check_log(_: HubReader) -> AuditState:
-        """Recompute the whole log: is it what the hub wrote and signed, and what is not? A minute for a million entries."""
+        """Recompute the whole log: is it what the hub wrote and signed? A minute for a million entries."""
         with _one_of(looks), database.read() as session:
             found = look(session, keys())
         return AuditState(

@@ -1,7 +1,6 @@
 """What the API shows of the audit log. Hashes are hexadecimal."""
 
 from datetime import datetime
-
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -73,8 +72,8 @@ class ConsistencyProof(_View):
 
 
 class AuditState(_View):
-    """Whether the log is what the hub wrote and signed. `since`: from this entry on nothing is sure, if it is not; `mark`
-    stands for exactly these problems, and is what accepting them takes."""
+    """Whether the log is what the hub wrote and signed. `since`: from this entry on nothing is sure, if it is not;
+    `mark` stands for exactly these problems, and is what accepting them takes."""
 
     size: int
     is_sound: bool
@@ -90,7 +89,10 @@ class AcceptBreak(_View):
     reason: Annotated[
         str,
         StringConstraints(
-            strip_whitespace=True, min_length=1, max_length=REASON_MAX_CHARS, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"
+            strip_whitespace=True,
+            min_length=1,
+            max_length=REASON_MAX_CHARS,
+            pattern=r"^[^\x00-\x1f\x7f-\x9f]*$",
         ),
     ]
 

@@ -1,8 +1,8 @@
 """Looking through the whole audit log: is it what the hub wrote and signed, and what is not? Blocking.
 
-Read entry by entry, as a verifier reads an export (`cloud.audit.verify_log`), and compared with what stands beside: hashes,
-columns, kept subtrees, where the log says that it ends, and the MAC over that. On the way it can mend what stands in the
-way of going on: only `cloud.audit.acceptance` asks for that.
+Read entry by entry, as a verifier reads an export (`cloud.audit.verify_log`), and compared with what stands beside:
+hashes, columns, kept subtrees, where the log says that it ends, and the MAC over that. On the way it can mend what
+stands in the way of going on: only `cloud.audit.acceptance` asks for that.
 """
 
 import hashlib
@@ -43,8 +43,8 @@ _ROWS: Final = text(
 
 @dataclass(slots=True, kw_only=True)
 class State:
-    """What was found. `since`: the newest head over nothing but what fits covers so many entries. `problems`: a sentence
-    for each kind, with the first of it. `lost`: entries that are gone or cannot be read."""
+    """What was found. `since`: the newest head over nothing but what fits covers so many entries. `problems`: a
+    sentence for each kind, with the first of it. `lost`: entries that are gone or cannot be read."""
 
     size: int = 0
     since: int = 0
@@ -59,13 +59,15 @@ class State:
     @property
     def problems(self) -> list[str]:
         return [
-            sentence if self._counts[kind] == 1 else f"{sentence} There are {self._counts[kind] - 1} more such."
+            sentence
+            if self._counts[kind] == 1
+            else f"{sentence} There are {self._counts[kind] - 1} more such."
             for kind, sentence in sorted(self._first.items(), key=lambda each: each[0] != HEAD)
         ]
 
     @property
     def mark(self) -> str:
-        """The same as long as the same is wrong, whatever the hub appends meanwhile: who accepts names what they saw."""
+        """The same while the same is wrong, whatever the hub appends: who accepts names what they saw."""
         return hashlib.sha256(encode([self.since, self.problems])).hexdigest()[:MARK_CHARS]
 
     def add(self, kind: str, sentence: str, *, is_counted: bool = True) -> None:
@@ -260,7 +262,9 @@ class Walk:
         expected, level = self._blocks, STORED_LEVEL
         query = select(AuditNode.place, AuditNode.hash)
         while expected:
-            at_level = self._session.exec(query.where(AuditNode.level == level).order_by(col(AuditNode.place)))
+            at_level = self._session.exec(
+                query.where(AuditNode.level == level).order_by(col(AuditNode.place))
+            )
             # More may have been added since: the log grows.
             known = [(place, hash_) for place, hash_ in at_level if 0 <= place < len(expected)]
             if any(expected[place] != bytes(hash_) for place, hash_ in known):

@@ -1,8 +1,8 @@
 """`covey-hub audit verify`: an export against itself, against a head that an auditor kept, and against a pinned key.
 
 It needs no hub, no network and no trust in who wrote the file. One pass, with bounded memory; the first thing that is
-wrong ends it, with a sentence. What a file alone cannot show is said too (`Report.limits`), and where the log was broken
-and somebody accepted that (`Report.breaks`): such a log is sound only for who keeps a head from after it.
+wrong ends it, with a sentence. What a file alone cannot show is said too (`Report.limits`), and where the log was
+broken and somebody accepted that (`Report.breaks`): such a log is sound only for who keeps a head from after it.
 """
 
 from contextlib import ExitStack
@@ -48,8 +48,8 @@ class Report:
 
     `withheld`: entries of which the export shows only hashes. `missing`: records in gaps that were recorded as such.
     `checkpoints`: positions of devices' logs that agree with the audit log; `trimmed`: of metrics that were rolled up
-    since. `breaks`: where the log is not what the hub wrote, and who let it go on. `limits`: what this file cannot show,
-    in sentences.
+    since. `breaks`: where the log is not what the hub wrote, and who let it go on. `limits`: what this file cannot
+    show, in sentences.
     """
 
     problem: str | None = None

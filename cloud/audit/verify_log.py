@@ -171,8 +171,10 @@ class LogVerifier:
             raise fault(f"The export says that the log has {size} entries, but it holds {self.tree.size}.")
         kept = None if self._kept is None else self._kept[1]
         problem = self._kept_problem
-        if problem is not None and kept is not None and not any(each.entry >= kept.size for each in self.breaks):
-            if self._doubted is None or kept.size <= self._doubted_at:
+        if problem is not None and kept is not None:
+            is_accepted = any(each.entry >= kept.size for each in self.breaks)
+            is_first = self._doubted is None or kept.size <= self._doubted_at
+            if is_first and not is_accepted:
                 raise problem
         if (loose := self.loose_end()) is not None:
             raise loose
@@ -217,7 +219,7 @@ class LogVerifier:
         return head
 
     def _settle(self) -> None:
-        """A head fits: what was accepted before it is signed, and explains what was doubted before that, if it says so."""
+        """A head fits: what was accepted before it is signed, and explains what was doubted before, if it says so."""
         for each in self._accepted:
             doubted = self._doubted
             if doubted is not None and each.entry >= self._doubted_at and str(doubted) in each.shows:

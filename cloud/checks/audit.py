@@ -63,7 +63,8 @@ def _accepted(log: LogVerifier) -> str:
     if not log.breaks:
         return ""
     newest = log.breaks[-1]
-    return f" It was broken before: {len(log.breaks)} times somebody accepted that, {newest.by} in entry {newest.entry}."
+    times = len(log.breaks)
+    return f" It was broken before: {times} times somebody accepted that, at last {newest.by} in entry {newest.entry}."
 
 
 def check_log(database: Database, keys: AuditKeys) -> LogVerifier:

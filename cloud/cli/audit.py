@@ -239,10 +239,11 @@ def _tell(report: "Report") -> None:
 
 
 def _tell_break(each: "Break") -> None:
+    begin = "BROKEN, as the head that you kept knows" if each.is_known else "BROKEN"
     show.line(
-        f"{'BROKEN, as the head that you kept knows' if each.is_known else 'BROKEN'}: entries {each.since} to"
-        f" {each.entry - 1} may have been put in or altered. {each.by} ({each.address or 'at the hub'}) accepted that on"
-        f" {show.moment(each.at)}, in entry {each.entry}: {each.reason}"
+        f"{begin}: entries {each.since} to {each.entry - 1} may have been put in or altered."
+        f" {each.by} ({each.address or 'at the hub'}) accepted that on {show.moment(each.at)}, in entry {each.entry}:"
+        f" {each.reason}"
     )
     show.line(f"  What was wrong then: {each.shows}")
 

@@ -69,7 +69,9 @@ def sign_in(
     context: typer.Context,
     name: Name,
     tenant: Annotated[str | None, typer.Option(help="For which tenant; '*' is all.")] = None,
-    role: Annotated[Role | None, typer.Option(help="No more than you may: viewer, operator, author or admin.")] = None,
+    role: Annotated[
+        Role | None, typer.Option(help="No more than you may: viewer, operator, author or admin.")
+    ] = None,
     ttl: Annotated[str | None, typer.Option(help="How long it is good for: 90s, 30m, 1h, 7d.")] = None,
     password_file: Annotated[
         str | None,

@@ -1,7 +1,7 @@
 """What an agreed action leaves to be done after its commit, since it is no row: files, for one. Blocking.
 
-Agreed and done are then two moments, and a process may die between them. So the proposal says that it is being carried out
-until it says what came of it; what was left behind is taken up by the leader (`complete_interrupted`).
+Agreed and done are then two moments, and a process may die between them. So the proposal says that it is being carried
+out until it says what came of it; what was left behind is taken up by the leader (`complete_interrupted`).
 """
 
 import logging
@@ -74,4 +74,4 @@ def complete_interrupted(
         try:
             complete(transactions, seals, clock, HUB_ITSELF, row.id, finishing(row.content))
         except CoveyError as error:
-            logger.error("proposal %s was agreed to and could not be carried out: %s", row.id, error)
+            logger.warning("proposal %s was agreed to and could not be carried out: %s", row.id, error)

@@ -29,6 +29,7 @@ from cloud.journal.service import TAIL_MAX_RECORDS, verify
 from cloud.people.seals import PeopleSeals
 from cloud.people.service import check_tenant
 from cloud.settings import HubSettings
+from cloud.whole_models import build
 from shared.clock import Clock
 from shared.enrolment import (
     CA_PATH,
@@ -56,6 +57,7 @@ def enrolment_routes(
     life: timedelta = LEAF_LIFE,
 ) -> APIRouter:
     """What a device needs before it has a certificate: open to everybody (`cloud.http_gate.OPEN_PATHS`)."""
+    build(EnrolRequest, EnrolResponse)
     router = APIRouter(tags=["enrolment"])
 
     @router.get(

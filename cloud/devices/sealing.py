@@ -1,9 +1,9 @@
-"""The key to which secrets for a device are encrypted, under a MAC of the hub's: who can write to the database, and has none
-of the hub's keys, shall not put their own key in its place and read what is set from then on. Pure.
+"""The key to which secrets for a device are encrypted, under a MAC of the hub's.
 
-It covers whose key it is and by which signing key that board speaks, so neither another device's nor a former board's row
-fits. The MAC's key travels in what a `Database` gives to each of its sessions, as that of `cloud.audit.log_seal`; a session
-without it writes no MAC, and believes what there is.
+Who can write to the database, and has none of the hub's keys, shall not put their own key in its place and read what is
+set from then on. The MAC covers whose key it is and by which signing key that board speaks, so neither another device's
+nor a former board's row fits. Its own key travels in what a `Database` gives to each of its sessions, as that of
+`cloud.audit.log_seal`; a session without it writes no MAC, and believes what there is.
 """
 
 from typing import Final

@@ -129,7 +129,9 @@ class KeyKeeper:
         if found is None:
             return None
         if wanted.purpose == ISSUING:
-            present = fingerprint(load_authorities(self.identity.paths, self.identity.vault).current.certificate)
+            present = fingerprint(
+                load_authorities(self.identity.paths, self.identity.vault).current.certificate
+            )
             return None if present == found["before"] else present
         with in_turn(self.settings.home / SETUP_LOCK_NAME):
             self.identity.reload()

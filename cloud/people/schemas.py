@@ -162,7 +162,7 @@ class CreatedApiToken(PeopleModel):
 
 
 class WhoAmI(PeopleModel):
-    """Who the hub takes the caller for. `tenant` null: may act in all. `person`: the user whose token it is, if one's."""
+    """Who the hub takes the caller for. `tenant` null: may act in all. `person`: whose token it is, if a user's."""
 
     name: str
     person: str = ""

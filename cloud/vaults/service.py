@@ -30,8 +30,8 @@ CHANGED_KEY = "sealing_key_changed"
 _UNFIT = {
     NO_KEY: "Device {device} has no key to seal for; it makes one when it renews its certificate: update it, then try"
     " again.",
-    CHANGED_KEY: "The key to seal for {device} was changed behind the hub's back: nothing is sealed for it. Find out who"
-    " can write to the database; `covey-edge identity renew` on the device tells its own key again.",
+    CHANGED_KEY: "The key to seal for {device} was changed behind the hub's back: nothing is sealed for it. Find out"
+    " who can write to the database; `covey-edge identity renew` on the device tells its own key again.",
 }
 
 
@@ -65,7 +65,9 @@ def set_secret(
     check_name(name)
     check_value(value)
     devices = _devices(session, chosen, devices_max)
-    unfit = {device.principal: reason for device in devices if (reason := _unfit(session, device)) is not None}
+    unfit = {
+        device.principal: reason for device in devices if (reason := _unfit(session, device)) is not None
+    }
     if (reason := unfit.get(chosen.principal or "")) is not None:
         raise RefusedError(_UNFIT[reason].format(device=chosen.principal), code=reason)
     fit = [device for device in devices if device.principal not in unfit]

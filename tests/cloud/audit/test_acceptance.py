@@ -37,7 +37,8 @@ BREAKS: dict[str, str] = {
     "what an entry says": "UPDATE audit_entry SET entry = (SELECT entry FROM audit_entry WHERE seq = 1) WHERE seq = 2",
     "an entry's bytes": "UPDATE audit_entry SET entry = x'00' WHERE seq = 2",
     "what is searched by": "UPDATE audit_entry SET actor = 'nobody' WHERE seq = 2",
-    "the hash beside an entry": "UPDATE audit_entry SET hash = (SELECT hash FROM audit_entry WHERE seq = 1) WHERE seq = 2",
+    "the hash beside an entry": "UPDATE audit_entry SET hash = (SELECT hash FROM audit_entry WHERE seq = 1)"
+    " WHERE seq = 2",
     "a signed head": "DELETE FROM signed_tree_head WHERE size = 5",
     "the newest head": "DELETE FROM signed_tree_head WHERE size = (SELECT max(size) FROM signed_tree_head)",
     "a head's bytes": "UPDATE signed_tree_head SET head = (SELECT entry FROM audit_entry WHERE seq = 0) WHERE size = 5",
@@ -45,7 +46,8 @@ BREAKS: dict[str, str] = {
     " WHERE size = (SELECT max(size) FROM signed_tree_head)",
     "the root beside a head": "UPDATE signed_tree_head SET root = zeroblob(32)"
     " WHERE size = (SELECT max(size) FROM signed_tree_head)",
-    "a head out of all reach": f"INSERT INTO signed_tree_head SELECT {BEYOND}, root, at, head FROM signed_tree_head LIMIT 1",
+    "a head out of all reach": f"INSERT INTO signed_tree_head SELECT {BEYOND}, root, at, head FROM signed_tree_head"
+    " LIMIT 1",
     "an entry out of all reach": f"UPDATE audit_entry SET seq = {BEYOND} WHERE seq = 3",
 }
 UNSEEN = {"the newest head"}
@@ -231,7 +233,9 @@ def test_an_acceptance_that_is_not_well_formed_is_lost_as_any_such_entry(
 def test_kept_subtrees_that_are_wrong_are_found_and_made_anew(hub: Audited) -> None:
     hub.deeds(3 * BLOCK)
     hub.keep()
-    hub.sql("UPDATE audit_node SET hash = (SELECT hash FROM audit_entry WHERE seq = 0) WHERE level = 6 AND place = 1")
+    hub.sql(
+        "UPDATE audit_node SET hash = (SELECT hash FROM audit_entry WHERE seq = 0) WHERE level = 6 AND place = 1"
+    )
     assert "subtrees" in state_of(hub).problems[0]
     accepted(hub)
     hub.deed()

@@ -42,9 +42,7 @@ def ben(hub: HubApi) -> Person:
 
 
 def keeper(hub: HubApi) -> KeyKeeper:
-    return KeyKeeper(
-        database=hub.database, identity=hub.identity, settings=hub.settings, clock=hub.clock
-    )
+    return KeyKeeper(database=hub.database, identity=hub.identity, settings=hub.settings, clock=hub.clock)
 
 
 def keys(hub: HubApi, purpose: str) -> list[Any]:

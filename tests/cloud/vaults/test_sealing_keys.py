@@ -1,6 +1,6 @@
 """Secrets are encrypted to no key but the one that the device itself told."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -68,7 +68,9 @@ def test_nothing_is_sealed_for_a_key_that_the_device_did_not_tell(
     assert set_secret(hub, device="till")["ordered"] == ["main.till"]
     spoil(hub)
     assert hub.refusal(*PUT, {"value": VALUE, "device": "till"}) == (409, "sealing_key_changed")
-    assert {"principal": "main.till", "reason": "sealing_key_changed"} in set_secret(hub, all=True)["left_out"]
+    assert {"principal": "main.till", "reason": "sealing_key_changed"} in set_secret(hub, all=True)[
+        "left_out"
+    ]
 
 
 def test_a_device_that_tells_its_key_again_gets_secrets_again(hub: HubApi) -> None:
@@ -82,7 +84,7 @@ def test_a_device_that_tells_its_key_again_gets_secrets_again(hub: HubApi) -> No
 
 
 @pytest.fixture
-def upgraded(tmp_path: Path, clock: ManualClock) -> Iterator[HubSettings]:
+def upgraded(tmp_path: Path, clock: ManualClock) -> HubSettings:
     """The home of a hub whose database is as version 0008 left it."""
     settings = HubSettings(home=tmp_path / "hub", mqtt_url="mqtts://localhost:8883")
     with (
@@ -99,22 +101,28 @@ def upgraded(tmp_path: Path, clock: ManualClock) -> Iterator[HubSettings]:
         session.flush()
         session.connection().exec_driver_sql("ALTER TABLE device DROP COLUMN sealing_mac")
         session.connection().exec_driver_sql("UPDATE alembic_version SET version_num = '0008'")
-    yield settings
+    return settings
 
 
 @pytest.mark.slow
-def test_keys_of_before_there_were_macs_are_taken_over_once(upgraded: HubSettings, clock: ManualClock) -> None:
-    with open_ground(upgraded, Role.API, has_own_broker=False, clock=clock) as ground:
-        with ground.database.write() as session:
-            device = session.exec(select(Device)).one()
-            assert sealing.is_genuine(session, device)
-            device.sealing_public = bytes(32)
-            session.add(device)
+def test_keys_of_before_there_were_macs_are_taken_over_once(
+    upgraded: HubSettings, clock: ManualClock
+) -> None:
+    with (
+        open_ground(upgraded, Role.API, has_own_broker=False, clock=clock) as ground,
+        ground.database.write() as session,
+    ):
+        device = session.exec(select(Device)).one()
+        assert sealing.is_genuine(session, device)
+        device.sealing_public = bytes(32)
+        session.add(device)
     with (
         open_ground(upgraded, Role.API, has_own_broker=False, clock=clock) as ground,
         ground.database.read() as session,
     ):
-        assert not sealing.is_genuine(session, session.exec(select(Device)).one()), "the next start takes nothing"
+        assert not sealing.is_genuine(session, session.exec(select(Device)).one()), (
+            "the next start takes nothing"
+        )
     with closing(Database(upgraded.database)) as keyless, keyless.read() as session:
         assert sealing.is_genuine(session, session.exec(select(Device)).one())
 
