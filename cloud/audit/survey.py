@@ -6,6 +6,7 @@ stands in the way of going on: only `cloud.audit.acceptance` asks for that.
 """
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,6 +30,8 @@ from shared.clock import from_ms, to_ms
 from shared.errors import ProtocolError
 from shared.merkle import Frontier, leaf_hash, node_hash
 from shared.tree_head import open_head
+
+logger = logging.getLogger(__name__)
 
 CHUNK: Final = 500
 MARK_CHARS: Final = 16
@@ -136,13 +139,15 @@ class Walk:
 
     def _signed(self) -> int:
         """How many entries the newest head covers that a key of the hub's has signed."""
-        newest_first = select(SignedTreeHead).order_by(col(SignedTreeHead.size).desc())
-        for row in self._session.exec(newest_first.execution_options(yield_per=CHUNK)):
+        query = select(SignedTreeHead).order_by(col(SignedTreeHead.size).desc()).limit(1)
+        row = self._session.exec(query).first()
+        while row is not None:
             try:
                 if open_head(bytes(row.head), self._ring).size == row.size:
                     return row.size
-            except ProtocolError:
-                continue
+            except ProtocolError as error:
+                logger.debug("the head over %d entries is none of this hub's: %s", row.size, error)
+            row = self._session.exec(query.where(SignedTreeHead.size < row.size)).first()
         return 0
 
     def _take(self, number: int, row: Row[Any] | None) -> None:
