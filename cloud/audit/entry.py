@@ -108,8 +108,13 @@ def encode_entry(
 
 def decode_entry(data: bytes) -> Entry:
     """Raises `ProtocolError` if the bytes are no entry."""
+    return entry_of(decode(data))
+
+
+def entry_of(value: object) -> Entry:
+    """What decoded CBOR says. Raises `ProtocolError` if that is no entry."""
     try:
-        return _ENTRY.validate_python(decode(data))
+        return _ENTRY.validate_python(value)
     except ValidationError as error:
         raise ProtocolError("The bytes are no entry of an audit log.") from error
 

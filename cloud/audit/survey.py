@@ -17,7 +17,7 @@ from sqlalchemy.orm import Mapped
 from sqlmodel import Session, SQLModel, col, select
 
 from cloud.audit import repository
-from cloud.audit.entry import ACCEPT, LOST, checkpoints_in, decode_entry, encode_entry
+from cloud.audit.entry import ACCEPT, LOST, Entry, checkpoints_in, decode_entry, encode_entry, entry_of
 from cloud.audit.hub_keys import AuditKeys
 from cloud.audit.log_seal import is_genuine
 from cloud.audit.tables import AuditEntry, AuditHead, AuditNode, SignedTreeHead
@@ -25,7 +25,7 @@ from cloud.audit.tree import BLOCK, STORED_LEVEL
 from cloud.audit.verify_log import LogVerifier, break_in
 from cloud.caller import HUB_ITSELF
 from cloud.db import table_of
-from shared.cbor import encode
+from shared.cbor import decode, decode_each, encode
 from shared.clock import from_ms, to_ms
 from shared.errors import ProtocolError
 from shared.merkle import Frontier, leaf_hash, node_hash
@@ -117,8 +117,10 @@ class Walk:
             heads = repository.heads_between(session, place, state.size, 1)
             last = min(place + CHUNK, state.size, heads[0].size if heads else state.size)
             rows = {row.seq: row for row in session.execute(_ROWS.bindparams(first=place, last=last))}
+            values = _decoded([bytes(row.entry) for row in rows.values()])
+            by_number = dict(zip(rows, values, strict=True))
             for number in range(place, last):
-                self._take(number, rows.get(number))
+                self._take(number, rows.get(number), by_number.get(number))
             if heads and heads[0].size == last:
                 self._take_head(heads[0])
             self._mend()
@@ -150,17 +152,21 @@ class Walk:
             row = self._session.exec(query.where(SignedTreeHead.size < row.size)).first()
         return 0
 
-    def _take(self, number: int, row: Row[Any] | None) -> None:
-        data = self._data_of(number, row)
-        is_other = row is None or data != bytes(row.entry)
-        self.judge.take_entries(number, [data])
+    def _take(self, number: int, row: Row[Any] | None, value: object) -> None:
+        """`value`: what the entry's CBOR says, None if it is none."""
+        entry = None if row is None else _readable(number, value)
+        if row is None or entry is None:
+            data = self._instead(number, None if row is None else bytes(row.entry))
+            value, is_other = decode(data), True
+        else:
+            data = bytes(row.entry)
+            is_other = self._has_other_columns(row, entry)
+        self.judge.take_decoded(data, value)
         if row is not None and bytes(row.hash) != self.judge.chain:
             # After one all others are wrong too, also those that the hub appends meanwhile.
             sentence = f"The hash beside entry {number} of the audit log is another than that of the chain."
             self._state.add("hash", sentence, is_counted=False)
             is_other = True
-        if row is not None and not is_other:
-            is_other = self._has_other_columns(row, data)
         if is_other and self._mends_at is not None:
             fixed = _columns(data, self.judge.chain)
             (self._missing if row is None else self._changed).append(fixed)
@@ -169,19 +175,12 @@ class Walk:
             self._blocks.append(self._block.root())
             self._block = Frontier()
 
-    def _data_of(self, number: int, row: Row[Any] | None) -> bytes:
-        """The entry's bytes, or those of one that says that it is lost."""
-        if row is None:
-            self._state.add("missing", f"Entry {number} of the audit log is missing.")
-            return self._instead(number, None)
-        data = bytes(row.entry)
-        if not _is_readable(number, data):
-            self._state.add("unreadable", f"Entry {number} of the audit log cannot be read.")
-            return self._instead(number, data)
-        return data
-
     def _instead(self, number: int, content: bytes | None) -> bytes:
-        """`content`: what was left of the entry that stood here; its hash is kept."""
+        """The bytes of an entry that says that another is lost. `content`: what was left of that; its hash is kept."""
+        if content is None:
+            self._state.add("missing", f"Entry {number} of the audit log is missing.")
+        else:
+            self._state.add("unreadable", f"Entry {number} of the audit log cannot be read.")
         self._state.lost += 1
         return encode_entry(
             seq=number,
@@ -196,14 +195,9 @@ class Walk:
             detail={},
         )
 
-    def _has_other_columns(self, row: Row[Any], data: bytes) -> bool:
-        entry = decode_entry(data)
-        if (entry.tenant, entry.action, entry.actor, entry.target) == (
-            row.tenant,
-            row.action,
-            row.actor,
-            row.target,
-        ):
+    def _has_other_columns(self, row: Row[Any], entry: Entry) -> bool:
+        said = (entry.tenant, entry.action, entry.actor, entry.target)
+        if said == (row.tenant, row.action, row.actor, row.target):
             return False
         sentence = f"The columns beside entry {row.seq} of the audit log are not what the entry says."
         self._state.add("columns", sentence)
@@ -298,13 +292,30 @@ def _columns(data: bytes, chain: bytes) -> dict[str, object]:
     }
 
 
-def _is_readable(number: int, data: bytes) -> bool:
-    """Whether it is an entry for this place, and what it vouches for or accepts is well-formed."""
+def _decoded(entries: list[bytes]) -> Sequence[object]:
+    """What each says as CBOR, None for what is none."""
     try:
-        entry = decode_entry(data)
+        return decode_each(entries)
+    except ProtocolError:
+        return [_decoded_alone(data) for data in entries]
+
+
+def _decoded_alone(data: bytes) -> object:
+    try:
+        return decode(data)
+    except ProtocolError:
+        return None
+
+
+def _readable(number: int, value: object) -> Entry | None:
+    """The entry, if it is one for this place and what it vouches for or accepts is well-formed."""
+    try:
+        entry = entry_of(value)
         vouched = checkpoints_in(entry)
         if entry.action == ACCEPT:
             break_in(entry)
     except ProtocolError:
-        return False
-    return entry.seq == number and all(at.principal.partition(".")[0] == entry.tenant for at in vouched)
+        return None
+    if entry.seq != number or any(at.principal.partition(".")[0] != entry.tenant for at in vouched):
+        return None
+    return entry

@@ -121,21 +121,27 @@ class LogVerifier:
             raise fault(f"An entry from {first} on is not well-formed.") from error
         for data, value in zip(entries, values, strict=True):
             number = self.tree.size
-            # Not a model for each: there may be millions, and the bytes are what is proven.
-            if not isinstance(value, dict) or value.get("seq") != number:
-                raise fault(f"What stands at the place of entry {number} of the audit log is not that entry.")
-            at_ms = value.get("at_ms")
-            if not isinstance(at_ms, int) or not 0 <= at_ms <= MAX_MS:
-                raise fault(f"Entry {number} of the audit log does not say when it was made.")
-            action = value.get("action")
-            if action == ACCEPT:
-                self._take_accepted(number, data)
-            elif self._tenant is not None and value.get("tenant") != self._tenant:
-                raise fault(f"Entry {number} of the audit log is not of the tenant {self._tenant}.")
-            if action == CHECKPOINT:
-                vouched.append((number, self._vouched(number, data)))
-            self._take(leaf_hash(data))
-        self.shown += len(entries)
+            if (found := self.take_decoded(data, value)) is not None:
+                vouched.append((number, found))
+        return vouched
+
+    def take_decoded(self, data: bytes, value: object) -> list[LaneCheckpoint] | None:
+        """The next entry, and what its CBOR says; which devices' logs it vouches for, None if for none."""
+        number = self.tree.size
+        # Not a model for each: there may be millions, and the bytes are what is proven.
+        if not isinstance(value, dict) or value.get("seq") != number:
+            raise fault(f"What stands at the place of entry {number} of the audit log is not that entry.")
+        at_ms = value.get("at_ms")
+        if not isinstance(at_ms, int) or not 0 <= at_ms <= MAX_MS:
+            raise fault(f"Entry {number} of the audit log does not say when it was made.")
+        action = value.get("action")
+        if action == ACCEPT:
+            self._take_accepted(number, data)
+        elif self._tenant is not None and value.get("tenant") != self._tenant:
+            raise fault(f"Entry {number} of the audit log is not of the tenant {self._tenant}.")
+        vouched = self._vouched(number, data) if action == CHECKPOINT else None
+        self._take(leaf_hash(data))
+        self.shown += 1
         return vouched
 
     def take_leaves(self, first: int, joined: bytes) -> None:

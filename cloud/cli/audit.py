@@ -299,7 +299,8 @@ def _kept_head(said: str) -> bytes:
     if said.startswith(TEXT_PREFIX):
         return parse_head_text(said)
     try:
-        data = Path(said).read_bytes()[: HEAD_FILE_MAX_BYTES + 1]
+        with Path(said).open("rb") as opened:
+            data = opened.read(HEAD_FILE_MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(
             f"--head {said} is neither a head ({TEXT_PREFIX}…) nor a file that can be read ({error.strerror})."
