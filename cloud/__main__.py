@@ -18,6 +18,7 @@ from cloud.cli import (
     approvals,
     ask,
     audit,
+    audit_breaks,
     devices,
     doctor,
     hub,
@@ -72,6 +73,7 @@ app.command()(hub.up)
 app.command()(hub.serve)
 app.command()(doctor.doctor)
 app.add_typer(tokens.app, name="token")
+audit_breaks.add_to(audit.app)
 recovery.add_to(devices.app)
 lifecycle.add_to(devices.app)
 metrics.add_to(devices.app)

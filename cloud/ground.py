@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError
 from cloud.audit import log_seal
 from cloud.audit.log_seal import seal_log
 from cloud.db import Database
+from cloud.devices import sealing
 from cloud.identity import Identity, open_identity
 from cloud.keys.authorities import FORMER_KEY_KEPT
 from cloud.private_files import home_lock, in_turn, make_private_directory, read_private, write_private
@@ -65,11 +66,14 @@ def open_ground(settings: HubSettings, role: Role, *, has_own_broker: bool, cloc
             admin_token = open_admin_token(settings.admin_token_file) if has_door else None
             database = _open_database(settings)
             try:
-                migrate(database)
+                seal_log(database, identity.derive(log_seal.PURPOSE))
+                sealing.seal_keys(database, identity.derive(sealing.PURPOSE))
+                before = migrate(database)
+                if before and max(before) < sealing.REVISION:
+                    sealing.adopt(database)
             except BaseException:
                 database.close()
                 raise
-        seal_log(database, identity.derive(log_seal.PURPOSE))
         try:
             yield Ground(
                 settings=settings,

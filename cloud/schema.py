@@ -22,13 +22,17 @@ MIGRATION_LOCK = 0x636F7665_79687562
 """Key of PostgreSQL's advisory lock under which hubs that start at the same moment migrate one after another."""
 
 
-def migrate(database: Database) -> None:
-    """Blocking. Raises `ConfigError` if the database was made by a newer program or is not the hub's."""
+def migrate(database: Database) -> frozenset[str]:
+    """Where the database stood before; nothing if it was empty. Blocking.
+
+    Raises `ConfigError` if the database was made by a newer program or is not the hub's.
+    """
     try:
         with database.engine.connect() as connection:
             _lock(connection)
-            _upgrade(connection)
+            before = _upgrade(connection)
             connection.commit()
+            return before
     except OperationalError as error:
         raise UnavailableError(
             "The hub's database cannot be opened; see database_url, and whether the server is there."
@@ -71,7 +75,7 @@ def _lock(connection: Connection) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection) -> frozenset[str]:
     found = revisions(connection)
     with _scripts(connection) as config:
         if not found.current <= found.known:
@@ -79,7 +83,7 @@ def _upgrade(connection: Connection) -> None:
                 "The hub's database was made by a newer covey-hub; install that version again, or restore the backup."
             )
         if found.current == found.newest:
-            return
+            return found.current
         logger.info("migrating the database from %s", ", ".join(found.current) or "nothing")
         try:
             command.upgrade(config, "head")
@@ -87,3 +91,4 @@ def _upgrade(connection: Connection) -> None:
             raise ConfigError(
                 "The hub's database could not be migrated: it has other tables, or is damaged. Nothing was changed."
             ) from error
+    return found.current

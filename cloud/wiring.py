@@ -19,6 +19,7 @@ from fastapi import APIRouter
 
 from cloud import server
 from cloud.app import create_app
+from cloud.audit.deeds import accept_deed
 from cloud.audit.heads import HeadKeeper
 from cloud.audit.hub_keys import keys_of
 from cloud.audit.routes import audit_routes
@@ -187,6 +188,7 @@ def build_hub(
                 checkpoint_interval_s=settings.audit_checkpoint_interval_s,
             ).work,
         ),
+        Job(name="keys", interval_s=settings.sweep_interval_s, work=_key_keeper(ground).work),
         Job(name="knowledge", interval_s=settings.sweep_interval_s, work=courier.work),
         Job(name="memory", interval_s=settings.sweep_interval_s, work=memory.keeper.work),
         Job(name="metrics", interval_s=settings.metrics_roll_up_interval_s, work=_rolling_up(ground)),
@@ -338,6 +340,7 @@ def _consent(
                 on_revoked=around.keeper.wake,
             ),
             _key_keeper(ground).deed(),
+            accept_deed(keys=partial(keys_of, ground.identity), clock=clock),
             publish_deed(
                 signer=ground.identity.signer_for(Purpose.POLICY),
                 clock=clock,
@@ -382,6 +385,7 @@ def _web(
             enrolment_routes(
                 database=database,
                 identity=identity,
+                seals=people.seals,
                 broker=ground.address,
                 clock=clock,
                 life=settings.renewal_rules.life,
@@ -461,7 +465,13 @@ def _web(
             answer_routes(desk=desk, settings=settings),
             question_routes(database=database, settings=settings),
             metrics_routes(database=database, settings=settings, clock=clock),
-            audit_routes(database=database, settings=settings, clock=clock, keys=partial(keys_of, identity)),
+            audit_routes(
+                database=database,
+                settings=settings,
+                clock=clock,
+                keys=partial(keys_of, identity),
+                consent=consent.second_person,
+            ),
             scrape,
         ],
         doors=doors,

@@ -25,6 +25,10 @@ START: Final = hashlib.sha256(b"covey/1/audit").digest()
 SALT_BYTES: Final = 16
 CHECKPOINT: Final = "journal.checkpoint"
 """The action of entries that vouch for devices' logs."""
+ACCEPT: Final = "audit.accept"
+"""The action of entries by which somebody lets a log go on that is not what the hub wrote."""
+LOST: Final = "audit.lost"
+"""The action of entries that stand in the place of one that is gone or cannot be read."""
 
 DetailValue = str | int | bool
 
@@ -104,8 +108,13 @@ def encode_entry(
 
 def decode_entry(data: bytes) -> Entry:
     """Raises `ProtocolError` if the bytes are no entry."""
+    return entry_of(decode(data))
+
+
+def entry_of(value: object) -> Entry:
+    """What decoded CBOR says. Raises `ProtocolError` if that is no entry."""
     try:
-        return _ENTRY.validate_python(decode(data))
+        return _ENTRY.validate_python(value)
     except ValidationError as error:
         raise ProtocolError("The bytes are no entry of an audit log.") from error
 

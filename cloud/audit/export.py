@@ -16,7 +16,7 @@ from sqlmodel import Session, col, select
 
 from cloud.audit import repository
 from cloud.audit.archive import BATCH_BYTES, FORMAT, ExportSeal, Packer
-from cloud.audit.entry import decode_entry, entry_hash
+from cloud.audit.entry import ACCEPT, decode_entry, entry_hash
 from cloud.audit.hub_keys import AuditKeys
 from cloud.db import Database
 from cloud.devices.tables import DeviceKey
@@ -50,13 +50,16 @@ class Scope:
         return self.tenant is None and self.since is None and self.until is None
 
     def shows(self, data: bytes) -> bool:
-        """Whether an entry is within the scope. What cannot be read is shown to the hub's own auditor alone."""
+        """Whether an entry is within the scope. What cannot be read is shown to the hub's own auditor alone; that the
+        log was broken and goes on concerns everybody."""
         if self.is_everything:
             return True
         try:
             entry = decode_entry(data)
         except ProtocolError:
             return self.tenant is None
+        if entry.action == ACCEPT and entry.tenant is None:
+            return True
         if self.tenant is not None and entry.tenant != self.tenant:
             return False
         if self.since is not None and entry.at_ms < to_ms(self.since):

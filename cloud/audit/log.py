@@ -13,6 +13,7 @@ from typing import Final
 
 from sqlmodel import Session, col, select
 
+from cloud.audit import repository
 from cloud.audit.entry import (
     CHECKPOINT,
     START,
@@ -94,7 +95,9 @@ def _append(
     max_bytes: int,
 ) -> int:
     head = _locked_head(session)
-    number, target = head.size, target[:TARGET_MAX_CHARS]
+    is_ours = is_genuine(session, head) and (head.size > 0 or repository.end_of_rows(session) == 0)
+    # A number that is taken already would stop every deed: where the log ends is not believed then, but looked for.
+    number, target = head.size if is_ours else _end_of(session, head), target[:TARGET_MAX_CHARS]
     entry = encode_entry(
         seq=number,
         at_ms=to_ms(now),
@@ -123,11 +126,10 @@ def _append(
             hash=digest,
         )
     )
-    is_ours = is_genuine(session, head)
     if not is_ours:
         logger.error(
             "entry %d of the audit log follows one that this hub did not write: no head is signed over it; run"
-            " `covey-hub doctor`",
+            " `covey-hub audit check`",
             number,
         )
     head.size, head.hash = number + 1, digest
@@ -135,6 +137,11 @@ def _append(
     session.add(head)
     session.flush()
     return number
+
+
+def _end_of(session: Session, head: AuditHead) -> int:
+    end = repository.end_of_rows(session)
+    return head.size if end < head.size <= end + repository.JUMP_MAX else end
 
 
 def _locked_head(session: Session) -> AuditHead:

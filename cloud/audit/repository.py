@@ -13,6 +13,8 @@ from cloud.audit.tables import AuditEntry, AuditHead, SignedTreeHead
 from cloud.journal.tables import LaneRow
 
 READ_CHUNK: Final = 1_000
+JUMP_MAX: Final = 1_000_000
+"""Entries that may be missing at one place; what claims to be further on was put in."""
 
 
 def length(session: Session) -> tuple[int, bytes]:
@@ -26,6 +28,15 @@ def head_row(session: Session) -> AuditHead | None:
     return session.exec(
         select(AuditHead).where(AuditHead.id == 1).execution_options(populate_existing=True)
     ).first()
+
+
+def end_of_rows(session: Session) -> int:
+    """How many entries there would be by the last that is there; rows that are out of all reach are none."""
+    query = text(
+        "SELECT coalesce(max(seq) + 1, 0) FROM audit_entry"
+        " WHERE seq >= 0 AND seq < (SELECT count(*) FROM audit_entry) + :jump"
+    ).bindparams(jump=JUMP_MAX)
+    return int(session.execute(query).scalar_one())
 
 
 def read(session: Session, first: int, last: int) -> Sequence[Row[Any]]:
@@ -85,9 +96,9 @@ def newest_head(session: Session) -> SignedTreeHead | None:
 
 
 def heads_between(session: Session, after: int, upto: int, limit: int) -> Sequence[Row[Any]]:
-    """`size` and `head` of the heads over more than `after` and at most `upto` entries, in order."""
+    """`size`, `root` and `head` of the heads over more than `after` and at most `upto` entries, in order."""
     query = text(
-        "SELECT size, head FROM signed_tree_head WHERE size > :after AND size <= :upto ORDER BY size LIMIT :limit"
+        "SELECT size, root, head FROM signed_tree_head WHERE size > :after AND size <= :upto ORDER BY size LIMIT :limit"
     ).bindparams(after=after, upto=upto, limit=limit)
     return session.execute(query).all()
 

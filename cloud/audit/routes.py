@@ -3,22 +3,35 @@
 import asyncio
 import logging
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import chain
 from threading import BoundedSemaphore
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, AwareDatetime
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Message, Send
 
-from cloud.access import Reader
+from cloud.access import HubAdmin, HubReader, Reader
 from cloud.audit import service
+from cloud.audit.acceptance import accept
+from cloud.audit.entry import ACCEPT
 from cloud.audit.export import Scope, export
 from cloud.audit.hub_keys import AuditKeys
-from cloud.audit.schemas import ConsistencyProof, EntryPage, HeadView, InclusionProof
+from cloud.audit.schemas import (
+    AcceptBreak,
+    AcceptedBreak,
+    AuditState,
+    ConsistencyProof,
+    EntryPage,
+    HeadView,
+    InclusionProof,
+)
+from cloud.audit.survey import look
+from cloud.consent.second_person import PROPOSED, SecondPerson
 from cloud.db import Database
 from cloud.settings import HubSettings
 from shared.clock import Clock
@@ -29,6 +42,8 @@ PAGE_DEFAULT_ROWS: Final = 100
 MEDIA_TYPE: Final = "application/vnd.covey.audit+zstd"
 EXPORTS_MAX: Final = 2
 """Exports that one process writes at a time: each reads the whole log."""
+LOOKS_MAX: Final = 1
+"""The same of looks through the whole log."""
 WRITE_TIMEOUT_S: Final = 30.0
 """How long a piece of an export may wait for a reader that does not read; then the export ends."""
 MAX_NUMBER: Final = 2**62
@@ -79,11 +94,38 @@ def audit_routes(
     settings: HubSettings,
     clock: Clock,
     keys: Callable[[], AuditKeys],
+    consent: SecondPerson | None = None,
     write_timeout_s: float = WRITE_TIMEOUT_S,
 ) -> APIRouter:
-    """For whoever may read; each sees what is of its tenant."""
+    """For whoever may read; each sees what is of its tenant. Whether the log is sound concerns all tenants."""
     router = APIRouter(prefix="/v1/audit", tags=["audit"])
     exports = BoundedSemaphore(EXPORTS_MAX)
+    looks = BoundedSemaphore(LOOKS_MAX)
+
+    @router.get("/state")
+    def check_log(_: HubReader) -> AuditState:
+        """Recompute the whole log: is it what the hub wrote and signed? A minute for a million entries."""
+        with _one_of(looks), database.read() as session:
+            found = look(session, keys())
+        return AuditState(
+            size=found.size,
+            is_sound=found.is_sound,
+            since=found.since,
+            problems=found.problems,
+            mark=None if found.is_sound else found.mark,
+        )
+
+    @router.post("/accept", response_model=AcceptedBreak, responses=PROPOSED)
+    def accept_break(request: AcceptBreak, caller: HubAdmin) -> AcceptedBreak | Response:
+        """Let a log go on that is not what the hub wrote, and note who did so and why. Nothing becomes true by it."""
+        if consent is not None and consent.needs(ACCEPT):
+            content = request.model_dump(mode="json")
+            return consent.ask(caller, ACCEPT, target=request.mark, tenant=None, content=content)
+        with _one_of(looks), database.write() as session:
+            entry, found = accept(
+                session, keys(), caller, mark=request.mark, reason=request.reason, now=clock.now()
+            )
+        return AcceptedBreak(entry=entry, since=found.since, lost=found.lost)
 
     @router.get("/entries")
     def list_entries(
@@ -166,6 +208,21 @@ def audit_routes(
         return _ExportStream(first, pieces, write_timeout_s=write_timeout_s)
 
     return router
+
+
+@contextmanager
+def _one_of(looks: BoundedSemaphore) -> Iterator[None]:
+    if not looks.acquire(blocking=False):
+        raise CapacityError(
+            "The audit log is being looked through already; try again when that is done.",
+            bound="LOOKS_MAX",
+            limit=LOOKS_MAX,
+            code="looks_busy",
+        )
+    try:
+        yield
+    finally:
+        looks.release()
 
 
 def _released(pieces: Iterator[bytes], exports: BoundedSemaphore) -> Generator[bytes, None, None]:

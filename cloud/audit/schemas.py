@@ -1,8 +1,11 @@
 """What the API shows of the audit log. Hashes are hexadecimal."""
 
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+REASON_MAX_CHARS = 500
 
 
 class _View(BaseModel):
@@ -66,3 +69,37 @@ class ConsistencyProof(_View):
     old_root: str
     new_root: str
     path: list[str]
+
+
+class AuditState(_View):
+    """Whether the log is what the hub wrote and signed. `since`: from this entry on nothing is sure, if it is not;
+    `mark` stands for exactly these problems, and is what accepting them takes."""
+
+    size: int
+    is_sound: bool
+    since: int
+    problems: list[str]
+    mark: str | None
+
+
+class AcceptBreak(_View):
+    """`reason`: what happened, as the auditor shall read it."""
+
+    mark: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    reason: Annotated[
+        str,
+        StringConstraints(
+            strip_whitespace=True,
+            min_length=1,
+            max_length=REASON_MAX_CHARS,
+            pattern=r"^[^\x00-\x1f\x7f-\x9f]*$",
+        ),
+    ]
+
+
+class AcceptedBreak(_View):
+    """`entry`: the number of the entry that says so; `lost`: entries in whose place now stands that they are lost."""
+
+    entry: int
+    since: int
+    lost: int

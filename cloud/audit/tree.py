@@ -62,16 +62,15 @@ def proof_of(session: Session, ranges: Sequence[Range]) -> list[bytes]:
 
 def unsound(seq: int) -> RefusedError:
     return RefusedError(
-        f"Entry {seq} of the audit log is missing or altered; run `covey-hub doctor`, then compare an export with"
-        " the head that your auditor kept.",
+        f"Entry {seq} of the audit log is missing or altered; `covey-hub audit check` says what to do.",
         code=UNSOUND,
     )
 
 
 def forged() -> RefusedError:
     return RefusedError(
-        "The end of the audit log is missing or altered: it is not where this hub brought it; run `covey-hub doctor`,"
-        " then compare an export with the head that your auditor kept.",
+        "The end of the audit log is missing or altered: it is not where this hub brought it; `covey-hub audit check`"
+        " says what to do.",
         code=UNSOUND,
     )
 

@@ -1,7 +1,8 @@
 """`covey-hub audit verify`: an export against itself, against a head that an auditor kept, and against a pinned key.
 
 It needs no hub, no network and no trust in who wrote the file. One pass, with bounded memory; the first thing that is
-wrong ends it, with a sentence. What a file alone cannot show is said too (`Report.limits`).
+wrong ends it, with a sentence. What a file alone cannot show is said too (`Report.limits`), and where the log was
+broken and somebody accepted that (`Report.breaks`): such a log is sound only for who keeps a head from after it.
 """
 
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cloud.audit.archive import FORMAT, NOT_OURS, ExportSeal, Unpacker
 from cloud.audit.hub_keys import AuditRing, fingerprint, ring_of
 from cloud.audit.verify_journals import JournalsVerifier
-from cloud.audit.verify_log import LogVerifier, fault
+from cloud.audit.verify_log import Break, LogVerifier, fault
 from cloud.audit.vouched import VouchedPositions
 from shared.clock import MAX_MS, from_ms
 from shared.enrolment import TenantName
@@ -47,7 +48,8 @@ class Report:
 
     `withheld`: entries of which the export shows only hashes. `missing`: records in gaps that were recorded as such.
     `checkpoints`: positions of devices' logs that agree with the audit log; `trimmed`: of metrics that were rolled up
-    since. `limits`: what this file cannot show, in sentences.
+    since. `breaks`: where the log is not what the hub wrote, and who let it go on. `limits`: what this file cannot
+    show, in sentences.
     """
 
     problem: str | None = None
@@ -65,7 +67,13 @@ class Report:
     missing: int = 0
     checkpoints: int = 0
     trimmed: int = 0
+    breaks: list[Break] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
+
+    @property
+    def is_sound(self) -> bool:
+        """Nothing is wrong but what whoever kept the head could know of."""
+        return self.problem is None and all(each.is_known for each in self.breaks)
 
 
 def verify(file: BinaryIO, *, kept: bytes | None = None, pinned: bytes | None = None) -> Report:
@@ -149,7 +157,7 @@ class _Run:
         report = self._report
         if self._log is not None:
             report.entries, report.withheld = self._log.shown, self._log.withheld
-            report.heads = self._log.heads
+            report.heads, report.breaks = self._log.heads, self._log.breaks
             report.signed_size = 0 if self._log.newest is None else self._log.newest.size
         if self._journals is not None:
             journals = self._journals

@@ -21,6 +21,7 @@ from cloud.checks import (
     people,
     process,
     revocation,
+    sealing,
     versions,
 )
 from cloud.checks.subject import Subject
@@ -42,5 +43,6 @@ CHECKS: Final[dict[str, Check]] = {
     revocation.CUT: revocation.check,
     audit.NAME: audit.check,
     people.NAME: people.check,
+    sealing.NAME: sealing.check,
     "fleet": fleet.check,
 }

@@ -47,15 +47,24 @@ def check(subject: Subject) -> Iterator[Finding]:
     except ProtocolError as error:
         yield fail(
             NAME,
-            f"{error} Keep the database as it is, export the log, and ask your auditor for an old head.",
+            f"{error} Keep the database as it is, export the log, and ask your auditor for an old head; then"
+            " `covey-hub audit check` says how the log goes on.",
             command,
         )
     else:
         yield ok(
             NAME,
             f"All {log.tree.size} entries are what {log.heads} signed heads say; {compared} devices' logs stand where"
-            " the log vouches for them.",
+            f" the log vouches for them.{_accepted(log)}",
         )
+
+
+def _accepted(log: LogVerifier) -> str:
+    if not log.breaks:
+        return ""
+    newest = log.breaks[-1]
+    times = len(log.breaks)
+    return f" It was broken before: {times} times somebody accepted that, at last {newest.by} in entry {newest.entry}."
 
 
 def check_log(database: Database, keys: AuditKeys) -> LogVerifier:

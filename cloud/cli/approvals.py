@@ -2,12 +2,11 @@
 
 import json
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
 from cloud.cli import show
-from cloud.cli.client import HubClient
+from cloud.cli.client import HubClient, segment
 from cloud.cli.options import AsJson, connection
 from cloud.governance.schemas import ApprovalView, DutiesView, SetDuty, VoteOn
 
@@ -53,7 +52,7 @@ def answer(
         raise typer.BadParameter("it is yes or no", param_hint="yes|no")
     body = VoteOn(granted=word == "yes", role=role)
     with HubClient(connection(context)) as hub:
-        view = hub.post(ApprovalView, f"/v1/approvals/{quote(nonce, safe='')}", body)
+        view = hub.post(ApprovalView, f"/v1/approvals/{segment(nonce)}", body)
     if as_json:
         show.as_json(view)
     else:

@@ -25,6 +25,7 @@ from shared.tree_head import TEXT_PREFIX, parse_head_text
 
 if TYPE_CHECKING:
     from cloud.audit.verify import Report
+    from cloud.audit.verify_log import Break
 
 app = typer.Typer(help="Who did what at the hub, provably.", no_args_is_help=True)
 
@@ -159,11 +160,14 @@ def prove(
 @app.command()
 def export(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="Where to; an existing file is replaced when all is there.")],
+    file: Annotated[Path, typer.Argument(help="Where to.")],
     since: Since = None,
     until: Until = None,
     tenant: InTenant = None,
     journals: Annotated[bool, typer.Option("--journals", help="With the devices' logs.")] = False,
+    replaces: Annotated[
+        bool, typer.Option("--replace", help="In place of a file that is there, once all is written.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the log into one file that can be verified without the hub."""
@@ -175,7 +179,7 @@ def export(
     }
     params = {key: value for key, value in asked.items() if value is not None}
     with HubClient(connection(context)) as hub:
-        size = _write(hub, params, file)
+        size = _write(hub, params, file, replaces=replaces)
     if as_json:
         print(json.dumps({"file": str(file), "bytes": size}), flush=True)  # noqa: T201
     else:
@@ -205,11 +209,11 @@ def verify(
     except OSError as error:
         raise ConfigError(f"{file} cannot be read ({error.strerror}).") from error
     if as_json:
-        document = asdict(report) | {"is_sound": report.problem is None}
+        document = asdict(report) | {"is_sound": report.is_sound}
         print(json.dumps(document, default=datetime.isoformat, indent=2), flush=True)  # noqa: T201
     else:
         _tell(report)
-    if report.problem is not None:
+    if not report.is_sound:
         raise typer.Exit(EXIT_UNSOUND)
 
 
@@ -217,9 +221,11 @@ def _tell(report: "Report") -> None:
     if report.problem is not None:
         show.line(f"NOT SOUND: {report.problem}")
         return
+    for each in report.breaks:
+        _tell_break(each)
     show.line(
-        f"Sound: {report.entries + report.withheld} entries ({report.withheld} as hashes), {report.heads} signed heads,"
-        f" the newest over {report.signed_size}."
+        f"{'Sound' if report.is_sound else 'Sound but for that'}: {report.entries + report.withheld} entries"
+        f" ({report.withheld} as hashes), {report.heads} signed heads, the newest over {report.signed_size}."
     )
     if report.devices:
         show.line(
@@ -232,8 +238,23 @@ def _tell(report: "Report") -> None:
         show.line(f"Note: {limit}")
 
 
-def _write(hub: HubClient, params: dict[str, str], file: Path) -> int:
-    """Write beside the file and put it in its place when all is there. Returns its size in bytes."""
+def _tell_break(each: "Break") -> None:
+    begin = "BROKEN, as the head that you kept knows" if each.is_known else "BROKEN"
+    show.line(
+        f"{begin}: entries {each.since} to {each.entry - 1} may have been put in or altered."
+        f" {each.by} ({each.address or 'at the hub'}) accepted that on {show.moment(each.at)}, in entry {each.entry}:"
+        f" {each.reason}"
+    )
+    show.line(f"  What was wrong then: {each.shows}")
+
+
+def _write(hub: HubClient, params: dict[str, str], file: Path, *, replaces: bool) -> int:
+    """Write beside the file and put it in its place when all is there. Returns its size in bytes.
+
+    Raises `ConfigError` for a file that is there, unless it may be replaced: it may be the only proof of what was.
+    """
+    if not replaces:
+        _check_free(file)
     console = Console(stderr=True)
     columns = (TextColumn("exporting"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     try:
@@ -253,6 +274,8 @@ def _write(hub: HubClient, params: dict[str, str], file: Path) -> int:
                 opened.flush()
                 os.fsync(opened.fileno())
                 size = opened.tell()
+            if not replaces:
+                _check_free(file)  # somebody else may have exported meanwhile
             temporary.replace(file)
         except BaseException:
             with suppress(OSError):
@@ -263,12 +286,21 @@ def _write(hub: HubClient, params: dict[str, str], file: Path) -> int:
     return size
 
 
+def _check_free(file: Path) -> None:
+    if os.path.lexists(file):
+        raise ConfigError(
+            f"{file} is there already, and an export may be the only proof of what was: name another file, or say"
+            " --replace."
+        )
+
+
 def _kept_head(said: str) -> bytes:
     """An envelope, from its text, or from a file with the text, what `audit head` printed, its JSON, or the bytes."""
     if said.startswith(TEXT_PREFIX):
         return parse_head_text(said)
     try:
-        data = Path(said).read_bytes()[: HEAD_FILE_MAX_BYTES + 1]
+        with Path(said).open("rb") as opened:
+            data = opened.read(HEAD_FILE_MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(
             f"--head {said} is neither a head ({TEXT_PREFIX}…) nor a file that can be read ({error.strerror})."

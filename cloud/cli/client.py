@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -44,8 +45,8 @@ class Connection:
 class HubClient:
     """A session with one hub. Use as a context manager. Raises only `CoveyError`s."""
 
-    def __init__(self, connection: Connection, *, has_token: bool = True) -> None:
-        """`has_token` False: for what everybody may ask."""
+    def __init__(self, connection: Connection, *, has_token: bool = True, token: str | None = None) -> None:
+        """`has_token` False: for what everybody may ask. `token`: instead of the one in a file."""
         home = find_home(connection.home)
         token_file = find_token_file(connection.token_file, home)
         ca_file = connection.ca_file or home / "identity" / "ca.pem"
@@ -54,7 +55,8 @@ class HubClient:
             raise ConfigError(f"{self._url} is not an https:// address; the token travels only there.")
         headers = {}
         if has_token:
-            headers["Authorization"] = f"Bearer {_read(token_file, 'token', '--token-file').strip()}"
+            bearer = token or _read(token_file, "token", "--token-file").strip()
+            headers["Authorization"] = f"Bearer {bearer}"
         authority = _read(ca_file, "CA certificate", "--ca-file")
         try:
             context = ssl.create_default_context(cadata=authority)
@@ -94,12 +96,15 @@ class HubClient:
         path: str,
         body: BaseModel | None = None,
         params: Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float = TIMEOUT_S,
     ) -> M:
         content = None if body is None else body.model_dump_json(exclude_none=True)
         headers = {"Content-Type": "application/json"}
-        return self._parsed(
-            model, self._request("POST", path, content=content, headers=headers, params=params)
+        response = self._request(
+            "POST", path, content=content, headers=headers, params=params, timeout=timeout_s
         )
+        return self._parsed(model, response)
 
     def patch(self, model: type[M], path: str, body: BaseModel, params: Mapping[str, Any] | None = None) -> M:
         content = body.model_dump_json(exclude_none=True)
@@ -236,6 +241,15 @@ class HubClient:
             ) from error
         except httpx.InvalidURL as error:
             raise ConfigError(f"{self._url} is not an address like https://hub.example:8443.") from error
+
+
+def segment(name: str) -> str:
+    """`name` as one part of a path. Raises `ConfigError` for what would lead to another path: nothing is asked then."""
+    if not name or "/" in name or name in (".", "..") or not name.isprintable():
+        raise ConfigError(
+            f"{name!r} is no name: a name has neither slashes nor control characters, and is not empty."
+        )
+    return quote(name, safe="")
 
 
 def _local_url(home: Path) -> str:

@@ -1,8 +1,8 @@
 """`covey-hub device …`: who is there, and in what state."""
 
+import re
 from collections.abc import Iterator
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
@@ -10,7 +10,8 @@ from cloud.cli import show
 from cloud.cli.client import HubClient
 from cloud.cli.options import AsJson, connection
 from cloud.devices.presence import PresenceState
-from cloud.devices.schemas import DevicePage, DeviceSummary, DeviceView
+from cloud.devices.schemas import DEVICE_PATTERN, DevicePage, DeviceSummary, DeviceView
+from shared.errors import ConfigError
 
 app = typer.Typer(help="Enrolled devices.", no_args_is_help=True)
 
@@ -32,7 +33,13 @@ def every_device(
 
 
 def device_path(name: str) -> str:
-    return f"/v1/devices/{quote(name, safe='')}"
+    """Raises `ConfigError` for what is no device's name."""
+    if re.fullmatch(DEVICE_PATTERN, name) is None:
+        raise ConfigError(
+            f"{name[:80]!r} is not the name of a device: NAME or TENANT.NAME, of small letters, digits and dashes;"
+            " `covey-hub device list` shows all."
+        )
+    return f"/v1/devices/{name}"
 
 
 @app.command("list")

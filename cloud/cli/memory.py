@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from textwrap import shorten
 from typing import Annotated, Any, Final
-from urllib.parse import quote
 
 import typer
 
 from cloud.cli import memory_rules, show
-from cloud.cli.client import HubClient
+from cloud.cli.client import HubClient, segment
 from cloud.cli.options import AsJson, connection, labels
 from cloud.memory.schemas import (
     Forget,
@@ -135,7 +134,7 @@ def forgets(
     """Show what was to be forgotten, with the receipt of each device."""
     with HubClient(connection(context)) as hub:
         if request is not None:
-            one = hub.get(ForgetView, f"/v1/memory/forgets/{quote(request, safe='')}")
+            one = hub.get(ForgetView, f"/v1/memory/forgets/{segment(request)}")
             found = ForgetsView(requests=[one], own=[])
         else:
             found = hub.get(ForgetsView, "/v1/memory/forgets", _params(tenant))
@@ -267,7 +266,7 @@ def _short(text: str) -> str:
 
 
 def _path(item: str) -> str:
-    return f"/v1/memory/items/{quote(item, safe='')}"
+    return f"/v1/memory/items/{segment(item)}"
 
 
 def _params(tenant: str | None) -> dict[str, Any]:

@@ -1,12 +1,11 @@
 """`covey-hub memory rules …`: what is let into the fleet's memory without a person."""
 
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from cloud.cli import show
-from cloud.cli.client import HubClient
+from cloud.cli.client import HubClient, segment
 from cloud.cli.options import AsJson, connection, labels
 from cloud.memory.schemas import MakeRule, RuleView
 
@@ -75,7 +74,7 @@ def remove(
 ) -> None:
     """Remove a rule; what it let in stays."""
     with HubClient(connection(context)) as hub:
-        view = hub.delete(RuleView, f"/v1/memory/rules/{quote(rule, safe='')}")
+        view = hub.delete(RuleView, f"/v1/memory/rules/{segment(rule)}")
     _show([view], as_json=as_json)
 
 

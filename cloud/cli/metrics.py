@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from typing import Annotated, Final
-from urllib.parse import quote
 
 import typer
 
 from cloud.cli import show
-from cloud.cli.client import HubClient
+from cloud.cli.client import HubClient, segment
 from cloud.cli.devices import device_path
 from cloud.cli.options import AsJson, connection, seconds
 from cloud.telemetry.schemas import DeviceMetricsView, MetricSeriesView, Resolution
@@ -51,7 +50,8 @@ def metrics(
             "to": now.isoformat(),
             "resolution": resolution.value,
         }
-        found = hub.get(MetricSeriesView, f"{path}/{quote(series)}", params)
+        parts = "/".join(segment(part) for part in series.split("/"))
+        found = hub.get(MetricSeriesView, f"{path}/{parts}", params)
         if not found.points:
             check_known(series, hub.get(DeviceMetricsView, path))
     if as_json:

@@ -8,13 +8,12 @@ import re
 import sys
 from pathlib import Path
 from typing import Annotated, Final
-from urllib.parse import quote
 
 import typer
 
 from cloud.caller import Role
 from cloud.cli import show
-from cloud.cli.client import HubClient
+from cloud.cli.client import HubClient, segment
 from cloud.cli.options import AsJson, connection, seconds
 from cloud.people.schemas import (
     PASSWORD_MAX_BYTES,
@@ -62,19 +61,29 @@ def whoami(context: typer.Context, as_json: AsJson = False) -> None:
         show.as_json(me)
     else:
         where = "all tenants" if me.tenant is None else f"tenant {me.tenant}"
-        typer.echo(f"{me.name} in {where}: {', '.join(me.permissions)}")
+        whose = f" of {me.person}" if me.person else ""
+        typer.echo(f"{me.name}{whose} in {where}: {', '.join(me.permissions)}")
 
 
 def sign_in(
     context: typer.Context,
     name: Name,
     tenant: Annotated[str | None, typer.Option(help="For which tenant; '*' is all.")] = None,
-    role: Annotated[Role | None, typer.Option(help="Less than you may: viewer, operator or author.")] = None,
+    role: Annotated[
+        Role | None, typer.Option(help="No more than you may: viewer, operator, author or admin.")
+    ] = None,
     ttl: Annotated[str | None, typer.Option(help="How long it is good for: 90s, 30m, 1h, 7d.")] = None,
     password_file: Annotated[
         str | None,
         typer.Option(help="File with the password, and the code on a second line; - for standard input."),
     ] = None,
+    from_page: Annotated[
+        bool,
+        typer.Option(
+            "--from-page",
+            help="Take the token that your account page (/dashboard/account) shows, if you have no password here.",
+        ),
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Where to keep the token.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -85,6 +94,20 @@ def sign_in(
     name = name.strip().lower()
     if re.fullmatch(USER_NAME_PATTERN, name) is None:
         raise ConfigError(f"{name!r} is not the name of a user; see `covey-hub user list`.")
+    if from_page:
+        if (tenant, role, ttl) != (None, None, None):
+            raise ConfigError("Tenant, role and life of a token from the page are what the page gave it.")
+        text = _pasted(password_file)
+        with HubClient(connection(context), token=text) as hub:
+            me = hub.get(WhoAmI, "/v1/me")
+        if me.person != name:
+            raise ConfigError(f"That is not a token of {name}; get one at your own account page.")
+        kept = _keep(context, name, text, out)
+        if as_json:
+            show.as_json(me)
+        else:
+            typer.echo(kept)
+        return
     if password_file is None:
         password = typer.prompt("Password", hide_input=True, err=True)
         code = typer.prompt("Code (empty if you have none)", default="", show_default=False, err=True)
@@ -100,19 +123,12 @@ def sign_in(
             "ttl_s": None if ttl is None else seconds(ttl, "--ttl"),
         }
     )
-    chosen = connection(context)
-    with HubClient(chosen, has_token=False) as hub:
+    with HubClient(connection(context), has_token=False) as hub:
         created = hub.post(CreatedApiToken, "/v1/sign-in", request)
     if as_json:
         show.as_json(created)
         return
-    path = out
-    if path is None:
-        directory = find_home(chosen.home) / SIGN_IN_DIRECTORY
-        make_private_directory(directory)
-        path = directory / f"{name}.token"
-    write_private(path, created.token.encode())
-    typer.echo(path)
+    typer.echo(_keep(context, name, created.token, out))
 
 
 @users.command("create")
@@ -271,7 +287,7 @@ def list_tenants(context: typer.Context, as_json: AsJson = False) -> None:
 def delete_tenant(context: typer.Context, name: Annotated[str, typer.Argument()]) -> None:
     """Remove a tenant that has nothing any more."""
     with HubClient(connection(context)) as hub:
-        hub.remove(f"/v1/tenants/{quote(name, safe='')}")
+        hub.remove(f"/v1/tenants/{segment(name)}")
 
 
 @api_tokens.command("create")
@@ -314,19 +330,38 @@ def revoke_api_token(
 ) -> None:
     """Let nobody in with this token any more, nor with tokens that were made with it."""
     with HubClient(connection(context)) as hub:
-        revoked = hub.delete(ApiTokenView, f"/v1/api-tokens/{quote(token_id, safe='')}")
+        revoked = hub.delete(ApiTokenView, f"/v1/api-tokens/{segment(token_id)}")
     if as_json:
         show.as_json(revoked)
     else:
         show.table(show.api_tokens([revoked]))
 
 
+def _keep(context: typer.Context, name: str, token: str, out: Path | None) -> Path:
+    path = out
+    if path is None:
+        directory = find_home(connection(context).home) / SIGN_IN_DIRECTORY
+        make_private_directory(directory)
+        path = directory / f"{name}.token"
+    write_private(path, token.encode())
+    return path
+
+
+def _pasted(file: str | None) -> str:
+    """A token, asked for or from a file's first line. Raises `ConfigError` for what is none."""
+    text = typer.prompt("Token", hide_input=True, err=True) if file is None else _lines(file, 1)[0]
+    text = text.strip()
+    if re.fullmatch(r"covey1t\.[a-z2-7]{16}\.[A-Za-z0-9_-]{43}", text) is None:
+        raise ConfigError("That is not a whole token: one begins with covey1t. and is copied as it stands.")
+    return str(text)
+
+
 def _user_path(name: str) -> str:
-    return f"/v1/users/{quote(name, safe='')}"
+    return f"/v1/users/{segment(name)}"
 
 
 def _role_path(name: str, tenant: str) -> str:
-    return f"{_user_path(name)}/roles/{quote(tenant, safe='')}"
+    return f"{_user_path(name)}/roles/{segment(tenant)}"
 
 
 def _show_user(user: UserView, *, as_json: bool) -> None:

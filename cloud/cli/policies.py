@@ -8,7 +8,7 @@ from urllib.parse import quote
 import typer
 
 from cloud.cli import policy_packages, show
-from cloud.cli.client import HubClient
+from cloud.cli.client import HubClient, segment
 from cloud.cli.devices import device_path
 from cloud.cli.options import AsJson, connection
 from cloud.cli.policy_packages import PackageFolder, compiled_or_exit, read_bundle
@@ -73,7 +73,7 @@ def stop(
 ) -> None:
     """Give a release to no further device. Those that run it go on; publish a newer version to change them."""
     with HubClient(connection(context)) as hub:
-        view = hub.post(ReleaseView, f"/v1/policies/{quote(release, safe='')}/stop")
+        view = hub.post(ReleaseView, f"/v1/policies/{segment(release)}/stop")
     _show_releases([view], as_json=as_json)
 
 

@@ -2,12 +2,11 @@
 
 import json
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
 from cloud.cli import show
-from cloud.cli.client import HubClient
+from cloud.cli.client import HubClient, segment
 from cloud.cli.options import AsJson, connection
 from cloud.consent.schemas import Agree, ProposalPage, ProposalView
 from shared.errors import ConfigError
@@ -85,7 +84,7 @@ def withdraw(context: typer.Context, proposal: Id, as_json: AsJson = False) -> N
 
 
 def _path(proposal: str) -> str:
-    return f"/v1/proposals/{quote(proposal, safe='')}"
+    return f"/v1/proposals/{segment(proposal)}"
 
 
 def _show(view: ProposalView, *, as_json: bool) -> None:

@@ -3,12 +3,11 @@
 import json
 from pathlib import Path
 from typing import Annotated, Final
-from urllib.parse import quote
 
 import typer
 
 from cloud.cli import show
-from cloud.cli.client import HubClient
+from cloud.cli.client import HubClient, segment
 from cloud.cli.options import AsJson, Labels, connection, labels, seconds
 from cloud.cli.token_file import new_token_file
 from cloud.devices.lifecycle_schemas import NUMBER_MAX, CreatedTokens, CreateTokens, RevokedToken
@@ -110,7 +109,7 @@ def revoke(
 ) -> None:
     """Make a token good for nothing that nobody has used."""
     with HubClient(connection(context)) as hub:
-        revoked = hub.delete(RevokedToken, f"/v1/tokens/{quote(token, safe='')}")
+        revoked = hub.delete(RevokedToken, f"/v1/tokens/{segment(token)}")
     if as_json:
         show.as_json(revoked)
     else:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import typer
 
 from cloud.cli import show
-from cloud.cli.client import HubClient
+from cloud.cli.client import HubClient, segment
 from cloud.cli.devices import device_path
 from cloud.cli.options import AsJson, connection
 from cloud.twins.schemas import LayerPage, LayerView, PutLayer, TwinView
@@ -189,11 +189,7 @@ def _layer_path(
     chosen = [(scope, name) for scope, name in named.items() if name is not None]
     if len(chosen) + fleet != 1:
         raise ConfigError("Say whose settings: one of --fleet, --site S, --group G or --device D.")
-    path = (
-        "/v1/twins/fleet"
-        if fleet
-        else "/v1/twins/{}/{}".format(*(quote(part, safe="") for part in chosen[0]))
-    )
+    path = "/v1/twins/fleet" if fleet else "/v1/twins/{}/{}".format(*(segment(part) for part in chosen[0]))
     if tenant is None:
         return path
     if device is not None:

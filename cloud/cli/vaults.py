@@ -4,12 +4,11 @@ import sys
 from getpass import getpass
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
 from cloud.cli import show
-from cloud.cli.client import HubClient
+from cloud.cli.client import HubClient, segment
 from cloud.cli.devices import device_path
 from cloud.cli.options import AsJson, connection
 from cloud.vaults.schemas import (
@@ -56,7 +55,7 @@ def set_(
     value = check_value(_value(file))
     request = SetSecret(**choice.model_dump(), value=value)
     with HubClient(connection(context)) as hub:
-        ordered = hub.put(SecretOrdered, f"/v1/secrets/{quote(name)}", request)
+        ordered = hub.put(SecretOrdered, f"/v1/secrets/{segment(name)}", request)
     _show_ordered(ordered, "is on its way to", as_json=as_json)
 
 
@@ -75,7 +74,7 @@ def remove(
     check_name(name)
     request = RemoveSecret(**_choice(device, site, group, everybody, tenant).model_dump())
     with HubClient(connection(context)) as hub:
-        ordered = hub.post(SecretOrdered, f"/v1/secrets/{quote(name)}/remove", request)
+        ordered = hub.post(SecretOrdered, f"/v1/secrets/{segment(name)}/remove", request)
     _show_ordered(ordered, "is to be forgotten by", as_json=as_json)
 
 
@@ -112,7 +111,7 @@ def _every_holder(hub: HubClient, name: str, tenant: str | None) -> list[SecretL
     after: str | None = ""
     while after is not None:
         params = {"after": after, "limit": PAGE_ROWS, **({} if tenant is None else {"tenant": tenant})}
-        page = hub.get(SecretPage, f"/v1/secrets/{quote(name)}", params)
+        page = hub.get(SecretPage, f"/v1/secrets/{segment(name)}", params)
         lines += page.secrets
         after = page.next
     return lines

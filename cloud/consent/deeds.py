@@ -26,10 +26,15 @@ def nothing() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """What came of a deed, in a few words, and what is to be called after its commit."""
+    """What came of a deed, in a few words, and what is to be called after its commit.
+
+    `finish`: what cannot be part of a transaction (files). It is called after the commit with the proposal's id,
+    answers what came of it, and is called again after a crash (`cloud.consent.finishing`): it must do its work once.
+    """
 
     outcome: str
     after: Callable[[], None] = nothing
+    finish: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

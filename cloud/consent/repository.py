@@ -35,6 +35,12 @@ def page(
     return session.exec(query.order_by(col(Proposal.asked_at).desc(), col(Proposal.id)).limit(limit)).all()
 
 
+def with_outcome(session: Session, *, action: str, outcome: str) -> Sequence[Proposal]:
+    """Oldest first."""
+    query = select(Proposal).where(Proposal.action == action, Proposal.outcome == outcome)
+    return session.exec(query.order_by(col(Proposal.decided_at), col(Proposal.id))).all()
+
+
 def count_open(session: Session, *, person: str, now: datetime) -> int:
     query = select(func.count()).select_from(Proposal)
     query = query.where(Proposal.asked_person == person, Proposal.state == OPEN, Proposal.expires_at > now)

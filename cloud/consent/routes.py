@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Query
 
 from cloud.access import Reader
 from cloud.consent import repository, service
+from cloud.consent.finishing import complete
 from cloud.consent.schemas import Agree, ProposalPage, ProposalView
 from cloud.consent.second_person import view
 from cloud.consent.service import Rule
@@ -84,6 +85,8 @@ def consent_routes(*, database: Database, settings: HubSettings, clock: Clock, r
                     service.fail(session, rule, caller, proposal_id, error=error, now=clock.now())
             raise
         done.after()
+        if done.finish is not None:
+            complete(database, rule.seals, clock, caller, proposal_id, done.finish)
         return show_proposal(proposal_id, caller)
 
     @router.post("/{proposal_id}/reject")

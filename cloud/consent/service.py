@@ -30,6 +30,8 @@ REJECTED: Final = "rejected"
 WITHDRAWN: Final = "withdrawn"
 EXPIRED: Final = "expired"
 FAILED: Final = "failed"
+PENDING: Final = "agreed; it is being carried out"
+"""The outcome of what is agreed to and not done yet (`Done.finish`)."""
 OPEN_MAX: Final = 100
 """Proposals of one person that wait at one time."""
 
@@ -128,7 +130,8 @@ def agree(
     # Closed first: what the deed itself changes can then not open it again.
     _close(session, rule, row, AGREED, caller, now, outcome=None)
     done = deed.carry_out(session, row.content, caller)
-    _close(session, rule, row, AGREED, caller, now, outcome=done.outcome)
+    outcome = done.outcome if done.finish is None else PENDING
+    _close(session, rule, row, AGREED, caller, now, outcome=outcome)
     _note(session, caller, "proposal.agree", row, now, person=person)
     return done
 
@@ -140,6 +143,28 @@ def fail(
     row = repository.lock(session, proposal_id)
     if row is not None and row.state == OPEN and rule.seals.fits(row):
         _close(session, rule, row, FAILED, caller, now, outcome=str(error))
+        _note(session, caller, "proposal.fail", row, now)
+
+
+def finish(
+    session: Session,
+    seals: ProposalSeals,
+    caller: Caller,
+    proposal_id: str,
+    *,
+    outcome: str,
+    has_failed: bool,
+    now: datetime,
+) -> None:
+    """What came of that which was to be done after the commit; nothing, if that is written down already."""
+    row = repository.lock(session, proposal_id)
+    if row is None or (row.state, row.outcome) != (AGREED, PENDING) or not is_genuine(seals, row):
+        return
+    row.state, row.outcome = FAILED if has_failed else AGREED, outcome[:OUTCOME_MAX_CHARS]
+    seals.seal(row)
+    session.add(row)
+    session.flush()
+    if has_failed:
         _note(session, caller, "proposal.fail", row, now)
 
 
@@ -175,8 +200,13 @@ def find(session: Session, caller: Caller, proposal_id: str) -> Proposal:
 
 def is_sound(rule: Rule, row: Proposal) -> bool:
     """Whether row and content are as the hub wrote them."""
+    return is_genuine(rule.seals, row)
+
+
+def is_genuine(seals: ProposalSeals, row: Proposal) -> bool:
+    """As `is_sound`, for who has no rule."""
     made = content_hash(action=row.action, target=row.target, tenant=row.tenant, content=row.content)
-    return rule.seals.fits(row) and hmac.compare_digest(made, row.content_sha256)
+    return seals.fits(row) and hmac.compare_digest(made, row.content_sha256)
 
 
 def _locked(session: Session, rule: Rule, caller: Caller, proposal_id: str, now: datetime) -> Proposal:

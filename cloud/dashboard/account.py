@@ -1,4 +1,5 @@
-"""The account page: who one is, which tenant one looks at, another password. Plain HTML, as the sign-in."""
+"""The account page: who one is, which tenant one looks at, another password, a token for programs. Plain HTML, as the
+sign-in."""
 
 import html
 from importlib.resources import files
@@ -9,7 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from cloud.caller import PERMISSIONS, Caller, Role
+from cloud.caller import PERMISSIONS, ROOT, Caller, Role
 from cloud.dashboard.door import ACCOUNT_PATH, HOME_PATH, SIGN_OUT_PATH
 from cloud.dashboard.forms import CSRF_FIELD, check_intended, fields_of, signed_in_at
 from cloud.dashboard.sessions import Sessions
@@ -23,6 +24,7 @@ from shared.errors import CoveyError, RefusedError
 
 TEMPLATE: Final = "web/account.html"
 TENANT_FIELD: Final = "tenant"
+TOKEN_FIELD: Final = "token"
 
 
 def account_routes(
@@ -32,7 +34,9 @@ def account_routes(
     router = APIRouter(include_in_schema=False)
     template = Template((files("cloud.dashboard") / TEMPLATE).read_text(encoding="utf-8"))
 
-    def page(request: Request, signed_in: SignedIn, *, status: int = 200, problem: str = "") -> Response:
+    def page(
+        request: Request, signed_in: SignedIn, *, status: int = 200, problem: str = "", token: str = ""
+    ) -> Response:
         caller = signed_in.caller
         tenants = stored.tenants(signed_in)
         current = caller.tenant or ALL_TENANTS
@@ -50,6 +54,9 @@ def account_routes(
             choose_hidden="" if len(tenants) > 1 else "hidden",
             password_hidden="" if account.has_password(signed_in) else "hidden",
             password_min=PASSWORD_MIN_CHARS,
+            ask_hidden="hidden" if token or caller.name == ROOT else "",
+            token_hidden="" if token else "hidden",
+            token=html.escape(token),
             problem=html.escape(problem),
             problem_hidden="" if problem else "hidden",
         )
@@ -65,6 +72,9 @@ def account_routes(
         fields = await fields_of(request)
         check_intended(signed_in, fields)
         try:
+            if TOKEN_FIELD in fields:
+                granted = await run_in_threadpool(account.get_token, signed_in)
+                return await run_in_threadpool(page, request, signed_in, token=granted.text)
             if TENANT_FIELD in fields:
                 session_id = await run_in_threadpool(stored.choose, signed_in, fields[TENANT_FIELD])
             elif fields.get("new") == fields.get("again"):

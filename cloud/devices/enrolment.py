@@ -1,24 +1,34 @@
 """Spending a token: from an `EnrolRequest` to a member of the fleet. Decides; never commits.
 
-Everything happens in one transaction, so a request that is refused for another reason leaves its token unspent.
+Everything happens in one transaction, so a request that is refused for another reason leaves its token unspent. A token
+is good as long as whoever made it may let devices in: who was shut out or lost that role shall not come back by one.
 """
 
 import hmac
 from datetime import datetime, timedelta
+from typing import Final
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
-from cloud.devices import replacement, repository
+from cloud.caller import ROOT, Permission
+from cloud.devices import replacement, repository, sealing
 from cloud.devices.certificates import keep_certificate, keep_key
 from cloud.devices.tables import Device, DeviceStatus, EnrolmentToken
 from cloud.devices.tokens import name_taken, secret_hash
 from cloud.identity import LEAF_LIFE, DeviceCertificate, Identity, parse_csr
+from cloud.people.api_tokens import SIGN_IN_LABEL
+from cloud.people.rights import TOKEN_PREFIX, permissions_in, roles_of
+from cloud.people.seals import PeopleSeals
+from cloud.people.tables import ApiToken
 from shared.enrolment import BrokerAddress, EnrolRequest, EnrolResponse, is_proven
 from shared.errors import ProtocolError, RefusedError
 from shared.ids import Principal
 from shared.keys import key_id
+
+MAKERS_MAX: Final = 3
+"""A token that a token made makes no others (`cloud.people.api_tokens`)."""
 
 
 def enrol(
@@ -26,6 +36,7 @@ def enrol(
     request: EnrolRequest,
     *,
     identity: Identity,
+    seals: PeopleSeals,
     broker: BrokerAddress,
     now: datetime,
     life: timedelta = LEAF_LIFE,
@@ -33,7 +44,7 @@ def enrol(
     """Make the device a member. Raises `RefusedError` with code `token_unknown`, `token_used`, `token_expired`,
     `token_revoked`, `proof_invalid`, `device_exists`, `device_mismatch` or `key_exists`, and `ProtocolError` for a bad
     CSR."""
-    token = _spend(session, request, now)
+    token = _spend(session, seals, request, now)
     csr = parse_csr(request.csr_pem)
     if not is_proven(request, csr.public_bytes(Encoding.DER)):
         raise RefusedError(
@@ -88,8 +99,8 @@ def _add_device(
         status=(DeviceStatus.PENDING if token.needs_approval else DeviceStatus.ACTIVE).value,
         site=token.labels.get("site"),
         group=token.labels.get("group"),
-        sealing_public=request.sealing_public,
     )
+    sealing.set_key(session, device, request.sealing_public)
     session.add(device)
     keep_key(session, device, request.signing_public, now=now)
     keep_certificate(session, device, certificate, now=now)
@@ -99,7 +110,9 @@ def _add_device(
         raise name_taken(principal) from error
 
 
-def check_token(session: Session, request: EnrolRequest, *, now: datetime) -> EnrolmentToken:
+def check_token(
+    session: Session, seals: PeopleSeals, request: EnrolRequest, *, now: datetime
+) -> EnrolmentToken:
     """The request's token, if it is still good. Raises `RefusedError` as `enrol` does.
 
     The route asks this before it opens a transaction that writes: strangers shall not queue for the write lock.
@@ -111,11 +124,34 @@ def check_token(session: Session, request: EnrolRequest, *, now: datetime) -> En
         )
     if token.used_at is not None or token.revoked_at is not None or token.expires_at <= now:
         raise _unfit(token)
+    if not _is_vouched_for(session, seals, token):
+        raise RefusedError(
+            "Whoever made the token may let no devices in any more; make a new one with `covey-hub token create`.",
+            code="token_revoked",
+        )
     return token
 
 
-def _spend(session: Session, request: EnrolRequest, now: datetime) -> EnrolmentToken:
-    token = check_token(session, request, now=now)
+def _is_vouched_for(session: Session, seals: PeopleSeals, token: EnrolmentToken) -> bool:
+    """Whether the person behind a token may still make such ones, and no program's credential between was revoked.
+
+    That a credential has ended by its time says nothing against what was made with it; nor that a sign-in was ended.
+    """
+    maker = token.created_by
+    for _ in range(MAKERS_MAX):
+        if maker in ("", ROOT):  # what an older version made names nobody
+            return True
+        if not maker.startswith(TOKEN_PREFIX):
+            return Permission.ADMINISTER in permissions_in(roles_of(session, seals, maker), token.tenant)
+        row = session.get(ApiToken, maker.removeprefix(TOKEN_PREFIX))
+        if row is None or not seals.fits(row) or (row.revoked_at is not None and row.label != SIGN_IN_LABEL):
+            return False
+        maker = row.created_by
+    return False
+
+
+def _spend(session: Session, seals: PeopleSeals, request: EnrolRequest, now: datetime) -> EnrolmentToken:
+    token = check_token(session, seals, request, now=now)
     if not repository.spend_token(session, token.id, now=now):
         # Another request was faster: what it wrote is what we read now.
         session.refresh(token)

@@ -135,6 +135,7 @@ def lifecycle_routes(
         created: list[CreatedToken] = []
         with database.write() as session:
             check_tenant(session, tenant, settings.tenant)
+            tokens.check_room(session, tenant, request.count, now=clock.now())
             for device in request.names():
                 token = Token(
                     url=settings.url,

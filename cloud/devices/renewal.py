@@ -20,7 +20,7 @@ from sqlmodel import Session, col, select
 
 from cloud.audit.log import note
 from cloud.caller import Caller, Means
-from cloud.devices import certificates, repository
+from cloud.devices import certificates, repository, sealing
 from cloud.devices.renewal_rules import RenewalRules
 from cloud.devices.tables import Device, DeviceCertificateRow, DeviceStatus
 from cloud.devices.trust import DeviceTrust, KeyCache
@@ -72,7 +72,7 @@ class Renewals:
         self._forget_ended(session, device, now)
         certificates.keep_certificate(session, device, made, now=now)
         if request.sealing_public is not None:
-            device.sealing_public = request.sealing_public
+            sealing.set_key(session, device, request.sealing_public)
         return made
 
     def answer(

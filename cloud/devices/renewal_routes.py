@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Request
 
 from cloud.db import Database
 from cloud.devices.renewal import Renewals, check_request, renew_by_https
+from cloud.whole_models import build
 from shared.clock import Clock
 from shared.renewal import RENEW_PATH, RenewByHttps, RenewedCertificate
 
@@ -19,6 +20,7 @@ Address = Annotated[str, Depends(_address)]
 
 def renewal_routes(*, database: Database, renewals: Renewals, clock: Clock) -> APIRouter:
     """Open to everybody (`cloud.http_gate.OPEN_PATHS`): the request proves by itself whose it is."""
+    build(RenewByHttps, RenewedCertificate)
     router = APIRouter(tags=["enrolment"])
 
     @router.post(RENEW_PATH)

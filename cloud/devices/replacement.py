@@ -14,7 +14,7 @@ from typing import Final
 
 from sqlmodel import Session, select
 
-from cloud.devices import repository
+from cloud.devices import repository, sealing
 from cloud.devices.certificates import RevocationReason, keep_certificate, keep_key, revoke_certificates
 from cloud.devices.lifecycle import Decided, cut_off
 from cloud.devices.tables import REPLACED_REASON, Device, DeviceSession, DeviceStatus, EnrolmentToken
@@ -79,7 +79,7 @@ def take_over(
     void_replacements(session, device, now=now)
     governance.store_lost(session, principal, now)
     store_lost(session, principal, now)  # what was sealed for the old board's key the new one cannot open
-    device.sealing_public = request.sealing_public
+    sealing.set_key(session, device, request.sealing_public)
     device.enrolled_at, device.version = now, None
     device.status = (DeviceStatus.PENDING if token.needs_approval else DeviceStatus.ACTIVE).value
     device.status_reason = None

@@ -18,6 +18,7 @@ from cloud.devices.schemas import DeviceReference
 from cloud.devices.tables import DeviceStatus
 from cloud.identity import Identity
 from cloud.settings import HubSettings
+from cloud.whole_models import build
 from shared.clock import Clock
 from shared.enrolment import SECRET_BYTES, Token
 from shared.errors import RefusedError
@@ -30,6 +31,7 @@ CBOR = "application/cbor"
 
 def restore_routes(*, database: Database, clock: Clock) -> APIRouter:
     """Open to everybody (`cloud.http_gate.OPEN_PATHS`): the token that was spent shows who may."""
+    build(RestoreRequest)
     router = APIRouter(tags=["enrolment"])
 
     @router.post(RESTORE_PATH, response_class=Response, responses={200: {"content": {CBOR: {}}}})

@@ -26,8 +26,10 @@ from cloud.devices.schemas import (
 )
 from cloud.identity import LEAF_LIFE, Identity
 from cloud.journal.service import TAIL_MAX_RECORDS, verify
+from cloud.people.seals import PeopleSeals
 from cloud.people.service import check_tenant
 from cloud.settings import HubSettings
+from cloud.whole_models import build
 from shared.clock import Clock
 from shared.enrolment import (
     CA_PATH,
@@ -49,11 +51,13 @@ def enrolment_routes(
     *,
     database: Database,
     identity: Identity,
+    seals: PeopleSeals,
     broker: BrokerAddress,
     clock: Clock,
     life: timedelta = LEAF_LIFE,
 ) -> APIRouter:
     """What a device needs before it has a certificate: open to everybody (`cloud.http_gate.OPEN_PATHS`)."""
+    build(EnrolRequest, EnrolResponse)
     router = APIRouter(tags=["enrolment"])
 
     @router.get(
@@ -67,10 +71,16 @@ def enrolment_routes(
     def enrol(request: EnrolRequest, http: Request) -> EnrolResponse:
         """Spend a token: a certificate over the CSR's key, whom to trust, and where the broker is."""
         with database.read() as session:
-            enrolment.check_token(session, request, now=clock.now())
+            enrolment.check_token(session, seals, request, now=clock.now())
         with database.write() as session:
             enrolled = enrolment.enrol(
-                session, request, identity=identity, broker=broker, now=clock.now(), life=life
+                session,
+                request,
+                identity=identity,
+                seals=seals,
+                broker=broker,
+                now=clock.now(),
+                life=life,
             )
             tenant = Principal.parse(enrolled.principal).tenant
             device = Caller(
@@ -113,6 +123,7 @@ def device_routes(
         )
         with database.write() as session:
             check_tenant(session, tenant, settings.tenant)
+            tokens.check_room(session, tenant, 1, now=clock.now())
             row = tokens.create(
                 session,
                 token,

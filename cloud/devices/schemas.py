@@ -2,7 +2,7 @@
 
 import json
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,10 +14,11 @@ LABELS_MAX = 32
 LabelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,31}$")]
 LabelValue = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=LABELS_MAX)]
+DEVICE_PATTERN: Final = r"^([a-z0-9][a-z0-9-]{0,23}\.)?[a-z0-9][a-z0-9-]{0,38}$"
 DeviceReference = Annotated[
     str,
     Field(
-        pattern=r"^([a-z0-9][a-z0-9-]{0,23}\.)?[a-z0-9][a-z0-9-]{0,38}$",
+        pattern=DEVICE_PATTERN,
         description="A device's name in the default tenant, or tenant.device.",
     ),
 ]

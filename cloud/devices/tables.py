@@ -62,6 +62,8 @@ class Device(SQLModel, table=True):
     )
     sealing_public: bytes | None = Field(default=None, sa_column=Column(LargeBinary(32)))
     """X25519 key to which secrets for this device are encrypted."""
+    sealing_mac: bytes | None = Field(default=None, sa_column=Column(LargeBinary(32)))
+    """`cloud.devices.sealing`."""
 
 
 class DeviceKey(SQLModel, table=True):

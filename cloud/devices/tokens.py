@@ -3,14 +3,18 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
-from sqlalchemy import update
-from sqlmodel import Session, col
+from sqlalchemy import func, update
+from sqlmodel import Session, col, select
 
 from cloud.devices.tables import Device, EnrolmentToken
 from shared.enrolment import Token
-from shared.errors import RefusedError
+from shared.errors import CapacityError, RefusedError
 from shared.ids import Principal
+
+OPEN_TOKENS_MAX: Final = 50_000
+"""Enrolment tokens of one tenant that are good at one time."""
 
 
 def create(
@@ -48,6 +52,23 @@ def create(
     )
     session.add(row)
     return row
+
+
+def check_room(session: Session, tenant: str, count: int, *, now: datetime) -> None:
+    """Raises `CapacityError` if `count` tokens more would be beyond `OPEN_TOKENS_MAX`."""
+    good = select(func.count()).where(
+        col(EnrolmentToken.tenant) == tenant,
+        col(EnrolmentToken.used_at).is_(None),
+        col(EnrolmentToken.revoked_at).is_(None),
+        col(EnrolmentToken.expires_at) > now,
+    )
+    if session.exec(good).one() + count > OPEN_TOKENS_MAX:
+        raise CapacityError(
+            f"The tenant {tenant} may have {OPEN_TOKENS_MAX} enrolment tokens that nobody has used; revoke some with"
+            " `covey-hub token revoke`, or wait until they end.",
+            bound="OPEN_TOKENS_MAX",
+            limit=OPEN_TOKENS_MAX,
+        )
 
 
 def revoke(

@@ -1,4 +1,6 @@
-"""What a signed-in person does about the own account: another password. Blocking."""
+"""What a signed-in person does about the own account: another password, a token for programs. Blocking."""
+
+from datetime import timedelta
 
 from cloud.audit.log import note
 from cloud.caller import ROOT
@@ -9,6 +11,7 @@ from cloud.people.browser_sessions import BrowserSessions, SignedIn
 from cloud.people.passwords import Passwords, check_new
 from cloud.people.repository import ALL_TENANTS
 from cloud.people.seals import PeopleSeals
+from cloud.people.sign_in import Granted, SignIn
 from shared.clock import Clock
 from shared.errors import CapacityError, RefusedError
 
@@ -24,19 +27,28 @@ class Account:
         passwords: Passwords,
         attempts: Attempts,
         sessions: BrowserSessions,
+        sign_in: SignIn,
+        token_life: timedelta,
         clock: Clock,
     ) -> None:
+        """`token_life`: of the API tokens that people get here."""
         self._database = database
         self._seals = seals
         self._passwords = passwords
         self._attempts = attempts
         self._sessions = sessions
+        self._sign_in = sign_in
+        self._token_life = token_life
         self._clock = clock
 
     def has_password(self, signed_in: SignedIn) -> bool:
         with self._database.read() as session:
             user = repository.user(session, signed_in.caller.name)
             return user is not None and user.password_hash is not None
+
+    def get_token(self, signed_in: SignedIn) -> Granted:
+        """An API token of the person's own, shown this once. Raises as `SignIn.token_in_session`."""
+        return self._sign_in.token_in_session(signed_in, life=self._token_life)
 
     def change_password(self, signed_in: SignedIn, current: str, new: str) -> str:
         """Ends every session of the user; the id of a new one for this browser.

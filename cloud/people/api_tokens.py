@@ -26,6 +26,8 @@ PREFIX: Final = "covey1t"
 SECRET_BYTES: Final = 32
 TOKENS_MAX: Final = 10_000
 """Tokens of a hub that are good at one time."""
+TOKENS_OF_TENANT_MAX: Final = 2_000
+"""The same of one tenant: its admins shall not use up what is for all."""
 KEEP_EXPIRED: Final = timedelta(days=90)
 """How long a token that has ended is still shown."""
 
@@ -47,7 +49,7 @@ def create(
     now: datetime,
 ) -> tuple[str, ApiToken]:
     """A token's text, and the row that knows it again. Raises `RefusedError` (code `forbidden`) if it would allow more
-    than `caller` may, `CapacityError` beyond `TOKENS_MAX`.
+    than `caller` may, `CapacityError` beyond `TOKENS_MAX` and `TOKENS_OF_TENANT_MAX`.
     """
     is_for_all = tenant == ALL_TENANTS
     if (is_for_all and caller.tenant is not None) or not PERMISSIONS[role] <= caller.permissions:
@@ -61,6 +63,13 @@ def create(
             f"There are {TOKENS_MAX} API tokens already; revoke some with `covey-hub api-token revoke`.",
             bound="TOKENS_MAX",
             limit=TOKENS_MAX,
+        )
+    if not is_for_all and repository.living_tokens(session, now, tenant=tenant) >= TOKENS_OF_TENANT_MAX:
+        raise CapacityError(
+            f"The tenant {tenant} has {TOKENS_OF_TENANT_MAX} API tokens already; revoke some with"
+            " `covey-hub api-token revoke`.",
+            bound="TOKENS_OF_TENANT_MAX",
+            limit=TOKENS_OF_TENANT_MAX,
         )
     secret = secrets.token_bytes(SECRET_BYTES)
     row = ApiToken(

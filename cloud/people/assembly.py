@@ -96,6 +96,8 @@ def assemble(
             passwords=passwords,
             attempts=attempts,
             sessions=sessions,
+            sign_in=sign_in,
+            token_life=timedelta(seconds=min(settings.api_token_ttl_s, settings.api_token_max_s)),
             clock=clock,
         ),
         oidc=oidc,

@@ -68,6 +68,10 @@ class BrowserSessions:
     def lifetime_s(self) -> int:
         return int(self._limits.lifetime.total_seconds())
 
+    def began_at(self, signed_in: SignedIn) -> datetime:
+        """When the person signed in; looking at another tenant is no new sign-in."""
+        return signed_in.expires_at - self._limits.lifetime
+
     def begin(self, session: Session, *, user: str, tenant: str, address: str) -> str:
         """Sign a browser in, in a transaction of the caller's; the new id for its cookie."""
         now = self._clock.now()

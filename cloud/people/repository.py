@@ -58,6 +58,10 @@ def count_users(session: Session) -> int:
     return session.exec(select(func.count()).select_from(User)).one()
 
 
+def count_members(session: Session, tenant: str) -> int:
+    return session.exec(select(func.count()).select_from(Membership).where(Membership.tenant == tenant)).one()
+
+
 def memberships(session: Session, names: Sequence[str]) -> Sequence[Membership]:
     return session.exec(
         select(Membership)

@@ -68,6 +68,7 @@ def people_routes(
         """Who the hub takes you for, and what you may do."""
         return WhoAmI(
             name=caller.name,
+            person=caller.person,
             tenant=caller.tenant,
             permissions=sorted(caller.permissions),
             means=caller.means,
@@ -344,7 +345,8 @@ def sign_in_routes(*, sign_in: SignIn, settings: HubSettings) -> APIRouter:
         if outcome.problem is Problem.NO_ROLE:
             raise RefusedError("You have no such role in that tenant; ask for another.", code="forbidden")
         raise RefusedError(
-            "Name, password or code is wrong; after several wrong ones you have to wait.",
+            "Name, password or code is wrong; after several wrong ones you have to wait. Who signs in at an identity"
+            " provider gets a token on the account page, for `covey-hub sign-in NAME --from-page`.",
             code="sign_in_refused",
         )
 

@@ -162,9 +162,10 @@ class CreatedApiToken(PeopleModel):
 
 
 class WhoAmI(PeopleModel):
-    """Who the hub takes the caller for. `tenant` null: may act in all."""
+    """Who the hub takes the caller for. `tenant` null: may act in all. `person`: whose token it is, if a user's."""
 
     name: str
+    person: str = ""
     tenant: str | None
     permissions: list[Permission]
     means: Means

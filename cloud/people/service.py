@@ -28,6 +28,8 @@ RESERVED: Final = frozenset({ROOT, HUB, "unknown", "oidc"})
 """Names that mean somebody else in the audit log."""
 TENANTS_MAX: Final = 10_000
 USERS_MAX: Final = 100_000
+USERS_OF_TENANT_MAX: Final = 20_000
+"""People with a role in one tenant: its admins shall not use up what is for all."""
 
 
 def create_user(
@@ -44,7 +46,8 @@ def create_user(
 ) -> User:
     """`subject`: issuer and subject at an identity provider. `role`: tenant and first role there.
 
-    Raises `RefusedError` (codes `user_exists`, `forbidden`, `tenant_unknown`, `subject_taken`).
+    Raises `RefusedError` (codes `user_exists`, `forbidden`, `tenant_unknown`, `subject_taken`), and `CapacityError`
+    beyond `USERS_MAX` and `USERS_OF_TENANT_MAX`.
     """
     if caller.tenant is not None and role is None:
         raise _forbidden("Say which role the user has in your tenant, with --tenant and --role.")
@@ -341,9 +344,16 @@ def _give(
 ) -> None:
     _check_reach(caller, tenant)
     check_tenant(session, tenant, default_tenant)
-    membership = session.get(Membership, (name, tenant)) or Membership(
-        user_name=name, tenant=tenant, role=role.value, mac=b""
-    )
+    membership = session.get(Membership, (name, tenant))
+    if membership is None:
+        if tenant != ALL_TENANTS and repository.count_members(session, tenant) >= USERS_OF_TENANT_MAX:
+            raise CapacityError(
+                f"{USERS_OF_TENANT_MAX} people have a role in {tenant} already; take it from some with"
+                " `covey-hub user revoke`.",
+                bound="USERS_OF_TENANT_MAX",
+                limit=USERS_OF_TENANT_MAX,
+            )
+        membership = Membership(user_name=name, tenant=tenant, role=role.value, mac=b"")
     membership.role = role.value
     _store(session, seals, membership)
 

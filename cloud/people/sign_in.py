@@ -1,6 +1,7 @@
 """Signing in: by name, password and code; by the admin token; by an identity provider. Blocking.
 
-A browser gets a session; a person's programs get an API token of that person (`token_with_password`).
+A browser gets a session; a person's programs get an API token of that person: for the password (`token_with_password`),
+or, since who signs in at an identity provider may have none, for a session that has just begun (`token_in_session`).
 
 The password is judged between two transactions: a hash takes a tenth of a second, in which nothing may be locked. The
 second one looks again: a user that was changed meanwhile is not let in. Every failure reads the same from outside; the
@@ -33,10 +34,14 @@ from cloud.people.service import api_token_view
 from cloud.people.tables import User
 from cloud.people.totp import TotpSecrets, step_of
 from shared.clock import Clock
+from shared.errors import RefusedError
 
 PSEUDONYM_CHARS: Final = 16
 SIGN_INS_PER_USER_MAX: Final = 20
 """API tokens that one user has by signing in; one more revokes the oldest, as with sessions."""
+
+FRESH: Final = timedelta(minutes=15)
+"""So long after a sign-in its browser may get an API token: one that was left open, or a stolen cookie, gets none."""
 
 T = TypeVar("T")
 
@@ -141,9 +146,43 @@ class SignIn:
         """
 
         def admit(session: Session, name: str, keys: Sequence[str]) -> Granted | Wrong:
-            return self._grant(session, name, keys, address, tenant=tenant, role=role, life=life)
+            return self._grant(
+                session, name, keys, address, tenant=tenant, role=role, life=life, how="password"
+            )
 
         return self._judge(name, password, code, known="", address=address, admit=admit)
+
+    def token_in_session(self, signed_in: SignedIn, *, life: timedelta) -> Granted:
+        """An API token of whose browser it is, for the tenant that it looks at.
+
+        Raises `RefusedError` (codes `no_person`, `sign_in_again`, `forbidden`), `CapacityError`, `UnavailableError`.
+        """
+        caller = signed_in.caller
+        if caller.name == ROOT:
+            raise RefusedError(
+                "The admin token is nobody's own: sign in as a user, or use admin.token itself.",
+                code="no_person",
+            )
+        if self._clock.now() - self._sessions.began_at(signed_in) > FRESH:
+            minutes = int(FRESH.total_seconds()) // 60
+            raise RefusedError(
+                f"You signed in more than {minutes} minutes ago: sign out and in again, then ask for the token.",
+                code="sign_in_again",
+            )
+        with self._database.write() as session:
+            granted = self._grant(
+                session,
+                caller.name,
+                [],
+                caller.address,
+                tenant=caller.tenant or ALL_TENANTS,
+                role=None,
+                life=life,
+                how="session",
+            )
+        if isinstance(granted, Wrong):
+            raise RefusedError("You have no role in that tenant any more.", code="forbidden")
+        return granted
 
     def _judge(
         self,
@@ -278,6 +317,7 @@ class SignIn:
         tenant: str | None,
         role: Role | None,
         life: timedelta,
+        how: str,
     ) -> Granted | Wrong:
         roles = roles_of(session, self._seals, name)
         where = tenant or (self._first(roles) if roles else ALL_TENANTS)
@@ -305,7 +345,7 @@ class SignIn:
             now=now,
         )
         self._attempts.forget(session, keys)
-        self._note(session, name, "session.begin", where, {"how": "password", "for": "api_token"}, address)
+        self._note(session, name, "session.begin", where, {"how": how, "for": "api_token"}, address)
         detail: dict[str, str | int | bool] = {"label": row.label, "role": row.role, "in": where}
         note(session, caller, "api_token.create", row.id, tenant=of, now=now, detail=detail)
         return Granted(text=text, view=api_token_view(self._seals, row))

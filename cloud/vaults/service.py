@@ -11,6 +11,7 @@ from datetime import datetime
 
 from sqlmodel import Session
 
+from cloud.devices import sealing as sealing_keys
 from cloud.devices.repository import find_device
 from cloud.devices.tables import Device, DeviceStatus
 from cloud.journal.service import append_order
@@ -25,6 +26,13 @@ from shared.records import SecretRemoved, SecretSet
 from shared.sealed_box import Sealing, check_name, check_value, seal_secret
 
 NO_KEY = "sealing_key_missing"
+CHANGED_KEY = "sealing_key_changed"
+_UNFIT = {
+    NO_KEY: "Device {device} has no key to seal for; it makes one when it renews its certificate: update it, then try"
+    " again.",
+    CHANGED_KEY: "The key to seal for {device} was changed behind the hub's back: nothing is sealed for it. Find out"
+    " who can write to the database; `covey-edge identity renew` on the device tells its own key again.",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,21 +56,21 @@ class Chosen:
 def set_secret(
     session: Session, chosen: Chosen, name: str, value: str, *, devices_max: int, now: datetime
 ) -> SecretOrdered:
-    """Seal and order. A device that has no sealing key yet is left out and named; one that was named alone is refused.
+    """Seal and order. A device without a sealing key, or with one that it did not tell, is left out and named; one
+    that was named alone is refused.
 
-    Raises `RefusedError` (also code `sealing_key_missing`, `device_inactive`, `device_unknown`, `nobody_chosen`) and
-    `CapacityError`.
+    Raises `RefusedError` (also codes `sealing_key_missing`, `sealing_key_changed`, `device_inactive`, `device_unknown`,
+    `nobody_chosen`) and `CapacityError`.
     """
     check_name(name)
     check_value(value)
     devices = _devices(session, chosen, devices_max)
-    fit = [device for device in devices if device.sealing_public is not None]
-    if chosen.principal is not None and not fit:
-        raise RefusedError(
-            f"Device {chosen.principal} has no key to seal for; it makes one when it renews its certificate:"
-            " update it, then try again.",
-            code=NO_KEY,
-        )
+    unfit = {
+        device.principal: reason for device in devices if (reason := _unfit(session, device)) is not None
+    }
+    if (reason := unfit.get(chosen.principal or "")) is not None:
+        raise RefusedError(_UNFIT[reason].format(device=chosen.principal), code=reason)
+    fit = [device for device in devices if device.principal not in unfit]
     known = repository.secrets_named(session, name, [device.principal for device in fit])
     for device in fit:
         assert device.sealing_public is not None
@@ -77,12 +85,14 @@ def set_secret(
         if row.box_hash is not None:
             repository.forget_box(session, row.box_hash)  # what is newer takes its place
         _move(session, row, SecretState.ORDERED, now, version=version, box_hash=box.ref().hash)
-    left_out = [
-        LeftOut(principal=device.principal, reason=NO_KEY)
-        for device in devices
-        if device.sealing_public is None
-    ]
+    left_out = [LeftOut(principal=principal, reason=reason) for principal, reason in unfit.items()]
     return SecretOrdered(name=name, ordered=[device.principal for device in fit], left_out=left_out)
+
+
+def _unfit(session: Session, device: Device) -> str | None:
+    if device.sealing_public is None:
+        return NO_KEY
+    return None if sealing_keys.is_genuine(session, device) else CHANGED_KEY
 
 
 def remove_secret(

@@ -22,11 +22,13 @@ from fastapi.testclient import TestClient
 
 from cloud.app import create_app
 from cloud.audit import log_seal
+from cloud.audit.deeds import accept_deed
 from cloud.audit.hub_keys import keys_of
 from cloud.audit.log_seal import seal_log
 from cloud.audit.routes import audit_routes
 from cloud.consent.assembly import assemble as assemble_consent
 from cloud.db import Database
+from cloud.devices import sealing
 from cloud.devices.deeds import revoke_deed
 from cloud.devices.lifecycle_routes import lifecycle_routes
 from cloud.devices.renewal import Renewals
@@ -337,6 +339,7 @@ def hub_api(
         migrated_sqlite(directory / "hub.sqlite")
     database = Database(chosen.database)
     seal_log(database, identity.derive(log_seal.PURPOSE))
+    sealing.seal_keys(database, identity.derive(sealing.PURPOSE))
     feed = TaskFeed(streams_max=chosen.event_streams_max, per_caller_max=chosen.event_streams_per_caller_max)
     orders_for: set[str] = set()
     revocations: list[datetime] = []
@@ -380,6 +383,7 @@ def hub_api(
                 on_revoked=lambda: revocations.append(clock.now()),
             ),
             keeper.deed(),
+            accept_deed(keys=partial(keys_of, identity), clock=clock),
             publish_deed(
                 signer=identity.signer_for(Purpose.POLICY),
                 clock=clock,
@@ -410,6 +414,7 @@ def hub_api(
             enrolment_routes(
                 database=database,
                 identity=identity,
+                seals=people.seals,
                 broker=BrokerAddress(host="hub.test", port=8883),
                 clock=clock,
                 life=chosen.renewal_rules.life,
@@ -473,7 +478,13 @@ def hub_api(
                 consent=consent.second_person,
             ),
             metrics_routes(database=database, settings=chosen, clock=clock),
-            audit_routes(database=database, settings=chosen, clock=clock, keys=partial(keys_of, identity)),
+            audit_routes(
+                database=database,
+                settings=chosen,
+                clock=clock,
+                keys=partial(keys_of, identity),
+                consent=consent.second_person,
+            ),
         ],
     )
     sweeper = Sweeper(

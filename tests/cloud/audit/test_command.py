@@ -1,7 +1,9 @@
 """`covey-hub audit verify` on a machine without a hub, and the other commands against a real one."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -143,7 +145,10 @@ def test_the_whole_story_with_a_real_hub(hub: RealHub, tmp_path: Path) -> None:
     hub.token("another")
     file = tmp_path / "audit.covey"
     file.write_text("something older")
-    written = hub_command(hub, "audit", "export", file, "--journals")
+    refused = hub_command(hub, "audit", "export", file, "--journals")
+    assert (refused.returncode, "is there already" in " ".join(refused.stderr.split())) == (78, True)
+    assert file.read_text() == "something older"
+    written = hub_command(hub, "audit", "export", file, "--journals", "--replace")
     assert written.returncode == 0, written.stderr
     verified = hub_command(hub, "audit", "verify", file, "--head", head)
     assert verified.returncode == 0, verified.stdout
@@ -159,3 +164,29 @@ def test_a_place_where_nothing_can_be_written_is_said(hub: RealHub, tmp_path: Pa
     told = hub_command(hub, "audit", "log", "--since", "yesterday")
     assert told.returncode == 78
     assert "is no time like" in told.stderr
+
+
+@pytest.mark.broker
+@pytest.mark.slow
+def test_a_broken_log_is_told_and_goes_on_when_that_was_accepted(hub: RealHub, tmp_path: Path) -> None:
+    """Last, since it leaves a mark for ever."""
+    assert hub_command(hub, "audit", "check").returncode == 0
+    with closing(sqlite3.connect(hub.home / "hub.sqlite", timeout=30)) as database, database:
+        database.execute("UPDATE audit_head SET mac = zeroblob(32)")
+    found = hub_command(hub, "audit", "check")
+    assert found.returncode == 1
+    told = " ".join(found.stdout.split())
+    assert "does not end where this hub brought it" in told
+    mark = told.partition("covey-hub audit accept ")[2].partition(" ")[0]
+    wrong = hub_command(hub, "audit", "accept", "0" * 16, "--reason", "x")
+    assert (wrong.returncode, "look again" in " ".join(wrong.stderr.split())) == (77, True)
+    accepted = hub_command(hub, "audit", "accept", mark, "--reason", "a backup was put back")
+    assert accepted.returncode == 0, accepted.stderr
+    file = tmp_path / "audit.covey"
+    assert hub_command(hub, "audit", "export", file).returncode == 0
+    verified = hub_command(hub, "audit", "verify", file)
+    assert verified.returncode == 1
+    assert "root (127.0.0.1) accepted that" in " ".join(verified.stdout.split())
+    assert "a backup was put back" in " ".join(verified.stdout.split())
+    head = json.loads(hub_command(hub, "audit", "head", "--json").stdout)["head"]
+    assert hub_command(hub, "audit", "verify", file, "--head", head).returncode == 0

@@ -88,6 +88,24 @@ def test_a_user_from_its_making_to_its_end(terminal: Terminal, password_file: st
     terminal("tenant", "delete", "acme")
 
 
+@pytest.mark.parametrize("name", ["../x", "..", ".", "", "a/b", "\x1b[2J", "A", "a.b.c", "%2e%2e", "x" * 80])
+@pytest.mark.parametrize(
+    "command",
+    [("device", "approve"), ("device", "show"), ("user", "show"), ("tenant", "delete"), ("token", "revoke")],
+    ids=" ".join,
+)
+def test_what_is_no_name_is_said_in_a_sentence(
+    terminal: Terminal, command: tuple[str, str], name: str
+) -> None:
+    code, out, err = terminal.tried(*command, "--", name)
+    assert (code in (76, 77, 78), out) == (True, "")
+    assert err.startswith("covey-hub: ")
+    assert "Not Found" not in err
+    assert "\x1b" not in err
+    if command[0] == "device":
+        assert "is not the name of a device" in " ".join(err.split())
+
+
 def test_a_password_comes_from_standard_input_too(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +194,17 @@ def test_somebody_signs_in_and_is_known_by_the_file(
     assert terminal("--token-file", str(file), "whoami").strip().endswith("in tenant main: read")
     made = terminal.json("sign-in", "eve", "--password-file", password_file, "--ttl", "1h")
     assert made["view"]["created_by"] == "eve"
+    pasted, kept = tmp_path / "pasted", tmp_path / "kept"
+    pasted.write_text(f"{made['token']}\n")
+    from_page = ("sign-in", "eve", "--from-page", "--password-file", str(pasted), "--out", str(kept))
+    assert terminal(*from_page).strip() == str(kept)
+    assert (kept.read_text(), kept.stat().st_mode & 0o777) == (made["token"], 0o600)
+    assert " of eve in tenant main: read" in terminal("--token-file", str(kept), "whoami")
+    code, _, err = terminal.tried("sign-in", "ada", "--from-page", "--password-file", str(pasted))
+    assert (code, "not a token of ada" in err) == (78, True)
+    pasted.write_text(made["token"][:-1])
+    code, _, err = terminal.tried(*from_page)
+    assert (code, "not a whole token" in err, made["token"][:-1] in err) == (78, True, False)
     (tmp_path / "password").write_text("not the password\n")
     assert terminal.tried("sign-in", "eve", "--password-file", password_file)[0] == 77
     assert terminal.tried("sign-in", "../eve", "--password-file", password_file)[0] == 78

@@ -199,6 +199,7 @@ def _race(hub: HubApi) -> None:
                     session,
                     request,
                     identity=hub.identity,
+                    seals=hub.people.seals,
                     broker=BrokerAddress(host="hub.test", port=8883),
                     now=hub.clock.now(),
                 )

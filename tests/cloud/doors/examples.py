@@ -361,6 +361,10 @@ EXAMPLES: Final[dict[str, Make]] = {
     "GET /v1/stops": in_tenant("/v1/stops"),
     "GET /v1/findings": in_tenant("/v1/findings"),
     # The audit log
+    "GET /v1/audit/state": plain("/v1/audit/state"),
+    "POST /v1/audit/accept": lambda _: Example(
+        path="/v1/audit/accept", json={"mark": "0" * 16, "reason": MARK}, refused="audit_sound"
+    ),
     "GET /v1/audit/entries": plain("/v1/audit/entries"),
     "GET /v1/audit/head": _after_a_deed("/v1/audit/head"),
     "GET /v1/audit/entries/{seq}/proof": of("/v1/audit/entries/{}/proof", World.deed, unknown="999999999999"),

@@ -25,6 +25,7 @@ CHANGES_NOTHING = {
     "POST /v1/ask": "it reads; POST because a question must not be in an address",
     "POST /v1/memory/forget/look": "it reads; POST because words must not be in an address",
     "POST /v1/approvals/{nonce}": "it takes a role of rules, which nobody has here (tests.fleet.test_rules)",
+    "POST /v1/audit/accept": "the log is sound here (tests.cloud.audit.test_acceptance)",
     "POST /v1/users/{name}/enable": "the example is enabled already",
 }
 OPEN: dict[str, Callable[[Example, dict[str, object]], object]] = {

@@ -24,6 +24,7 @@ from fastapi.testclient import TestClient
 from cloud.audit.heads import HeadKeeper
 from cloud.audit.hub_keys import keys_of
 from cloud.caller import Role, root
+from cloud.devices import sealing
 from cloud.devices.tables import Device
 from cloud.ground import Ground
 from cloud.knowledge import publishing
@@ -321,7 +322,7 @@ class World:
         with self.hub.database.write() as session:
             row = session.get(Device, device.principal)
             assert row is not None
-            row.sealing_public = X25519PrivateKey.generate().public_key().public_bytes_raw()
+            sealing.set_key(session, row, X25519PrivateKey.generate().public_key().public_bytes_raw())
         body = {"value": "correct-horse", "site": site}
         assert self.call(ROOT, "PUT", f"/v1/secrets/{SECRET}", body).is_success
         return site

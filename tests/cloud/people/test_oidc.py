@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -16,12 +17,20 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from cloud.adapters.oidc_authlib import AuthlibProvider, Client
-from cloud.dashboard.door import COOKIE, PROVIDER_PATH, RETURN_PATH, SIGN_IN_PATH
+from cloud.dashboard.door import ACCOUNT_PATH, COOKIE, PROVIDER_PATH, RETURN_PATH, SIGN_IN_PATH
 from cloud.dashboard.sign_in import FLOW_COOKIE
 from cloud.settings import HubSettings
 from shared.errors import ConfigError
 from tests.cloud.hub_api import HubApi, hub_api
-from tests.cloud.people.visitors import PATIENT, browser, deeds, emptied, is_signed_in
+from tests.cloud.people.visitors import (
+    PATIENT,
+    browser,
+    csrf_of,
+    deeds,
+    emptied,
+    is_signed_in,
+    program,
+)
 from tests.support.clock import ManualClock
 from tests.support.oidc_provider import CLIENT_ID, CLIENT_SECRET, OidcProvider, running_provider
 from tests.support.ports import free_port
@@ -110,6 +119,20 @@ def test_the_provider_lets_a_bound_user_in(hub: HubApi, provider: OidcProvider) 
     (form,) = provider.redeemed
     assert form["grant_type"] == "authorization_code"
     assert len(form["code_verifier"]) >= 43  # RFC 7636, section 4.1
+
+
+def test_who_signs_in_by_the_provider_gets_a_token_for_the_command_line(
+    hub: HubApi, provider: OidcProvider
+) -> None:
+    visitor = browser(hub)
+    come_back(visitor, leave(visitor))
+    page = visitor.get(ACCOUNT_PATH).text
+    assert "covey-hub" in page
+    answer = visitor.post(ACCOUNT_PATH, data={"token": "new", "csrf": csrf_of(visitor)})
+    found = re.search(r"covey1t\.[a-z2-7]{16}\.[A-Za-z0-9_-]{43}", answer.text)
+    assert found is not None, answer.text
+    me = program(hub, found[0]).get("/v1/me").json()
+    assert (me["person"], me["tenant"]) == ("carol", "main")
 
 
 def test_what_is_sent_to_the_provider_is_fresh_each_time_and_tells_no_secret(hub: HubApi) -> None:

@@ -317,6 +317,7 @@ def test_who_am_i_says_it(hub: HubApi) -> None:
     me = program(hub, token).get("/v1/me").json()
     assert me == {
         "name": f"token:{token_id}",
+        "person": "",
         "tenant": "main",
         "permissions": ["read"],
         "means": "api_token",

@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlmodel import col, select
 
 from cloud.audit.tables import AuditEntry
+from cloud.devices import sealing
 from cloud.devices.tables import Device
 from cloud.journal.service import read_blob
 from cloud.journal.tables import BlobRow
@@ -35,7 +36,7 @@ def equipped(hub: HubApi, name: str, **options: Any) -> tuple[FleetDevice, X2551
     with hub.database.write() as session:
         row = session.get(Device, device.principal)
         assert row is not None
-        row.sealing_public = key.public_key().public_bytes_raw()
+        sealing.set_key(session, row, key.public_key().public_bytes_raw())
         session.add(row)
     return device, key
 
