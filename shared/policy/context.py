@@ -25,6 +25,12 @@ def entity_of(contract: ToolContract, values: Mapping[str, object]) -> str | Non
     return str(value) if is_number else None  # what is no name of a thing is no argument either
 
 
+def result_labels(contracts: Mapping[str, ToolContract], tool: str) -> tuple[str, ...]:
+    """The labels of what a tool returns; of one that nobody has told about, untrusted."""
+    contract = contracts.get(tool)
+    return (UNTRUSTED,) if contract is None else contract.result_labels
+
+
 def recipient_labels(contract: ToolContract, origins: Mapping[str, frozenset[str]]) -> frozenset[str]:
     """The labels of the texts that chose to whom it goes; a recipient that never changes was chosen by its author."""
     if contract.sink is None or contract.sink.recipient is None:

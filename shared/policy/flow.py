@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from shared.policy.arguments import ArgumentError, Call, decimal_of, normalise
-from shared.policy.context import entity_of
+from shared.policy.context import entity_of, result_labels
 from shared.policy.contracts import LONG_MAX, EntitySource, Package, Parameter, ToolContract
 from shared.policy.decisions import Approval, Asker, Counts, DeviceFacts, Left, Lookup, Situation
 from shared.policy.labels import UNTRUSTED, Lattice
@@ -240,7 +240,7 @@ class TaskFlow:
         lost, and it is untrusted.
         """
         contract = self._contracts.get(tool)
-        own = (UNTRUSTED,) if contract is None else contract.result_labels
+        own = result_labels(self._contracts, tool)
         if tool in MEMORY and labels is not None:
             own = ()
         arguments = _as_called(tool, contract, arguments)
