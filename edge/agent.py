@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal, assert_never
 
-from edge.asker import asker_of
+from edge.asker import asker_of, encode_asker, pieces_of
 from edge.blobs import make_blob
-from edge.core.reading import Teller
+from edge.core.reading import WRITE, Teller
 from edge.core.turn import (
     Agent,
     AskModel,
@@ -38,6 +38,7 @@ from shared.errors import CapacityError, CoveyError, UnavailableError
 from shared.inference.ports import Finished, Generation, LanguageModel, TextDelta
 from shared.policy.decisions import Allow, Deny, NeedsApproval, Transform
 from shared.policy.flow import TaskFlow
+from shared.policy.pieces import Piece
 from shared.records import (
     JOURNAL_FULL,
     ForeignCause,
@@ -180,12 +181,18 @@ class AgentRunner:
         self._wake.set()
 
     async def submit(
-        self, goal: str, *, limits: Limits | None = None, who: str = "", labels: Sequence[str] = ()
+        self,
+        goal: str,
+        *,
+        limits: Limits | None = None,
+        who: str = "",
+        labels: Sequence[str] = (),
+        pieces: Sequence[Piece] = (),
     ) -> str:
         """Begin a task on this device; returns its id once it is safe on the disk.
 
         `who`: for whom, by the word of whoever holds the local API's token; rules read it as `asked_by.who`.
-        `labels`: what the request bears.
+        `labels`: what the request bears; `pieces`: all of it in order, if its parts bear different ones.
 
         Raises `CapacityError` if too many tasks are open, or the journal or the disk is full.
         """
@@ -198,7 +205,8 @@ class AgentRunner:
             )
         task = self._new_id()
         blob = make_blob(goal.encode())
-        asker = make_blob(json.dumps({"who": who}).encode()) if who else None
+        told = encode_asker(who, pieces)
+        asker = None if told is None else make_blob(told)
         record = TaskCreated(
             at_ms=self._now_ms(),
             labels=tuple(labels),
@@ -428,7 +436,8 @@ class AgentRunner:
                         tool=tool,
                         arguments=arguments,
                         causes=causes,
-                        flow=await self._flow(node, goal, effects, past),
+                        # What is remembered, and that it is, follows from what is asked last and from nothing else.
+                        flow=await self._flow(node, goal, effects, past, is_of_last=tool == WRITE),
                     )
                     if outcome is None:
                         await self._move(node, NodeState.WAITING, reason=APPROVAL)
@@ -452,9 +461,17 @@ class AgentRunner:
                     assert_never(decision)
 
     async def _flow(
-        self, node: NodeView, goal: str, effects: Sequence[EffectView], past: Sequence[Past]
+        self,
+        node: NodeView,
+        goal: str,
+        effects: Sequence[EffectView],
+        past: Sequence[Past],
+        *,
+        is_of_last: bool = False,
     ) -> TaskFlow:
-        """What the node has seen so far, as the rules weigh it."""
+        """What the node has seen so far, as the rules weigh it; `is_of_last`: without what was said before."""
+        said = None if node.asker is None else await self._text(node.asker)
+        pieces = pieces_of(goal, node.labels, said)
         seen = [
             Seen(
                 tool=item.tool,
@@ -471,9 +488,8 @@ class AgentRunner:
         return await self._judge.flow_of(
             task=node.task,
             node=node.node,
-            asker=asker_of(node, None if node.asker is None else await self._text(node.asker)),
-            request=goal,
-            labels=node.labels,
+            asker=asker_of(node, said),
+            request=pieces[:1] if is_of_last else [*pieces, ("", node.labels)],
             tokens=sum(effect.output_tokens for effect in effects),
             started=node.started or self._clock.now(),
             past=seen,

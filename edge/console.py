@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from edge.agent import AgentRunner, Asked, AwaitsApproval, Ended, Interrupted, LacksRoom
-from edge.core.turn import BACKGROUND
+from edge.conversation import request_from
+from edge.judge import Judge
 from edge.local_api import HTTP_TIMEOUT_S, api_token, daemon_address, raise_problem, request
 from edge.settings import EdgeSettings
 from edge.store_status import describe_store, summarize_lane
@@ -24,7 +25,7 @@ from shared.errors import (
     UnavailableError,
 )
 from shared.ids import Lane
-from shared.inference.ports import TextDelta
+from shared.inference.ports import Message, TextDelta
 from shared.tasks.states import NodeState
 
 FOLLOW_EVERY_S: Final = 0.5
@@ -110,23 +111,24 @@ class _RemoteAgent:
 class _OwnAgent:
     """The agent in this very process, when no daemon runs."""
 
-    def __init__(self, runner: AgentRunner, settings: EdgeSettings) -> None:
+    def __init__(self, runner: AgentRunner, judge: Judge, settings: EdgeSettings) -> None:
         self._runner = runner
+        self._judge = judge
         self._settings = settings
 
     async def ask(self, messages: list[dict[str, str]], *, as_json: bool) -> str:
-        *before, last = messages
-        goal = last["content"]
-        if before:
-            background = "\n".join(f"{message['role']}: {message['content']}" for message in before)
-            goal = f"{goal}{BACKGROUND}{background}"
-        if len(goal.encode()) > self._settings.goal_max_bytes:
+        said = [
+            Message("assistant" if each["role"] == "assistant" else "user", each["content"])
+            for each in messages
+        ]
+        asked = await request_from(said, self._judge)
+        if len(asked.goal.encode()) > self._settings.goal_max_bytes:
             raise CapacityError(
                 f"The request is longer than {self._settings.goal_max_bytes} bytes; shorten it.",
                 bound="goal_max_bytes",
                 limit=self._settings.goal_max_bytes,
             )
-        task = await self._runner.submit(goal)
+        task = await self._runner.submit(asked.goal, labels=asked.labels, pieces=asked.pieces)
         parts: list[str] = []
         async with self._runner.watch(task) as progress:
             async for item in progress:
@@ -184,7 +186,7 @@ async def _agent(settings: EdgeSettings, wanted: str | None) -> AsyncIterator[Ag
         await daemon.knowledge.look()
         working = asyncio.create_task(daemon.runner.run(), name="agent")
         try:
-            yield _OwnAgent(daemon.runner, settings)
+            yield _OwnAgent(daemon.runner, daemon.judge, settings)
         finally:
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)

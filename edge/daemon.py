@@ -127,7 +127,7 @@ class Daemon:
         self.shelf = shelf
         self.mind = mind
         self.later_answers = later_answers
-        self._judge = judge
+        self.judge = judge
         self.retention = retention
         self.telemetry = telemetry
         self._tracer = tracer
@@ -213,7 +213,7 @@ class Daemon:
                 work=self._journal,
                 room=self.retention,
                 mind=self.mind,
-                judge=self._judge,
+                judge=self.judge,
                 clock=self._clock,
                 new_id=self._new_id,
                 status=self.status,

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from edge.blobs import make_blob
+from edge.echoes import Echoes
 from edge.placeholders import Placeholders
 from edge.ports import Draft, PendingApproval, PolicyStore
 from shared.blobs import Blob
@@ -40,6 +41,8 @@ from shared.records import MAX_LABELS, ForeignCause, PolicyDecided
 LEDGER_SPAN: Final = timedelta(days=8)
 """As far back as calls are counted: a rate's longest sensible span, a week, and a day for a clock that was wrong."""
 RULES_SHOWN: Final = 16
+UNTOLD_MAX_BYTES: Final = 24_576
+"""Of an answer that was refused, to be kept with the decision: as JSON it fits the content of one record."""
 ANSWER: Final = "message.person"
 REFUSED: Final = Deny(
     rule="approval_refused",
@@ -141,11 +144,14 @@ class Judge:
         new_id: Callable[[], str],
         local: Callable[[datetime], datetime],
         standing: Callable[[], Collection[str]] = frozenset,
+        echoes: Echoes | None = None,
     ) -> None:
         """`local`: a moment in the time of the device's site, by which rules know the night.
 
-        `standing`: detectors that have spoken about the device as a whole, and so in every task.
+        `standing`: detectors that have spoken about the device as a whole, and so in every task. `echoes`: what this
+        device has told.
         """
+        self.echoes = echoes or Echoes()
         self._standing = standing
         self._rules = rules
         self._store = store
@@ -161,20 +167,20 @@ class Judge:
         task: str,
         node: int,
         asker: Asker,
-        request: str,
-        labels: Sequence[str],
+        request: Sequence[tuple[str, Sequence[str]]],
         tokens: int,
         started: datetime,
         past: Sequence[Seen],
     ) -> TaskFlow:
-        """What the task has seen so far: its request, then each result in turn."""
+        """What the task has seen so far: its request, in pieces with their labels, then each result in turn."""
         package = self._rules.package
         now = self._clock.now()
         ledger = await self._calls()
         flow = TaskFlow(
             package, task=task, asker=asker, device=self._rules.device, ledger=ledger, name_entity=hash_entity
         )
-        flow.seen(request, labels, at=started)
+        for text, labels in request:
+            flow.seen(text, labels, at=started)
         for each in past:
             if each.is_refused:
                 flow.denied()
@@ -258,7 +264,11 @@ class Judge:
             return text
         whole = self._placeholders.restored(task, text)
         decision = await self.may(ANSWER, {"text": whole}, flow)
-        return str(decision.call.values()["text"]) if isinstance(decision, Allow | Transform) else text
+        if not isinstance(decision, Allow | Transform):
+            return text
+        told = str(decision.call.values()["text"])
+        self.echoes.told(told, self.shown_labels(flow))
+        return told
 
     def forget(self, task: str) -> None:
         """The task is over: what was taken out of its results cannot be given back any more."""
@@ -334,15 +344,24 @@ class Judge:
     ) -> Judgement:
         """Ask about an action that is no tool call: an answer, a look into memory. Let through, it counts.
 
-        Its record holds no arguments: what is told stands in the record of the end.
+        Its record holds no arguments, for what is told stands in the record of the end. What a task may not tell so
+        stands nowhere: its record holds it, so that other rules can be asked about it later.
         """
         now = self._clock.now()
         situation = replace(flow.situation(action, arguments, now=now), now=self._local(now))
-        written = self._written(
-            action, arguments, place, situation, await self._rules.decide(situation), now, is_kept=False
+        decision = await self._rules.decide(situation)
+        is_untold = (
+            place is not None
+            and action == ANSWER
+            and isinstance(decision, Deny | NeedsApproval)
+            and not is_stop(decision)
+            and len(str(arguments["text"]).encode(errors="replace")) <= UNTOLD_MAX_BYTES
         )
+        written = self._written(action, arguments, place, situation, decision, now, is_kept=is_untold)
         if written.call is not None:
             flow.called(written.call, at=now)
+            if action == ANSWER:
+                self.echoes.told(str(written.call.values()["text"]), written.labels)
         return written
 
     async def may(self, action: str, arguments: Mapping[str, object], flow: TaskFlow) -> Decision:
@@ -394,6 +413,8 @@ class Judge:
             version=self._rules.version,
             bundle=self._rules.hash,
             arguments=None if argument is None else argument.ref(),
+            utc_offset_min=_offset_min(situation.now),
+            offline_s=situation.device.offline_s,
         )
         told: Blob | None = None
         changes: dict[str, object] = {}
@@ -410,7 +431,7 @@ class Judge:
                 changes = {
                     "rules": (decision.rule,)
                 }  # no outcome: the call is tried again when the device goes on
-            case Deny() if not is_kept:
+            case Deny() if place is None or place.call is None:  # no model reads it
                 changes = {"rules": (decision.rule,)}
             case Deny():
                 told = make_blob(denial_text(decision).encode())
@@ -438,6 +459,11 @@ class Judge:
             labels=labels,
             argument=argument,
         )
+
+
+def _offset_min(moment: datetime) -> int:
+    offset = moment.utcoffset()
+    return 0 if offset is None else int(offset.total_seconds() // 60)
 
 
 def is_stop(decision: Decision) -> bool:

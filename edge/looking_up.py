@@ -64,9 +64,8 @@ _FOR_A_CLOCK: Final = frozenset({"time", "date", "clock"})
 
 
 class LookingUp:
-    """`sensors`: what each one is called. `shown`: what each one showed last, as far as it is known. `local`: a
-    moment in
-    the time zone of the device's site."""
+    """`sensors`: what each one is called. `sensor_labels`: what a reading bears, now or of the past. `shown`: what each
+    sensor showed last, as far as it is known. `local`: a moment in the time zone of the device's site."""
 
     def __init__(
         self,
@@ -76,6 +75,7 @@ class LookingUp:
         knowledge: KnowledgeLookup,
         measured: MeasuredPast,
         sensors: Sequence[Series],
+        sensor_labels: Callable[[], Sequence[str]],
         shown: Callable[[], Mapping[str, str]],
         now: Callable[[], Now],
         clock: Clock,
@@ -86,6 +86,7 @@ class LookingUp:
         self._knowledge = knowledge
         self._measured = measured
         self._sensors = tuple(sensors)
+        self._sensor_labels = sensor_labels
         self._shown = shown
         self._now = now
         self._clock = clock
@@ -132,7 +133,8 @@ class LookingUp:
             return documents
         result: dict[str, object] = documents or {"is_supported": False, "passages": []}
         if asked is not None:
-            result |= await self._of_the_past(request, asked, is_past=is_past)
+            past = await self._of_the_past(request, asked, is_past=is_past)
+            result = _with_labels_of_both(result, past)
         if not result.get("is_supported"):
             result.setdefault("summary", "Nothing about it is known on this device.")
         return result
@@ -152,7 +154,8 @@ class LookingUp:
         windows = await self._measured.measured(
             f"sensor.{series.name}", start_ms=to_ms(when.start), end_ms=to_ms(when.end) + 120_000
         )
-        return _answer(told_measured(series, windows, when), "measurement", labels=())
+        labels = sorted(self._sensor_labels())
+        return _answer(told_measured(series, windows, when), "measurement", labels=labels)
 
     # --- an answer that was given before
 
@@ -227,9 +230,12 @@ class LookingUp:
     async def _of_the_past(self, request: str, asked: Asked, *, is_past: bool) -> dict[str, object]:
         result: dict[str, object] = {}
         procedures = await self._recall.find(asked, sorts=("procedure",), limit=CANDIDATES)
-        steps = self._steps(request, procedures)
-        if steps:
-            result["steps"] = steps
+        worked = self._worked(request, procedures)
+        if worked is not None and isinstance(worked.content, Procedure):
+            result["steps"] = [
+                {"tool": step.tool, "arguments": dict(step.arguments)} for step in worked.content.steps
+            ]
+            result["labels"] = list(worked.labels)
         is_talk = _ABOUT_PAST_TALK.search(request) is not None
         if not is_past and not is_talk:
             return result
@@ -242,9 +248,10 @@ class LookingUp:
         if not about:
             return result
         # What somebody said and was told is told as it was: a model would only change it.
-        return result | self._told_talk(about) if is_talk else result | self._told_episodes(about)
+        told = self._told_talk(about) if is_talk else self._told_episodes(about)
+        return _with_labels_of_both(result, told)
 
-    def _steps(self, request: str, recalled: Recalled) -> list[dict[str, object]]:
+    def _worked(self, request: str, recalled: Recalled) -> Remembered | None:
         """What worked for the same request, and did so more often than not."""
         for each in recalled.found:
             procedure = each.item.content
@@ -256,8 +263,8 @@ class LookingUp:
                 and is_near
                 and is_same_question(each.item.cue, request)
             ):
-                return [{"tool": step.tool, "arguments": dict(step.arguments)} for step in procedure.steps]
-        return []
+                return each.item
+        return None
 
     def _told_talk(self, found: Sequence[Found]) -> dict[str, object]:
         latest = sorted(found, key=lambda each: -each.item.since_ms)[:TALKS_TOLD]
@@ -286,6 +293,16 @@ class LookingUp:
             )
         labels = sorted({label for each in found for label in each.item.labels})
         return {"is_supported": True, "passages": passages, "labels": labels}
+
+
+def _with_labels_of_both(first: Mapping[str, object], second: Mapping[str, object]) -> dict[str, object]:
+    """Two findings as one, which bears what either does."""
+    labels: set[str] = set()
+    for part in (first, second):
+        borne = part.get("labels", ())
+        labels.update(map(str, borne) if isinstance(borne, list | tuple) else (UNTRUSTED,))
+    is_told = "labels" in first or "labels" in second
+    return {**first, **second, "labels": sorted(labels)} if is_told else {**first, **second}
 
 
 def _words(text: str) -> frozenset[str]:

@@ -136,7 +136,9 @@ class Lookup:
 
     async def _told(self, item: Remembered, who: str, score: float | None) -> Told | None:
         """The item as it may be told; None: it may not."""
-        flow = await self._judge.conversation(Asker(who=who), [(item.cue, ()), (item.text, item.labels)])
+        flow = await self._judge.conversation(
+            Asker(who=who), [(item.cue, item.labels), (item.text, item.labels)]
+        )
         cue, text = [await self._passed(part, flow) for part in (item.cue, item.text)]
         return None if cue is None or text is None else Told(item=item, cue=cue, text=text, score=score)
 

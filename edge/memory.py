@@ -8,10 +8,11 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from time import monotonic
 from typing import Any, Final
 
+from edge.core.kept import Kept
 from edge.core.reading import WRITE
 from edge.core.remembered import Change, NewItem, Remembered
 from edge.core.remembering import (
@@ -22,7 +23,7 @@ from edge.core.remembering import (
     episode_of,
     procedure_of,
 )
-from edge.judge import Judge, Place
+from edge.judge import ANSWER, Judge, Place
 from edge.lookup import refusal
 from edge.memory_seal import MemorySeal
 from edge.ports import Draft, EndedWork, Journal, MemoryStore, NodeView, Room, Work
@@ -37,6 +38,7 @@ from shared.memory.items import Answer, Author, Fact, Procedure, Scope, sentence
 from shared.policy.decisions import Allow, Asker, Transform
 from shared.policy.flow import TaskFlow
 from shared.policy.labels import UNTRUSTED
+from shared.records import MAX_LABELS
 
 logger = logging.getLogger(__name__)
 
@@ -49,34 +51,6 @@ SITTING_MS: Final = 30 * 60_000
 """What is asked within so long of the question before may lean on it."""
 IDLE_S: Final = 300.0
 """After which an index that nobody uses is closed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """What became of something that was to be remembered. `outcome` as `shared.memory.facts.Placed`; `before`: the
-    values
-    that it ended, or contradicts."""
-
-    item: str
-    outcome: str
-    fact: Fact
-    before: tuple[str, ...]
-
-    @property
-    def sentence(self) -> str:
-        """For whoever said it."""
-        told = sentence_of(self.fact) if not self.fact.said else self.fact.said
-        before = ", ".join(self.before)
-        match self.outcome:
-            case "repeated":
-                return f"I know that already: {told}."
-            case "supersedes":
-                return f"I will remember: {told} (before: {before})."
-            case "contradicts":
-                return f"I will remember: {told}. It contradicts what I know from elsewhere: {before}."
-            case "past":
-                return f"I will remember that it was so before: {told}."
-        return f"I will remember: {told}."
 
 
 class Memory:
@@ -202,13 +176,16 @@ class Memory:
                 labels=tuple(labels),
             )
             found = placed(new, standing)
-            values = {each.item: each.fact.value for each in standing if each.until_ms is None}
-            before = tuple(value for value in values.values() if value != fact.value)
+            others = [each for each in standing if each.until_ms is None and each.fact.value != fact.value]
+            before = tuple(each.fact.value for each in others)
+            known_as = tuple(sorted({label for each in others for label in each.labels}))
             if found.outcome == "repeated":
                 same = next(
                     each for each in known if each.standing.fact.value.casefold() == fact.value.casefold()
                 )
-                return Kept(item=same.item, outcome=found.outcome, fact=fact, before=())
+                return Kept(
+                    item=same.item, outcome=found.outcome, fact=fact, before=(), labels=tuple(same.labels)
+                )
             task, node = (None, None) if place is None else place
             item = NewItem(
                 sort="fact",
@@ -229,7 +206,7 @@ class Memory:
                 drafts.append(self._seal.changed(new.item, change, at_ms=at_ms))
             await self._journal.append(*drafts, durable=True)
             self.has_items = True
-        return Kept(item=new.item, outcome=found.outcome, fact=fact, before=before)
+        return Kept(item=new.item, outcome=found.outcome, fact=fact, before=before, labels=known_as)
 
     async def said(
         self, fact: Fact, *, who: str = "", scope: Scope = "device", since_ms: int | None = None
@@ -246,9 +223,15 @@ class Memory:
             from shared.memory.statements import fact_in
 
             fact = fact_in(let_through)
-        return await self.add(
+        kept = await self.add(
             fact, by="person", labels=self._judge.shown_labels(flow), scope=scope, since_ms=since_ms
         )
+        flow.seen(kept.sentence, kept.labels, at=self._clock.now())
+        told = await self._judge.may(ANSWER, {"text": kept.sentence}, flow)
+        if isinstance(told, Allow):
+            return kept
+        # What was known before may not be told to whoever says something else now.
+        return replace(kept, outcome="new", before=())
 
     async def end(self, item: str, reason: str = "withdrawn") -> None:
         """An item holds no longer. Raises `RefusedError` (code `unknown_item`) for one that is not there."""
@@ -295,6 +278,12 @@ class Memory:
     ) -> list[Draft]:
         at_ms = to_ms(self._clock.now())
         used, has_written = await self._used(ended)
+        before, known_as = await self._before(ended)
+        episode = episode_of(goal, result, used, before)
+        # What stands in it from the episode before bears what that one does.
+        borne = tuple(sorted({*labels, *known_as})) if episode.before else labels
+        if len(borne) > MAX_LABELS:
+            episode, borne = replace(episode, before=""), labels
         drafts: list[Draft] = []
 
         def write(new: NewItem) -> None:
@@ -303,12 +292,13 @@ class Memory:
 
         if has_written:
             return []  # what it was about is a fact already
-        common: dict[str, Any] = {"by": "rule", "cue": goal, "labels": labels}
+        common: dict[str, Any] = {"by": "rule", "cue": goal}
         place: dict[str, Any] = {"task": ended.task, "node": ended.node}
         write(
             NewItem(
                 sort="episode",
-                content=episode_of(goal, result, used, await self._before(ended)),
+                content=episode,
+                labels=borne,
                 since_ms=ended.at_ms,
                 **common,
                 **place,
@@ -317,22 +307,22 @@ class Memory:
         procedure = procedure_of(used)
         if procedure is not None:
             drafts += await self._worked(
-                procedure, NewItem(sort="procedure", content=procedure, **common), at_ms
+                procedure, NewItem(sort="procedure", content=procedure, labels=labels, **common), at_ms
             )
         if result == ended.result and goal == ended.goal:
             answer = answer_of(goal, result, used, self._now())
             if answer is not None:
                 drafts += await self._outdated(goal, answer, at_ms)
-                write(NewItem(sort="answer", content=answer, **common))
+                write(NewItem(sort="answer", content=answer, labels=labels, **common))
         return drafts
 
-    async def _before(self, ended: EndedWork) -> str:
-        """What was asked last before this, if that was in the same sitting."""
+    async def _before(self, ended: EndedWork) -> tuple[str, tuple[str, ...]]:
+        """What was asked last before this, if that was in the same sitting, and the labels of that episode."""
         rows = await self._store.items(sorts=("episode",), newest_first=True, limit=1)
         found = [
             each for each in await self._recall.genuine(rows) if 0 <= ended.at_ms - each.since_ms < SITTING_MS
         ]
-        return found[0].cue if found else ""
+        return (found[0].cue, found[0].labels) if found else ("", ())
 
     async def _worked(self, procedure: Procedure, new: NewItem, at_ms: int) -> list[Draft]:
         """One more success of a procedure that is known, or a new one."""

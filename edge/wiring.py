@@ -30,6 +30,7 @@ from edge.adapters.store_sqlite.secret_rows import SqliteSecrets
 from edge.agent import AgentRunner
 from edge.blobs import make_blob
 from edge.button import is_pressed, stop_file
+from edge.core.reading import SENSOR
 from edge.core.remembering import Now
 from edge.core.retention import RetentionLimits
 from edge.core.validity import Validity
@@ -38,6 +39,7 @@ from edge.daemon import Daemon
 from edge.desired import Desired
 from edge.dispatch import Dispatcher
 from edge.drift import DETECTOR, Drift
+from edge.echoes import Echoes
 from edge.escalation import Escalation, EscalationSettings
 from edge.identity import Identity, load_identity
 from edge.judge import Judge
@@ -65,7 +67,7 @@ from edge.tools.read_sensor import read_value
 from edge.vault import Vault
 from edge.vault_key import VaultKey, library_key, memory_key, open_vault_key
 from edge.watch import Watch
-from edge.wiring_memory import EXACT_ITEMS, Attic, Base, build_mind, build_recall
+from edge.wiring_memory import EXACT_ITEMS, Attic, Base, build_mind, build_recall, latest_answers
 from shared.clock import Clock, to_ms
 from shared.errors import CapacityError, ConfigError, RefusedError, UnavailableError
 from shared.ids import HUB, ID_RANDOM_BYTES, id_from_random
@@ -73,6 +75,7 @@ from shared.inference.installed import InstalledEmbedder, InstalledLlama
 from shared.inference.native import share_processors
 from shared.inference.ports import EmbeddingModel, LanguageModel
 from shared.keys import Purpose, TrustedKey
+from shared.policy.context import result_labels
 from shared.policy.contracts import Package
 from shared.policy.decisions import DeviceFacts
 from shared.records import ThreatFound
@@ -231,6 +234,7 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         recall=recall,
         knowledge=knowledge_lookup,
         latest=lambda: telemetry.latest,
+        sensor_labels=lambda: result_labels(rules.package.contracts(), SENSOR),
         now=rests_on,
     )
     tools = (*ports.tools, *attic.tools, escalate_tool(ask_hub, lambda: escalation.is_possible))
@@ -246,6 +250,7 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         new_id=new_id,
         local=_local_time,
         standing=lambda: {DETECTOR} if drift.drifted else frozenset(),
+        echoes=Echoes(partial(latest_answers, store, recall)),
     )
     questions = SqliteMemory(ports.database)
     escalation = Escalation(

@@ -28,6 +28,8 @@ from shared.inference.ports import EmbeddingModel
 if TYPE_CHECKING:
     from edge.looking_up import LookingUp
 
+RECOLLECTED: Final = 64
+"""Latest answers among which one is looked for that the process does not know of."""
 EXACT_ITEMS: Final = 2_000
 """Up to as many items of a sort are compared one by one, and take no Chroma."""
 
@@ -58,6 +60,12 @@ def build_recall(
     return store, seal, recall
 
 
+async def latest_answers(store: MemoryStore, recall: Recall) -> Sequence[tuple[str, Sequence[str]]]:
+    """What was told last, as far as it is remembered, with its labels."""
+    rows = await store.items(sorts=("episode",), newest_first=True, limit=RECOLLECTED)
+    return [(each.text, each.labels) for each in await recall.genuine(rows)]
+
+
 class Attic:
     """Looking up and remembering, for the agent's tools. What it takes is imported when it is first used."""
 
@@ -69,6 +77,7 @@ class Attic:
         recall: Recall,
         knowledge: KnowledgeLookup,
         latest: Callable[[], Mapping[str, Measurement]],
+        sensor_labels: Callable[[], Sequence[str]],
         now: Callable[[], Now],
     ) -> None:
         self._base = base
@@ -76,6 +85,7 @@ class Attic:
         self._recall = recall
         self._knowledge = knowledge
         self._latest = latest
+        self._sensor_labels = sensor_labels
         self._now = now
         self._made: LookingUp | None = None
         self.memory: Memory | None = None
@@ -87,7 +97,7 @@ class Attic:
     async def look_up(self, request: str) -> dict[str, object]:
         return await self._looking_up.look_up(request)
 
-    async def remember(self, text: str, scope: str, occasion: Occasion) -> str:
+    async def remember(self, text: str, scope: str, occasion: Occasion) -> tuple[str, Sequence[str]]:
         from shared.memory.items import SCOPES, Scope
         from shared.memory.statements import fact_in
 
@@ -102,7 +112,7 @@ class Attic:
             place=place,
             causes=(occasion.intent,),
         )
-        return kept.sentence
+        return kept.sentence, kept.labels
 
     def is_of_another_time(self, request: str) -> bool:
         return self._looking_up.is_of_another_time(request)
@@ -128,6 +138,7 @@ class Attic:
                 knowledge=self._knowledge,
                 measured=SqliteMeasured(self._base.database),
                 sensors=[Series(name=each.name, quantity=each.quantity, unit=each.unit) for each in sensors],
+                sensor_labels=self._sensor_labels,
                 shown=self._shown,
                 now=self._now,
                 clock=self._base.clock,

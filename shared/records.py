@@ -120,7 +120,8 @@ class TaskCreated(RecordBody):
     goal: BlobRef
     limits: Limits
     asker: BlobRef | None = None
-    """For whom, if whoever asked said so: JSON with `who` and `roles`."""
+    """For whom, if whoever asked said so: JSON with `who`; and where the goal's parts bear different labels, which
+    (`shared.policy.pieces`)."""
 
     def blob_refs(self) -> tuple[BlobRef, ...]:
         return (self.goal,) if self.asker is None else (self.goal, self.asker)
@@ -283,7 +284,8 @@ class PolicyDecided(RecordBody):
     `arguments` are those that are executed, or were refused. `version` and `bundle`: the rules that decided; 0 and
     empty are the baseline. `entity`: SHA-256 over kind and name of the thing that it is about: calls are counted by it.
     Of a denial, `told` is what the model reads in place of a result. Of a needed approval: by whom (`roles`, each of
-    them), under which `nonce`, until when, and whether people on site may give it.
+    them), under which `nonce`, until when, and whether people on site may give it. `utc_offset_min`: of the device's
+    own time, by which rules know the hour; `offline_s`: since it had heard from the hub.
     """
 
     kind: Literal["policy.decided"] = "policy.decided"
@@ -304,6 +306,8 @@ class PolicyDecided(RecordBody):
     digest: Annotated[bytes, Field(max_length=32)] = b""
     expires_ms: AtMs | None = None
     is_local: bool = False
+    utc_offset_min: Annotated[int, Field(ge=-1_440, le=1_440)] = 0
+    offline_s: Count = 0
 
     def blob_refs(self) -> tuple[BlobRef, ...]:
         return tuple(ref for ref in (self.arguments, self.told) if ref is not None)

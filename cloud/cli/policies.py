@@ -95,7 +95,7 @@ def simulate(
         return
     _say(
         f"{view.decisions} decisions of {view.devices} devices since {show.moment(view.since)}:"
-        f" {view.flipped} would be others; of {view.unknown} the content is not at the hub."
+        f" {view.flipped} would be others; {view.unknown} cannot be asked again."
     )
     cells = [
         (

@@ -3,11 +3,12 @@
 A file with a line and a sentence for every error; exit code 1 when something was found wrong, 0 when not.
 """
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import IO, Annotated, Any, Final
 
 import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -21,7 +22,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cloud.cli import show
 from cloud.cli.options import AsJson
 from cloud.policy.compiler import Compiled, compile_package
-from cloud.policy.history import DeviceLine, Outcome, Replay, facts, parse_lines, told
+from cloud.policy.history import Outcome, Replay, facts, told
+from cloud.policy.lines import LINE_MAX_BYTES, DeviceLine, parse_lines
 from cloud.policy.lint import lint
 from cloud.policy.package_tests import TestResult, run_tests
 from cloud.policy.problems import PackageError, Problem
@@ -248,13 +250,19 @@ def _monitor_maker(compiled: Compiled) -> Callable[[], Monitor]:
 
 def _lines(path: Path) -> Iterator[bytes]:
     if str(path) == "-":
-        yield from sys.stdin.buffer
+        yield from _bounded(sys.stdin.buffer)
         return
     try:
         with path.open("rb") as file:
-            yield from file
+            yield from _bounded(file)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _bounded(file: IO[bytes]) -> Iterator[bytes]:
+    """Lines, each read no further than it takes to see that it is too long."""
+    while line := file.readline(LINE_MAX_BYTES + 1):
+        yield line
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -281,7 +289,7 @@ def _outcome_fields(outcome: Outcome) -> dict[str, Any]:
         "line": outcome.line,
         "task": outcome.task,
         "tool": outcome.tool,
-        "arguments": outcome.arguments,
+        "arguments": _finite(outcome.arguments),
         "decision": code_of(outcome.decision),
         "rule": rule,
         "reason": sentence,
@@ -305,16 +313,28 @@ _MARKS: Final = {"allow": "allow ", "deny": "deny  ", "needs_approval": "ask   "
 
 def _show_outcome(outcome: Outcome) -> None:
     rule, sentence, hint = told(outcome.decision)
-    shown = show.printable(_brief(outcome.arguments))
     labels = f" [{', '.join(outcome.labels)}]" if outcome.labels else ""
     mark = _MARKS[code_of(outcome.decision)]
     again = " (asked again)" if outcome.is_again else ""
-    _say(f"{outcome.line:>5}  {mark}  {show.printable(outcome.tool)}{shown}{labels}{again}")
+    said = f"{outcome.tool}{_brief(outcome.arguments)}{labels}{again}".replace("\n", " ")
+    _say(f"{outcome.line:>5}  {mark}  {show.printable(said)}")
     why = " ".join(part for part in (f"by {rule}." if rule else "", sentence, hint) if part)
     if why:
         _say(show.printable(f"               {why}"))
     if outcome.failure is not None:
         _say(show.printable(f"               not as expected: {outcome.failure}"))
+
+
+def _finite(value: Any) -> Any:  # JSON values, as the history says them
+    """Without NaN and infinities, which are no JSON."""
+    match value:
+        case dict():
+            return {name: _finite(item) for name, item in value.items()}
+        case list():
+            return [_finite(item) for item in value]
+        case float() if not math.isfinite(value):
+            return str(value)
+    return value
 
 
 def _brief(arguments: Any, limit: int = 80) -> str:  # JSON values

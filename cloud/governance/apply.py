@@ -5,8 +5,15 @@ from typing import Final
 
 from sqlmodel import Session, col, select
 
-from cloud.governance.states import ApprovalState
-from cloud.governance.tables import Approval, DeviceHalt, DevicePolicy, PolicyTally, ThreatRow
+from cloud.governance.states import NOT_OF_RULES, ApprovalState
+from cloud.governance.tables import (
+    Approval,
+    DeviceHalt,
+    DevicePolicy,
+    PolicyActionTally,
+    PolicyTally,
+    ThreatRow,
+)
 from cloud.ingest.applied import Applied, Handlers, Prefetch
 from shared.clock import from_ms
 from shared.records import (
@@ -19,8 +26,9 @@ from shared.records import (
     ThreatFound,
 )
 
-VERSIONS_MAX: Final = 1_000
-"""Of one device, of which decisions are counted."""
+OWN: Final = frozenset({"memory.read", "memory.write"})
+"""Actions that a device asks about by itself at each task: among the others they would hide a jump of denials, or be
+one that nobody notices."""
 _ENDS: Final = {
     "approval_refused": ApprovalState.REFUSED,
     "approval_late": ApprovalState.LATE,
@@ -137,11 +145,20 @@ def _policy(session: Session, applied: Applied) -> DevicePolicy:
 
 def _count(session: Session, applied: Applied, record: PolicyDecided) -> None:
     key = (applied.principal, record.version)
-    row = applied.find(session, PolicyTally, key)
-    if row is None:
-        row = applied.make(PolicyTally, key, principal=applied.principal, version=record.version)
-    row.decided += 1
-    row.denied += record.decision == "deny"
+    is_denied = record.decision == "deny" and not NOT_OF_RULES & {*record.rules}
+    if record.action not in OWN:
+        row = applied.find(session, PolicyTally, key)
+        if row is None:
+            row = applied.make(PolicyTally, key, principal=applied.principal, version=record.version)
+        row.decided += 1
+        row.denied += is_denied
+    place = (*key, record.action)
+    each = applied.find(session, PolicyActionTally, place)
+    if each is None:
+        names = dict(zip(("principal", "version", "action"), place, strict=True))
+        each = applied.make(PolicyActionTally, place, **names)
+    each.decided += 1
+    each.denied += is_denied
 
 
 def prefetch(session: Session, applied: Applied, records: Sequence[Record]) -> None:

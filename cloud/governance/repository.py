@@ -1,7 +1,8 @@
 """Queries over the tables of rules."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
@@ -13,12 +14,15 @@ from cloud.governance.tables import (
     DeviceHalt,
     DevicePolicy,
     Duty,
+    PolicyActionTally,
     PolicyRelease,
     PolicyTally,
     ThreatRow,
 )
 from cloud.journal.repository import IN_CHUNK
 
+BASELINE: Final = 0
+"""The version of a device that has no rules: what that allowed or not was nobody's rule."""
 RUNNING_STATES = (ReleaseState.ROLLING.value, ReleaseState.ACTIVE.value)
 
 
@@ -30,6 +34,24 @@ class Member:
     ordered_version: int
     version: int
     refused_version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionTally:
+    """Decisions about an action under the rules that are looked at, and under those before."""
+
+    decided: int = 0
+    denied: int = 0
+    decided_before: int = 0
+    denied_before: int = 0
+
+    def with_more(self, decided: int, denied: int, *, is_now: bool) -> "ActionTally":
+        """With these counted too."""
+        if is_now:
+            return replace(self, decided=self.decided + decided, denied=self.denied + denied)
+        return replace(
+            self, decided_before=self.decided_before + decided, denied_before=self.denied_before + denied
+        )
 
 
 def current_release(session: Session, tenant: str) -> PolicyRelease | None:
@@ -96,6 +118,21 @@ def tally(session: Session, principals: Sequence[str], versions: Sequence[int] |
         query = query.where(col(PolicyTally.version).in_(versions))
     decided, denied = session.exec(query).one()
     return int(decided), int(denied)
+
+
+def tally_by_action(session: Session, principals: Sequence[str], version: int) -> dict[str, ActionTally]:
+    """How devices' rules answered to each action: those of `version`, and the ones that they had before."""
+    row = PolicyActionTally
+    query = (
+        select(row.action, row.version, func.sum(row.decided), func.sum(row.denied))
+        .where(col(row.principal).in_(principals), col(row.version) > BASELINE)
+        .group_by(col(row.action), col(row.version))
+    )
+    found: dict[str, ActionTally] = {}
+    for action, of, decided, denied in session.exec(query):
+        counts = found.get(action, ActionTally())
+        found[action] = counts.with_more(int(decided), int(denied), is_now=of == version)
+    return found
 
 
 def policies_of(session: Session, principals: Sequence[str]) -> dict[str, DevicePolicy]:

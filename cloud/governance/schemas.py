@@ -177,7 +177,8 @@ class Flip(ApiModel):
 
 
 class SimulationView(ApiModel):
-    """What a candidate would have changed. `unknown`: decisions whose content is not at the hub."""
+    """What a candidate would have changed. `unknown`: decisions that cannot be asked again: their content is not at the
+    hub, their task began long before, or they were of none."""
 
     package: str
     version: int

@@ -3,7 +3,7 @@
 A release goes to the devices of its tenant in shares: which ones come first is a matter of their names' hashes with
 the release's, so it is the same on every process, and other devices lead the next time. A wave is over when its
 devices run the rules and were watched for `soak_s`. It goes no further when a device refuses the bundle, or when the
-devices' rules say no much more often than before.
+devices' rules say no much more often than before, altogether or to one action.
 """
 
 import hashlib
@@ -40,7 +40,8 @@ JUDGED_FROM: Final = 20
 """Decisions under new rules before their share of denials says anything."""
 JUMP_FACTOR: Final = 2.0
 JUMP_SHARE: Final = 0.10
-"""Denials have jumped when their share is above twice the old one and a tenth more than it."""
+"""Denials have jumped when their share is above twice the old one and a tenth more than it: of all that people and the
+model want to do, or of one action."""
 
 
 # --- releases
@@ -175,15 +176,24 @@ def _trouble(session: Session, release: PolicyRelease, wave: Sequence[Member]) -
     if not names:
         return None
     decided, denied = repository.tally(session, names, [release.version])
-    if decided < JUDGED_FROM:
-        return None
-    all_decided, all_denied = repository.tally(session, [member.principal for member in wave], None)
+    everybody = [member.principal for member in wave]
+    all_decided, all_denied = repository.tally(session, everybody, None)
     before, before_denied = all_decided - decided, all_denied - denied
-    share = denied / decided
     usual = before_denied / before if before >= JUDGED_FROM else 0.0
-    if share > max(usual * JUMP_FACTOR, usual + JUMP_SHARE):
-        return f"denials jumped from {usual:.0%} to {share:.0%} of decisions"
+    if decided >= JUDGED_FROM and _has_jumped(usual, denied / decided):
+        return f"denials jumped from {usual:.0%} to {denied / decided:.0%} of decisions"
+    # What is seldom asked for drowns in what is asked all the time; what is usual for it, only its own past says.
+    for action, counts in sorted(repository.tally_by_action(session, everybody, release.version).items()):
+        if min(counts.decided, counts.decided_before) < JUDGED_FROM:
+            continue
+        usual, share = counts.denied_before / counts.decided_before, counts.denied / counts.decided
+        if _has_jumped(usual, share):
+            return f"denials of {action} jumped from {usual:.0%} to {share:.0%}"
     return None
+
+
+def _has_jumped(usual: float, share: float) -> bool:
+    return share > max(usual * JUMP_FACTOR, usual + JUMP_SHARE)
 
 
 def store_lost(session: Session, principal: str, now: datetime) -> None:

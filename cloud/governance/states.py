@@ -1,6 +1,10 @@
 """What releases and approvals can be."""
 
 from enum import StrEnum
+from typing import Final
+
+NOT_OF_RULES: Final = frozenset({"stopped", "approval_refused", "approval_late"})
+"""Rules of recorded denials that no package could have changed: people said so."""
 
 
 class ReleaseState(StrEnum):

@@ -51,12 +51,24 @@ class DevicePolicy(SQLModel, table=True):
 
 
 class PolicyTally(SQLModel, table=True):
-    """How often a device's rules of one version were asked, and said no."""
+    """How often a device's rules of one version were asked by people or the model, and said no."""
 
     __tablename__ = "policy_tally"
 
     principal: str = Field(primary_key=True, max_length=64)
     version: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    decided: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    denied: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+
+
+class PolicyActionTally(SQLModel, table=True):
+    """The same by action, those included that a device asks about by itself."""
+
+    __tablename__ = "policy_action_tally"
+
+    principal: str = Field(primary_key=True, max_length=64)
+    version: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    action: str = Field(primary_key=True, max_length=128)
     decided: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
     denied: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
 

@@ -1,19 +1,29 @@
-"""Any conversation through labels and monitor: trials, package tests and logs from elsewhere, in JSON lines.
+"""Any conversation through labels and monitor: trials, package tests and logs from elsewhere.
 
-One JSON object a line. Our own form names its `kind`; lines with a `role` are chat messages in the form of OpenAI's
-API (https://platform.openai.com/docs/api-reference/chat), as most agents log them. `README.md` shows both.
+What is a line, `cloud.policy.lines` says. A history is not trusted: whatever it says, each call gets a decision.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-
-from shared.errors import RefusedError
+from cloud.policy.lines import (
+    ApprovalLine,
+    CallLine,
+    DeviceLine,
+    ExpectLine,
+    FindingLine,
+    Line,
+    MessageLine,
+    OfflineLine,
+    ResultLine,
+    StopLine,
+    TaskLine,
+)
 from shared.policy.arguments import ArgumentError, Call, normalise, parse_arguments
+from shared.policy.context import result_labels
 from shared.policy.contracts import Package
 from shared.policy.decisions import (
     Allow,
@@ -30,215 +40,11 @@ from shared.policy.flow import Ledger, TaskFlow
 from shared.policy.labels import UNTRUSTED
 from shared.policy.monitor import STOPPED, Monitor
 
-LINE_MAX_BYTES: Final = 1_024 * 1_024
-LINES_MAX: Final = 1_000_000
 START: Final = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 """Of a history that says no time: a Monday at noon."""
 TENANT: Final = "default"
-
-
-class HistoryError(RefusedError):
-    """A line that is none of the documented ones."""
-
-    def __init__(self, line: int, message: str) -> None:
-        super().__init__(f"Line {line}: {message}", code="history_refused")
-        self.line = line
-
-
-class _Event(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
-
-    at: Annotated[AwareDatetime, Field(strict=False)] | None = None
-    """When; without, a moment after the line before."""
-
-
-class DeviceLine(BaseModel):
-    """The device that acts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
-
-    name: str = "device-1"
-    site: str = ""
-    labels: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    offline_s: Annotated[int, Field(ge=0)] = 0
-
-
-class AskerLine(BaseModel):
-    """For whom."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
-
-    kind: Literal["local", "hub"] = "local"
-    who: str = ""
-    roles: Annotated[tuple[str, ...], Field(strict=False)] = ()
-
-
-class TaskLine(_Event):
-    """A task begins, or one that was named before goes on.
-
-    What the task before has seen does not come with it, unless it is its `parent`.
-    """
-
-    kind: Literal["task"]
-    task: str = "task"
-    parent: str | None = None
-    device: DeviceLine | None = None
-    asked_by: AskerLine = AskerLine()
-
-
-class MessageLine(_Event):
-    """Text that came into the task. Without `labels`: trusted from `user` and `system`, else untrusted."""
-
-    kind: Literal["message"]
-    sender: Annotated[
-        Literal["user", "system", "assistant", "peer", "memory", "hub"], Field(alias="from")
-    ] = "user"
-    text: str
-    labels: Annotated[tuple[str, ...], Field(strict=False)] | None = None
-
-
-class ExpectLine(BaseModel):
-    """What a test expects of a call. `reason`: what the sentence contains."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
-
-    decision: Literal["allow", "deny", "needs_approval", "transform"]
-    rule: str | None = None
-    reason: str | None = None
-    roles: Annotated[tuple[str, ...], Field(strict=False)] | None = None
-    redactions: Annotated[tuple[str, ...], Field(strict=False)] | None = None
-
-
-class CallLine(_Event):
-    """The agent wants to act. `arguments` as the model wrote them: an object, or its JSON text."""
-
-    kind: Literal["call"]
-    tool: str
-    arguments: dict[str, Any] | str = Field(default_factory=dict)
-    id: str = ""
-    labels: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    expect: ExpectLine | None = None
-
-
-class ResultLine(_Event):
-    """What the call `id` returned (the last one, without)."""
-
-    kind: Literal["result"]
-    id: str = ""
-    content: Any = None
-    ok: bool = True
-    labels: Annotated[tuple[str, ...], Field(strict=False)] | None = None
-
-
-class ApprovalLine(_Event):
-    """Somebody agreed (or not) to the call `for`, or to a tool with these very arguments."""
-
-    kind: Literal["approval"]
-    call: Annotated[str | None, Field(alias="for")] = None
-    tool: str | None = None
-    arguments: dict[str, Any] = Field(default_factory=dict)
-    task: str | None = None
-    role: str
-    by: str | None = None
-    """Who; without, somebody who has only this role."""
-    granted: bool = True
-    nonce: str | None = None
-    expires: Annotated[AwareDatetime, Field(strict=False)] | None = None
-
-
-class FindingLine(_Event):
-    """A detector spoke."""
-
-    kind: Literal["finding"]
-    detector: str
-
-
-class OfflineLine(_Event):
-    """The device has not heard from the hub for so long."""
-
-    kind: Literal["offline"]
-    seconds: Annotated[int, Field(ge=0)]
-
-
-class StopLine(_Event):
-    """The device was stopped, or released."""
-
-    kind: Literal["stop", "resume"]
-
-
-Line = Annotated[
-    TaskLine | MessageLine | CallLine | ResultLine | ApprovalLine | FindingLine | OfflineLine | StopLine,
-    Field(discriminator="kind"),
-]
-_LINE: Final[TypeAdapter[Line]] = TypeAdapter(Line)
-
-
-def parse_line(value: object, number: int) -> list[Any]:
-    """The events of one line: a chat message with several tool calls has several. Raises `HistoryError`."""
-    if not isinstance(value, dict):
-        raise HistoryError(number, "it is no JSON object.")
-    fields = [value] if "kind" in value or "role" not in value else list(_of_chat(value, number))
-    events: list[Any] = []
-    for each in fields:
-        try:
-            events.append(_LINE.validate_python(each))
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(str(part) for part in first["loc"][1:])
-            raise HistoryError(number, f"{place or 'kind'}: {str(first['msg']).lower()}.") from None
-    return events
-
-
-def _of_chat(message: Mapping[str, Any], number: int) -> Iterator[dict[str, Any]]:
-    role, content = message.get("role"), message.get("content")
-    text = content if isinstance(content, str) else "" if content is None else json.dumps(content)
-    if role in ("tool", "function"):
-        yield {"kind": "result", "id": str(message.get("tool_call_id") or ""), "content": _json_or_text(text)}
-        return
-    if role not in ("user", "system", "developer", "assistant"):
-        raise HistoryError(number, f"there is no role {str(role)[:40]!r}.")
-    if text:
-        yield {"kind": "message", "from": "system" if role == "developer" else role, "text": text}
-    calls = message.get("tool_calls") or ()
-    if not isinstance(calls, list | tuple):
-        raise HistoryError(number, "tool_calls is no list.")
-    if isinstance(message.get("function_call"), dict):
-        calls = (*calls, message["function_call"])  # as before tool_calls
-    for call in calls:
-        if not isinstance(call, dict):
-            raise HistoryError(number, "a tool call is no JSON object.")
-        function = call.get("function")
-        function = function if isinstance(function, dict) else call
-        yield {
-            "kind": "call",
-            "id": str(call.get("id") or ""),
-            "tool": str(function.get("name") or ""),
-            "arguments": function.get("arguments") if function.get("arguments") is not None else {},
-        }
-
-
-def _json_or_text(text: str) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-
-
-def parse_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, Any]]:
-    """Number and event of each line. Raises `HistoryError`."""
-    for number, raw in enumerate(lines, start=1):
-        if number > LINES_MAX:
-            raise HistoryError(number, f"a history has at most {LINES_MAX} lines.")
-        if len(raw) > LINE_MAX_BYTES:
-            raise HistoryError(number, f"a line has at most {LINE_MAX_BYTES} bytes.")
-        if not raw.strip():
-            continue
-        try:
-            value = json.loads(raw)
-        except (ValueError, RecursionError):
-            raise HistoryError(number, "it is no JSON.") from None
-        for event in parse_line(value, number):
-            yield number, event
+UNANSWERED_MAX: Final = 1_024
+"""Calls of a task whose results may still come; of older ones they are text of nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,6 +112,10 @@ class _Task:
     is_part: bool = False
     """Of another task: then what is said to it was made of what that one has seen."""
     calls: dict[str, CallLine] = field(default_factory=dict)
+    unanswered: dict[str, None] = field(default_factory=dict)
+    """Calls that have no result yet, oldest first."""
+    ambiguous: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Ids under which several calls wait at once, with the labels of what any of them returns."""
     asked_at: dict[bytes, datetime] = field(default_factory=dict)
     decisions: dict[str, Decision] = field(default_factory=dict)
     last: str = ""
@@ -326,13 +136,13 @@ class Replay:
         self._nonce = 0
         self._task: _Task | None = None
 
-    def run(self, events: Iterable[tuple[int, Any]]) -> Iterator[Outcome]:
+    def run(self, events: Iterable[tuple[int, Line]]) -> Iterator[Outcome]:
         """The outcome of every call, in order."""
         for line, event in events:
             self._now = event.at or self._now + timedelta(milliseconds=1)
             yield from self._take(line, event)
 
-    def _take(self, line: int, event: Any) -> Iterator[Outcome]:  # one of `Line`
+    def _take(self, line: int, event: Line) -> Iterator[Outcome]:
         match event:
             case TaskLine():
                 self._begin(event)
@@ -402,8 +212,21 @@ class Replay:
 
     def _call(self, line: int, event: CallLine) -> Outcome:
         task = self._current
-        name = event.id or f"line {line}"
+        name = event.id or _unnamed(task, line)
+        if name not in task.unanswered:
+            task.ambiguous.pop(name, None)
+        elif task.calls[name] != event:
+            # Which of them a result is of, nobody can say.
+            contracts = self._package.contracts()
+            either = {
+                *result_labels(contracts, task.calls[name].tool),
+                *result_labels(contracts, event.tool),
+            }
+            task.ambiguous[name] = task.ambiguous.get(name, frozenset()) | either
         task.calls[name] = event
+        task.unanswered[name] = None
+        if len(task.unanswered) > UNANSWERED_MAX:
+            del task.unanswered[next(iter(task.unanswered))]
         task.last = name
         return self._decide(line, task, name, is_again=False)
 
@@ -450,11 +273,13 @@ class Replay:
 
     def _result(self, event: ResultLine) -> None:
         task = self._current
-        name = event.id or task.last
+        name = _answered(task, event)
         call = task.calls.get(name)
-        if call is None:
-            task.flow.seen(_as_text(event.content), event.labels or (UNTRUSTED,), at=self._now)
+        if call is None or name in task.ambiguous:
+            lost = (UNTRUSTED, *task.ambiguous.get(name, ()))
+            task.flow.seen(_as_text(event.content), event.labels or lost, at=self._now)
             return
+        task.unanswered.pop(name, None)
         arguments = call.arguments
         if isinstance(arguments, str):
             try:
@@ -509,6 +334,22 @@ class Replay:
     def _finding(self, detector: str) -> None:
         consequence = self._package.consequence(detector)
         self._current.flow.found(detector, (UNTRUSTED,) if consequence == "label" else ())
+
+
+def _unnamed(task: _Task, line: int) -> str:
+    """A name for a call that has none; several may stand in one line."""
+    name = f"line {line}, call {len(task.calls) + 1}"
+    while name in task.calls:
+        name += "'"
+    return name
+
+
+def _answered(task: _Task, event: ResultLine) -> str:
+    """The call that a result is of; empty for none that is known."""
+    if event.id or event.tool is None:
+        return event.id or task.last
+    tools = ((name, task.calls[name].tool) for name in task.unanswered)
+    return next((name for name, tool in tools if event.tool in ("", tool)), "")
 
 
 def facts(line: DeviceLine) -> DeviceFacts:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cloud.policy.history import HistoryError, Replay, parse_line
+from cloud.policy.history import Replay
+from cloud.policy.lines import HistoryError, Line, parse_line
 from cloud.policy.problems import PackageError, Problem
 from cloud.policy.sources import TESTS, Yaml
 from shared.policy.contracts import Package
@@ -33,7 +34,7 @@ class TestResult:
     failures: tuple[str, ...]
 
 
-def read_tests(tests: Yaml | None) -> list[tuple[str, int, list[tuple[int, Any]]]]:
+def read_tests(tests: Yaml | None) -> list[tuple[str, int, list[tuple[int, Line]]]]:
     """Name, line and events of each test. Raises `PackageError` for what is none."""
     if tests is None or tests.value is None:
         return []
@@ -51,7 +52,7 @@ def read_tests(tests: Yaml | None) -> list[tuple[str, int, list[tuple[int, Any]]
     return read
 
 
-def _events(tests: Yaml, index: int, lines: list[Any]) -> Iterator[tuple[int, Any]]:
+def _events(tests: Yaml, index: int, lines: list[Any]) -> Iterator[tuple[int, Line]]:
     for number, line in enumerate(lines):
         where = (index, "history", number)
         try:

@@ -14,7 +14,7 @@ from edge.agent import Asked, AwaitsApproval, Ended, Interrupted, LacksRoom, mod
 from edge.api.outcomes import GoesOnError, WaitsError, check_goal, code_of, problem, read_body, task_of
 from edge.api.parts import Api
 from edge.api.schemas import ChatRequest
-from edge.core.turn import BACKGROUND
+from edge.conversation import labels_of, request_from
 from edge.judge import ANSWER
 from edge.lookup import refusal, text_of
 from edge.ports import Draft
@@ -23,7 +23,6 @@ from shared.errors import CapacityError, CoveyError, RefusedError, UnavailableEr
 from shared.inference.ports import Finished, Generation, TextDelta
 from shared.policy.decisions import Allow, Asker, Transform
 from shared.policy.flow import TaskFlow
-from shared.policy.labels import UNTRUSTED
 from shared.tasks.states import NodeState
 
 logger = logging.getLogger(__name__)
@@ -48,9 +47,11 @@ async def chat(api: Api, request: Request) -> Response:
             raise RefusedError(
                 f"The agent answers in words: ask the model {api.model.name!r} for JSON.", code="unsupported"
             )
-        answer = _agent_answer(
-            api, await api.runner.submit(check_goal(api, _as_goal(body)), who=body.user or "")
+        asked = await request_from([each.as_message() for each in body.messages], api.judge)
+        task = await api.runner.submit(
+            check_goal(api, asked.goal), who=body.user or "", labels=asked.labels, pieces=asked.pieces
         )
+        answer = _agent_answer(api, task)
     elif body.model == api.model.name:
         answer = _model_answer(api, body)
     else:
@@ -63,15 +64,6 @@ async def chat(api: Api, request: Request) -> Response:
 
 
 Answer = AsyncGenerator[TextDelta | Finished, None]
-
-
-def _as_goal(body: ChatRequest) -> str:
-    """A conversation as one request: the last message asks, what came before is its background."""
-    *before, last = [message.as_message() for message in body.messages]
-    if not before:
-        return last.content
-    background = "\n".join(f"{message.role}: {message.content}" for message in before)
-    return f"{last.content}{BACKGROUND}{background}"
 
 
 async def _agent_answer(api: Api, task: str) -> Answer:
@@ -149,8 +141,7 @@ async def _model_answer(api: Api, body: ChatRequest) -> Answer:
     )
     flow = await api.judge.conversation(
         Asker(who=body.user or ""),
-        # What an assistant said before, nobody here knows where from.
-        [(each.content, (UNTRUSTED,) if each.role == "assistant" else ()) for each in generation.messages],
+        [(each.content, await labels_of(each, api.judge)) for each in generation.messages],
     )
     streams = not api.judge.reads_answers
     if streams:
@@ -171,6 +162,8 @@ async def _model_answer(api: Api, body: ChatRequest) -> Answer:
         if not streams:
             yield TextDelta(await _passed(api, "".join(parts), flow))
         if finished is not None:
+            if streams:  # else it was noted when it was let through
+                api.judge.echoes.told("".join(parts), api.judge.shown_labels(flow))
             yield finished
     finally:
         if has_started:

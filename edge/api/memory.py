@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from edge.core.kept import Kept
 from edge.forgetting import Forgotten, Mentioned
 from edge.lookup import Told, ToldAll
-from edge.memory import Kept
 from edge.ports import ForgetRequest
 from shared.clock import MAX_MS, from_ms
 

@@ -96,7 +96,7 @@ def memory_tools(look_up: LookUp, remember: Remember) -> tuple[AnyTool, ...]:
     """Looking up what the device knows, and remembering."""
     return (
         Tool(read_memory.SPEC, read_memory.make(look_up), labels_of=read_memory.labels_of),
-        ToolWithOccasion(write_memory.SPEC, write_memory.make(remember)),
+        ToolWithOccasion(write_memory.SPEC, write_memory.make(remember), labels_of=write_memory.labels_of),
     )
 
 

@@ -3,18 +3,20 @@
 What is remembered bears the labels of all that led to it; the rules may have taken personal data out of the sentence.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from edge.core.reading import WRITE
 from edge.core.turn import ToolSpec
 from shared.errors import RefusedError
+from shared.policy.labels import UNTRUSTED
 
 if TYPE_CHECKING:  # which imports this
     from edge.tools import Occasion
 
-Remember = Callable[[str, str, "Occasion"], Awaitable[str]]
-"""A sentence, a scope, and the call that it is remembered by, to what is told of it."""
+Remember = Callable[[str, str, "Occasion"], Awaitable[tuple[str, Sequence[str]]]]
+"""A sentence, a scope, and the call that it is remembered by, to what is told of it and the labels of that: it may say
+what was known before."""
 
 SPEC: Final = ToolSpec(
     name=WRITE,
@@ -35,6 +37,13 @@ def make(
         text, scope = arguments.get("text"), arguments.get("scope")
         if not isinstance(text, str) or not isinstance(scope, str) or not text.strip():
             raise RefusedError("text and scope are texts.", code="invalid")
-        return {"summary": await remember(text, scope, occasion)}
+        told, labels = await remember(text, scope, occasion)
+        return {"summary": told, "labels": list(labels)}
 
     return call
+
+
+def labels_of(content: Mapping[str, object]) -> tuple[str, ...]:
+    """The labels of what is told; untrusted if it does not say."""
+    labels = content.get("labels")
+    return tuple(map(str, labels)) if isinstance(labels, list) else (UNTRUSTED,)

@@ -7,10 +7,12 @@ sorted, no spaces), and a call's digest is over tool and bytes. What cannot be s
 import hashlib
 import json
 import math
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, Final, cast
 
 from shared.errors import RefusedError
@@ -27,8 +29,19 @@ ARGUMENTS_MAX_BYTES: Final = 32_768
 JSON_DEPTH_MAX: Final = 16
 LIST_MAX: Final = 256
 SHOWN_CHARS: Final = 40
-_IDENTIFIER_EXTRA: Final = frozenset("._:@/+-")
+_IDENTIFIER: Final = re.compile(r"[A-Za-z0-9._:@/+-]+")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_CANONICAL: Final = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+)
+_DECODER: Final = json.JSONDecoder()
+_PLAIN: Final = re.compile(rf"-?[0-9]{{1,{len(str(NUMBER_MAX)) - 1}}}(?:\.[0-9]{{1,{DECIMALS_MAX}}})?")
+"""A number that is within the bounds at first sight."""
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+Part = Mapping[str, "Part | None"]
+"""Which members of a record are wanted, and of each which of its own; None: all of it."""
 
 
 class ArgumentError(RefusedError):
@@ -47,7 +60,7 @@ class Call:
 
     def values(self) -> dict[str, object]:
         """The arguments as plain values, made anew from the bytes: changing them changes no decision."""
-        return cast("dict[str, object]", json.loads(self.arguments))
+        return cast("dict[str, object]", _DECODER.decode(self.arguments.decode()))
 
     @property
     def digest(self) -> bytes:
@@ -127,9 +140,7 @@ def normalise(tool: str, contract: ToolContract, arguments: Mapping[str, object]
 
 def canonical_json(value: object) -> bytes:
     """`value` as JSON with sorted keys and no spaces."""
-    return json.dumps(
-        value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
-    ).encode()
+    return _CANONICAL.encode(value).encode()
 
 
 def decimal_of(value: object) -> Decimal | None:
@@ -142,8 +153,11 @@ def decimal_of(value: object) -> Decimal | None:
         return None  # before it is written out: Python writes no number of thousands of digits
     if isinstance(value, str) and len(value) > 32:
         return None
+    written = str(value)
+    if _PLAIN.fullmatch(written) is not None:
+        return Decimal(written)
     try:
-        made = Decimal(str(value))
+        made = Decimal(written)
     except InvalidOperation:
         return None
     if not made.is_finite() or abs(made) > NUMBER_MAX:
@@ -180,26 +194,21 @@ def _value(place: str, parameter: Parameter, value: object) -> object:
 def _string(place: str, parameter: Parameter, value: object) -> str:
     if not isinstance(value, str):
         raise ArgumentError(f"{place} has to be text.")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise ArgumentError(f"{place} contains half a character (a lone surrogate).")
-    # Before its length is judged: composing makes most texts shorter, and some longer.
-    value = unicodedata.normalize("NFC", value)
+    if not value.isascii():
+        if _SURROGATE.search(value) is not None:
+            raise ArgumentError(f"{place} contains half a character (a lone surrogate).")
+        # Before its length is judged: composing makes most texts shorter, and some longer.
+        value = unicodedata.normalize("NFC", value)
     limit = STRING_MAX_CHARS if parameter.max_length is None else parameter.max_length
     if len(value) > limit:
         raise ArgumentError(f"{place} has {len(value)} characters; at most {limit} are allowed.")
-    if parameter.type == "identifier" and not _is_identifier(value):
+    if parameter.type == "identifier" and _IDENTIFIER.fullmatch(value) is None:
         raise ArgumentError(
             f"{place} may have only letters a to z, digits and . _ : @ / + -, and not be empty: {shown(value)}."
         )
     if parameter.enum is not None and value not in parameter.enum:
         raise ArgumentError(f"{place} has to be one of {', '.join(parameter.enum)}; not {shown(value)}.")
     return value
-
-
-def _is_identifier(value: str) -> bool:
-    return bool(value) and all(
-        character.isascii() and (character.isalnum() or character in _IDENTIFIER_EXTRA) for character in value
-    )
 
 
 def _integer(place: str, parameter: Parameter, value: object) -> int:
@@ -222,10 +231,15 @@ def _number(place: str, parameter: Parameter, value: object) -> int | float:
 
 def _in_bounds(place: str, parameter: Parameter, value: Decimal) -> None:
     unit = f" {parameter.unit}" if parameter.unit else ""
-    if parameter.min is not None and value < Decimal(str(parameter.min)):
+    if parameter.min is not None and value < _bound(parameter.min):
         raise ArgumentError(f"{place} is {value}{unit}; at least {parameter.min}{unit} is allowed.")
-    if parameter.max is not None and value > Decimal(str(parameter.max)):
+    if parameter.max is not None and value > _bound(parameter.max):
         raise ArgumentError(f"{place} is {value}{unit}; at most {parameter.max}{unit} is allowed.")
+
+
+@lru_cache(maxsize=1_024)
+def _bound(value: float) -> Decimal:
+    return Decimal(str(value))
 
 
 def _list(place: str, parameter: Parameter, value: object) -> list[object]:
@@ -255,20 +269,34 @@ def _object(place: str, parameter: Parameter, value: object) -> dict[str, object
     return made
 
 
-def cedar_value(parameter: Parameter, value: Any) -> object:  # JSON of the contract's type
-    """A checked argument or result field as Cedar's JSON takes it."""
+def cedar_value(
+    parameter: Parameter, value: Any, part: Part | None = None
+) -> object:  # JSON of the contract's type
+    """A checked argument or result field as Cedar's JSON takes it. `part`: what of an object is wanted."""
     match parameter.type:
         case "number":
-            number = decimal_of(value)
-            assert number is not None
-            written = f"{number.normalize():f}"
+            written = str(value)
+            if _PLAIN.fullmatch(written) is None:
+                number = decimal_of(value)
+                assert number is not None
+                written = f"{number.normalize():f}"
             # Cedar wants digits on both sides of the point.
             return {"__extn": {"fn": "decimal", "arg": written if "." in written else f"{written}.0"}}
         case "list":
             assert parameter.items is not None
             return [cedar_value(parameter.items, item) for item in value]
         case "object":
-            properties = parameter.properties or {}
-            return {name: cedar_value(properties[name], item) for name, item in value.items()}
+            return cedar_record(parameter.properties or {}, value, part)
         case _:
             return value
+
+
+def cedar_record(
+    parameters: Mapping[str, Parameter], values: Mapping[str, Any], part: Part | None = None
+) -> dict[str, object]:
+    """Checked values as a record of Cedar's. `part`: which of them are wanted, and what of each; None: all."""
+    return {
+        name: cedar_value(parameters[name], value, None if part is None else part[name])
+        for name, value in values.items()
+        if part is None or name in part
+    }

@@ -3,15 +3,16 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from datetime import datetime
-from typing import Any
+from typing import Final, NamedTuple
 
-from shared.policy.arguments import cedar_value
+from shared.policy.arguments import Part, cedar_record
 from shared.policy.contracts import LONG_MAX, ToolContract
 from shared.policy.decisions import Counts, Left, Lookup, Situation
 from shared.policy.labels import UNKNOWN_ORIGIN, UNTRUSTED
-from shared.policy.rules import Uses
-from shared.policy.schema import lookup_tools
+from shared.policy.schema import AGE
+
+_COUNTS: Final = tuple(field.name for field in fields(Counts))
+_LEFT: Final = tuple(field.name for field in fields(Left))
 
 
 def entity_of(contract: ToolContract, values: Mapping[str, object]) -> str | None:
@@ -23,6 +24,12 @@ def entity_of(contract: ToolContract, values: Mapping[str, object]) -> str | Non
         return value
     is_number = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LONG_MAX
     return str(value) if is_number else None  # what is no name of a thing is no argument either
+
+
+def result_labels(contracts: Mapping[str, ToolContract], tool: str) -> tuple[str, ...]:
+    """The labels of what a tool returns; of one that nobody has told about, untrusted."""
+    contract = contracts.get(tool)
+    return (UNTRUSTED,) if contract is None else contract.result_labels
 
 
 def recipient_labels(contract: ToolContract, origins: Mapping[str, frozenset[str]]) -> frozenset[str]:
@@ -41,12 +48,29 @@ def lookups_about(
     """Of each tool the latest thing it told about this very entity: what is known of B says nothing about A."""
     if entity is None or contract.entity is None:
         return {}
-    names = lookup_tools(contracts, contract)
+    kind = contract.entity.kind
     return {
         lookup.tool: lookup
         for lookup in lookups
-        if lookup.tool in names and lookup.kind == contract.entity.kind and lookup.entity == entity
+        if lookup.kind == kind
+        and lookup.entity == entity
+        and (told_by := contracts.get(lookup.tool)) is not None
+        and told_by.entity is not None
+        and told_by.entity.kind == kind
     }
+
+
+class _Scene(NamedTuple):
+    """What a context is made of. `values`: the checked arguments as they would be executed."""
+
+    contracts: Mapping[str, ToolContract]
+    contract: ToolContract
+    situation: Situation
+    values: Mapping[str, object]
+    entity: str | None
+    labels: frozenset[str]
+    approved_by: frozenset[str]
+    redacted: frozenset[str]
 
 
 def cedar_context(
@@ -57,87 +81,101 @@ def cedar_context(
     labels: frozenset[str],
     approved_by: frozenset[str],
     redacted: frozenset[str],
-    uses: Uses | None = None,
+    uses: Part | None = None,
 ) -> str:
     """The context as JSON text. `values`: the checked arguments as they would be executed. `uses`: what is read."""
     contract = contracts[situation.tool]
     entity = entity_of(contract, values)
-    context: dict[str, Any] = {}
-
-    def put(name: str, make: Callable[[], Any]) -> None:
-        if uses is None:
-            context[name] = make()
-        elif name in uses:
-            made, inner = make(), uses[name]
-            is_part = inner is not None and isinstance(made, dict)
-            context[name] = (
-                {key: made[key] for key in inner & made.keys()} if is_part and inner is not None else made
-            )
-
-    put(
-        "args",
-        lambda: {name: cedar_value(contract.parameters[name], value) for name, value in values.items()},
-    )
-    put(
-        "origins",
-        lambda: {name: _members(situation.origins.get(name, UNKNOWN_ORIGIN)) for name in contract.parameters},
-    )
-    put("lookups", lambda: _lookups(contracts, contract, entity, situation))
-    put("labels", lambda: _members(labels))
-    put("recipient_labels", lambda: _members(recipient_labels(contract, situation.origins)))
-    put("approved_by", lambda: _members(approved_by))
-    put("redacted", lambda: _members(redacted))
-    put("findings", lambda: _members(situation.findings))
-    put("counts", lambda: _fields_of(situation.counts))
-    put("budget", lambda: _fields_of(situation.left))
-    put(
-        "device",
-        lambda: {
-            "name": situation.device.name,
-            "site": situation.device.site,
-            "labels": _members(situation.device.labels),
-            "offline_s": situation.device.offline_s,
-        },
-    )
-    put("time", lambda: _time(situation.now))
-    put(
-        "asked_by",
-        lambda: {
-            "kind": situation.asker.kind,
-            "who": situation.asker.who,
-            "roles": _members(situation.asker.roles),
-        },
-    )
-    if entity is not None:
-        put("entity", lambda: entity)
+    scene = _Scene(contracts, contract, situation, values, entity, labels, approved_by, redacted)
+    wanted: Part = dict.fromkeys(_MAKERS) if uses is None else uses
+    context = {
+        name: _MAKERS[name](scene, part)
+        for name, part in wanted.items()
+        if name in _MAKERS and (name != "entity" or entity is not None)
+    }
     return json.dumps(context)
 
 
-def _lookups(
-    contracts: Mapping[str, ToolContract], contract: ToolContract, entity: str | None, situation: Situation
-) -> dict[str, Any]:
-    about = lookups_about(contracts, contract, entity, situation.lookups)
-    return {
-        name: {
-            **{
-                key: cedar_value(contracts[name].result.fields[key], value)
-                for key, value in lookup.fields.items()
-            },
-            "age_s": max(0, int((situation.now - lookup.at).total_seconds())),
-        }
-        for name, lookup in about.items()
-    }
+def _args(scene: _Scene, part: Part | None) -> object:
+    return cedar_record(scene.contract.parameters, scene.values, part)
 
 
-def _fields_of(value: Counts | Left) -> dict[str, int]:
-    return {field.name: getattr(value, field.name) for field in fields(value)}
+def _origins(scene: _Scene, part: Part | None) -> object:
+    origins = scene.situation.origins
+    names = scene.contract.parameters if part is None else part.keys() & scene.contract.parameters
+    return {name: _members(origins.get(name, UNKNOWN_ORIGIN)) for name in names}
 
 
-def _time(now: datetime) -> dict[str, Any]:
-    return {
-        "hour": now.hour, "minute": now.minute, "weekday": now.isoweekday(),
-        "at": {"__extn": {"fn": "datetime", "arg": now.strftime("%Y-%m-%dT%H:%M:%S%z")}},
-    }  # fmt: skip
+def _lookups(scene: _Scene, part: Part | None) -> object:
+    situation, made = scene.situation, {}
+    about = lookups_about(scene.contracts, scene.contract, scene.entity, situation.lookups)
+    for tool, lookup in about.items():
+        if part is not None and tool not in part:
+            continue
+        of = None if part is None else part[tool]
+        told = cedar_record(scene.contracts[tool].result.fields, lookup.fields, of)
+        if of is None or AGE in of:
+            told[AGE] = max(0, int((situation.now - lookup.at).total_seconds()))
+        made[tool] = told
+    return made
+
+
+def _counts(scene: _Scene, part: Part | None) -> object:
+    counts = scene.situation.counts
+    return {name: getattr(counts, name) for name in _COUNTS if part is None or name in part}
+
+
+def _budget(scene: _Scene, part: Part | None) -> object:
+    left = scene.situation.left
+    return {name: getattr(left, name) for name in _LEFT if part is None or name in part}
+
+
+def _device(scene: _Scene, part: Part | None) -> object:
+    device = scene.situation.device
+    return _picked(
+        {
+            "name": device.name,
+            "site": device.site,
+            "labels": _members(device.labels),
+            "offline_s": device.offline_s,
+        },
+        part,
+    )
+
+
+def _asked_by(scene: _Scene, part: Part | None) -> object:
+    asker = scene.situation.asker
+    return _picked({"kind": asker.kind, "who": asker.who, "roles": _members(asker.roles)}, part)
+
+
+def _time(scene: _Scene, part: Part | None) -> object:
+    now = scene.situation.now
+    made: dict[str, object] = {"hour": now.hour, "minute": now.minute, "weekday": now.isoweekday()}
+    if part is None or "at" in part:
+        made["at"] = {"__extn": {"fn": "datetime", "arg": now.strftime("%Y-%m-%dT%H:%M:%S%z")}}
+    return _picked(made, part)
+
+
+_MAKERS: Final[Mapping[str, Callable[[_Scene, Part | None], object]]] = {
+    "args": _args,
+    "origins": _origins,
+    "lookups": _lookups,
+    "labels": lambda scene, _: _members(scene.labels),
+    "recipient_labels": lambda scene, _: _members(recipient_labels(scene.contract, scene.situation.origins)),
+    "approved_by": lambda scene, _: _members(scene.approved_by),
+    "redacted": lambda scene, _: _members(scene.redacted),
+    "findings": lambda scene, _: _members(scene.situation.findings),
+    "counts": _counts,
+    "budget": _budget,
+    "device": _device,
+    "time": _time,
+    "asked_by": _asked_by,
+    "entity": lambda scene, _: scene.entity,
+}
+
+
+def _picked(record: dict[str, object], part: Part | None) -> dict[str, object]:
+    return record if part is None else {name: record[name] for name in record if name in part}
 
 
 def _members(members: frozenset[str]) -> list[str]:

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from shared.policy.arguments import ArgumentError, Call, decimal_of, normalise
-from shared.policy.context import entity_of
+from shared.policy.context import entity_of, result_labels
 from shared.policy.contracts import LONG_MAX, EntitySource, Package, Parameter, ToolContract
 from shared.policy.decisions import Approval, Asker, Counts, DeviceFacts, Left, Lookup, Situation
 from shared.policy.labels import UNTRUSTED, Lattice
@@ -45,6 +45,11 @@ VALUE_MAX_CHARS: Final = 256
 """A longer value is content rather than a choice: its origin is everything."""
 
 
+_BEFORE_WORD: Final = re.compile(r"(?<![\w@.+-])")
+_AFTER_WORD: Final = re.compile(r"(?![\w@+-]|\.\w)")
+_BEFORE_NUMBER: Final = re.compile(r"(?<![\w@.,+-])")
+_ZEROS_OF_WHOLE: Final = re.compile(r"[.,]0+(?![\w@+-]|[.,]\w)")
+_ZEROS: Final = re.compile(r"0+(?![\w@+-]|[.,]\w)")
 _BETWEEN: Final = "\ud800"
 """Between two texts: half a character, which no value may have."""
 
@@ -80,22 +85,22 @@ class _Texts:
 
     def holds(self, written: str) -> bool:
         """Whether a word stands in one of the texts."""
-        at = self.text.find(written, self.start)
-        if at < 0 or _BETWEEN in written:
-            return False
-        # A search by the expression alone would try it at every character.
-        stands = re.compile(rf"(?<![\w@.+-]){re.escape(written)}(?![\w@+-]|\.\w)")
-        while at >= 0:
-            if stands.match(self.text, at) is not None:
-                return True
-            at = self.text.find(written, at + 1)
-        return False
+        return _BETWEEN not in written and self._stands(written, _BEFORE_WORD, _AFTER_WORD)
 
     def holds_number(self, written: str) -> bool:
         """Whether a number stands in one of the texts with zeros that say nothing: 5 as `5.00` or `5,0`."""
-        zeros = r"[.,]0+" if written.lstrip("-").isdecimal() else "0+"
-        stands = re.compile(rf"(?<![\w@.,+-]){re.escape(written)}{zeros}(?![\w@+-]|[.,]\w)")
-        return written in self.text and stands.search(self.text, self.start) is not None
+        is_whole = written.lstrip("-").isdecimal()
+        return self._stands(written, _BEFORE_NUMBER, _ZEROS_OF_WHOLE if is_whole else _ZEROS)
+
+    def _stands(self, written: str, before: re.Pattern[str], after: re.Pattern[str]) -> bool:
+        """Whether it is found between what these match. An expression for each word would cost more than all else."""
+        text, length = self.text, len(written)
+        at = text.find(written, self.start)
+        while at >= 0:
+            if before.match(text, at) is not None and after.match(text, at + length) is not None:
+                return True
+            at = text.find(written, at + 1)
+        return False
 
 
 class Count(Protocol):
@@ -125,8 +130,8 @@ class Ledger:
 
     def count(self, tool: str, *, by: str, of: str, since: datetime) -> int:
         """Calls after `since`, of the device, of the task `of`, or about the entity `of`."""
-        times = self._at.get((tool, by, "" if by == "device" else of), [])
-        return len(times) - bisect_right(times, since)
+        times = self._at.get((tool, by, "" if by == "device" else of))
+        return 0 if times is None else len(times) - bisect_right(times, since)
 
     def forget(self, before: datetime) -> None:
         """Let go of what no span reaches any more."""
@@ -240,7 +245,7 @@ class TaskFlow:
         lost, and it is untrusted.
         """
         contract = self._contracts.get(tool)
-        own = (UNTRUSTED,) if contract is None else contract.result_labels
+        own = result_labels(self._contracts, tool)
         if tool in MEMORY and labels is not None:
             own = ()
         arguments = _as_called(tool, contract, arguments)
@@ -384,18 +389,20 @@ class TaskFlow:
         """What is left of the task's budget and of the day's, the smaller of the two."""
         task, day = self._package.budgets.task, self._package.budgets.day
         elapsed = 0 if self._started is None else max(0, int((now - self._started).total_seconds()))
-        since = now - DAY
+
+        def rest_of(tool: str, in_task: int | None, in_day: int | None) -> int:
+            of_task = of_day = LONG_MAX
+            if in_task is not None:
+                of_task = _rest(in_task, count(tool, by="task", of=self._task, since=always))
+            if in_day is not None:
+                of_day = _rest(in_day, count(tool, by="device", of="", since=now - DAY))
+            return min(of_task, of_day)
+
         return Left(
             tokens=min(_rest(task.tokens, self._tokens), _rest(day.tokens, self._tokens_today)),
-            calls=min(
-                _rest(task.calls, count(ANY, by="task", of=self._task, since=always)),
-                _rest(day.calls, count(ANY, by="device", of="", since=since)),
-            ),
+            calls=rest_of(ANY, task.calls, day.calls),
             wall_s=_rest(task.wall, elapsed),
-            escalations=min(
-                _rest(task.escalations, count(ESCALATE, by="task", of=self._task, since=always)),
-                _rest(day.escalations, count(ESCALATE, by="device", of="", since=since)),
-            ),
+            escalations=rest_of(ESCALATE, task.escalations, day.escalations),
         )
 
     def _keep(self, text: str, labels: frozenset[str]) -> None:

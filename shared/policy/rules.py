@@ -4,11 +4,12 @@ cedarpy is imported when rules are made, so a device without a bundle does not h
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.errors import ProtocolError
+from shared.policy.arguments import Part
 from shared.policy.contracts import ACTIONS, Package
 from shared.policy.schema import AGENT, GROUPS, SITE, cedar_schema, groups_of
 
@@ -58,30 +59,29 @@ def scope_actions(policy: Mapping[str, Any]) -> frozenset[str] | None:
     return frozenset(entity["id"] for entity in named)
 
 
-Uses = Mapping[str, frozenset[str] | None]
-"""Which attributes of the context rules read, and of each which of its own; None: all of them."""
-
-
-def uses_of(policies: Iterable[Mapping[str, Any]]) -> Uses | None:
+def uses_of(policies: Iterable[Mapping[str, Any]]) -> Part | None:
     """What the conditions of rules can read of the context; None: all, since one takes the context as a whole.
 
     What nobody reads changes no decision, so it is neither built nor given to Cedar, whose parsing of the context is
     most of what a decision costs.
     """
-    found: dict[str, set[str] | None] = {}
+    found: _Read = {}
     try:
         for policy in policies:
             _collect(policy.get("conditions", []), found)
     except _WholeContext:
         return None
-    return {name: None if inner is None else frozenset(inner) for name, inner in found.items()}
+    return found
+
+
+_Read = dict[str, "_Read | None"]
 
 
 class _WholeContext(Exception):
     pass
 
 
-def _collect(node: object, found: dict[str, set[str] | None]) -> None:
+def _collect(node: object, found: _Read) -> None:
     if isinstance(node, list):
         for item in node:
             _collect(item, found)
@@ -92,10 +92,22 @@ def _collect(node: object, found: dict[str, set[str] | None]) -> None:
                 _collect(value, found)
         elif not path:
             raise _WholeContext
-        elif len(path) == 1:
-            found[path[0]] = None
-        elif (inner := found.setdefault(path[0], set())) is not None:
-            inner.add(path[1])
+        else:
+            _note(path, found, is_whole="has" not in node)
+
+
+def _note(path: Sequence[str], found: _Read, *, is_whole: bool) -> None:
+    """`is_whole`: its end is read, and not only whether it is there."""
+    *above, last = path
+    for name in above:
+        inner = found.setdefault(name, {})
+        if inner is None:
+            return  # all of it is read anyway
+        found = inner
+    if is_whole:
+        found[last] = None
+    else:
+        found.setdefault(last, {})
 
 
 def _context_path(node: Mapping[str, Any]) -> list[str] | None:
@@ -131,7 +143,7 @@ class RuleSet:
         schema: "cedarpy.Schema",
         entities: "cedarpy.Entities",
         rules: Mapping[str, Rule],
-        uses: Uses | None,
+        uses: Part | None,
     ) -> None:
         self._policies = policies
         self._schema = schema
@@ -150,10 +162,11 @@ class RuleSet:
             "context": context,
         }
         answer = cedarpy.is_authorized(request, self._policies, self._entities, self._schema)
+        decision, diagnostics = answer.decision, answer.diagnostics
         # Cedar passes over a rule that fails. A forbid that fails must not become a yes.
-        if answer.diagnostics.errors or answer.decision is cedarpy.Decision.NoDecision:
+        if diagnostics.errors or decision is cedarpy.Decision.NoDecision:
             return Verdict(is_allowed=False, determining=(), is_broken=True)
-        return Verdict(answer.allowed, tuple(sorted(answer.diagnostics.reasons)))
+        return Verdict(decision is cedarpy.Decision.Allow, tuple(sorted(diagnostics.reasons)))
 
 
 def rule_sets(
@@ -208,15 +221,17 @@ def _entity(kind: str, name: str, parents: Iterable[tuple[str, str]] = ()) -> di
 def _policy_set(chosen: Iterable[str], policies: Mapping[str, Mapping[str, Any]]) -> "cedarpy.PolicySet":
     import cedarpy
 
+    # They are chosen because their scope has the action in it: Cedar need not look at that again at each decision.
+    anywhere = {"action": {"op": "All"}}
     document = {
-        "staticPolicies": {rule_id: policies[rule_id] for rule_id in sorted(chosen)},
+        "staticPolicies": {rule_id: {**policies[rule_id], **anywhere} for rule_id in sorted(chosen)},
         "templates": {},
         "templateLinks": [],
     }
     return cedarpy.PolicySet.from_json_str(json.dumps(document))
 
 
-def _schema_for(full: Mapping[str, Any], name: str, uses: Uses | None) -> dict[str, Any]:
+def _schema_for(full: Mapping[str, Any], name: str, uses: Part | None) -> dict[str, Any]:
     """The part of the schema that a request for one action is checked against, with what its rules read."""
     action: Mapping[str, Any] = full[""]["actions"][name]
     applies: Mapping[str, Any] = action["appliesTo"]
@@ -226,15 +241,9 @@ def _schema_for(full: Mapping[str, Any], name: str, uses: Uses | None) -> dict[s
     return {"": {**full[""], "actions": {name: {**action, "appliesTo": applies}, **groups}}}
 
 
-def _trimmed(record: Mapping[str, Any], uses: Uses) -> dict[str, Any]:
-    attributes: dict[str, Any] = {}
-    for name, kind in record["attributes"].items():
-        if name not in uses:
-            continue
-        inner = uses[name]
-        if inner is not None and kind["type"] == "Record":
-            kept = {key: value for key, value in kind["attributes"].items() if key in inner}
-            attributes[name] = {**kind, "attributes": kept}
-        else:
-            attributes[name] = kind
-    return {**record, "attributes": attributes}
+def _trimmed(kind: Mapping[str, Any], uses: Part | None) -> Mapping[str, Any]:
+    if uses is None or kind["type"] != "Record":
+        return kind
+    attributes = kind["attributes"]
+    kept = {name: _trimmed(inner, uses[name]) for name, inner in attributes.items() if name in uses}
+    return {**kind, "attributes": kept}

@@ -18,6 +18,8 @@ EFFECT_GROUPS: Final[Mapping[str, str]] = {
 GROUPS: Final = (TOOLS, SINKS, *EFFECT_GROUPS.values())
 """Ids of actions that stand for many; no tool may have such a name."""
 
+AGE: Final = "age_s"
+"""Of what was looked up: how long ago."""
 AGENT, SITE, TOOL, SCOPE, PEER = "Agent", "Site", "Tool", "Scope", "Peer"
 RESOURCE_TYPES: Final[Mapping[str, str]] = {
     "model.escalate": PEER, "message.person": PEER, "message.hub": PEER, "message.peer": PEER,
@@ -112,7 +114,7 @@ def _context(contracts: Mapping[str, ToolContract], contract: ToolContract) -> I
 
 def _lookup(contract: ToolContract) -> dict[str, Any]:
     record = _record(contract.result.fields)
-    record["attributes"]["age_s"] = _LONG
+    record["attributes"][AGE] = _LONG
     return record
 
 

@@ -31,7 +31,8 @@ from rich.console import Console
 from rich.table import Table
 
 from cloud.adapters.clock_system import SystemClock
-from cloud.policy.history import DeviceLine, Replay, facts, parse_line
+from cloud.policy.history import Replay, facts
+from cloud.policy.lines import DeviceLine, parse_line
 from edge.adapters.store_sqlite.database import open_database
 from edge.adapters.store_sqlite.journal import SqliteJournal
 from edge.adapters.store_sqlite.policy_rows import SqlitePolicies
@@ -397,8 +398,7 @@ async def _flow(judge: Judge, task: str, calls: int) -> TaskFlow:
         task=task,
         node=0,
         asker=Asker(),
-        request="Refund order A-1017",
-        labels=(),
+        request=[("Refund order A-1017", ())],
         tokens=0,
         started=NOW,
         past=past,

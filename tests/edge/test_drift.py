@@ -54,7 +54,7 @@ async def told(device: PolicyDevice) -> list[tuple[str, str, str | None]]:
 async def findings(device: PolicyDevice) -> frozenset[str]:
     """What a new task knows of detectors."""
     flow = await device.judge.flow_of(
-        task=task_id_from("a task"), node=0, asker=Asker(), request="?", labels=(), tokens=0,
+        task=task_id_from("a task"), node=0, asker=Asker(), request=[("?", ())], tokens=0,
         started=device.clock.now(), past=(),
     )  # fmt: skip
     situation: Any = flow.situation("look", {}, now=device.clock.now())

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import timedelta, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,14 @@ import pytest
 
 from edge.agent import AgentRunner, AwaitsApproval, Ended
 from edge.core.turn import ToolSpec
+from edge.judge import UNTOLD_MAX_BYTES, Place
 from edge.ports import Draft
 from shared.blobs import Blob
 from shared.clock import to_ms
 from shared.inference.ports import Generation, TextDelta
 from shared.policy.arguments import Call
 from shared.policy.contracts import Package
+from shared.policy.decisions import Asker
 from shared.records import (
     NodeMoved,
     NodeQueried,
@@ -688,7 +690,41 @@ async def test_an_answer_that_the_rules_forbid_is_not_given_and_not_shown_before
         assert seen[-1] == Ended(NodeState.FAILED, "policy", "Names stay here.")
         assert at.valve.calls == []
         (judged,) = await at.answers()
-        assert (judged.decision, judged.rules, judged.arguments) == ("deny", ("no-names",), None)
+        assert (judged.decision, judged.rules) == ("deny", ("no-names",))
+        assert await untold(at) == {"text": "the secret is out"}, "so that other rules can be asked about it"
+
+
+async def untold(at: At) -> object:
+    """What is kept of the latest answer."""
+    ref = (await at.answers())[-1].arguments
+    blob = None if ref is None else await at.device.journal.blob(ref)
+    return None if blob is None else json.loads(blob.text())
+
+
+async def test_of_an_answer_that_was_told_nothing_is_kept_twice(tmp_path: Path) -> None:
+    async with agent(tmp_path, ANSWER, "Hello.", rules=PERMIT_ALL) as at:
+        await at.ends()
+        assert await untold(at) is None
+
+
+@pytest.mark.parametrize("more", [0, 1])
+async def test_an_answer_that_is_not_told_is_kept_up_to_a_size(tmp_path: Path, more: int) -> None:
+    async with agent(tmp_path, rules=SECRETIVE) as at:
+        judge = at.device.judge
+        place = Place(task=task_id_from("a task"), node=0, call=None, causes=())
+        text = "secret" + "x" * (UNTOLD_MAX_BYTES - 6 + more)
+        flow = await judge.conversation(Asker(), ())
+        judged = await judge.ask_about("message.person", {"text": text}, flow, place=place)
+        assert [json.loads(blob.text()) for blob in judged.draft.blobs] == [{"text": text}] * (1 - more)
+
+
+async def test_a_decision_tells_the_devices_own_time(tmp_path: Path) -> None:
+    there = timezone(timedelta(hours=-9, minutes=-30))
+    async with policy_device(tmp_path, local=lambda moment: moment.astimezone(there)) as device:
+        flow = await device.judge.conversation(Asker(), ())
+        judged = await device.judge.ask_about("message.person", {"text": "Hello."}, flow)
+        assert isinstance(judged.draft.record, PolicyDecided)
+        assert judged.draft.record.utc_offset_min == -570
 
 
 async def test_personal_data_is_taken_out_of_an_answer_and_not_shown_before(tmp_path: Path) -> None:

@@ -156,6 +156,13 @@ async def test_a_time_of_which_nothing_is_kept_is_told_as_such(world: World) -> 
     assert answer == "No reading of the fridge sensor is kept for 2026-11-21 12:00."
 
 
+async def test_a_reading_of_the_past_bears_what_a_reading_bears(world: World) -> None:
+    await measured(world, ("2026-11-21T12:00:30", 4.2))
+    world.sensor_labels = (UNTRUSTED, "internal")
+    found = await world.attic.look_up("What was the temperature of the fridge yesterday at noon?")
+    assert found["labels"] == ["internal", UNTRUSTED]
+
+
 async def test_how_it_is_now_is_for_the_sensor_itself(world: World) -> None:
     await measured(world, ("2026-11-21T09:00", 4.0))
     assert not world.attic.is_of_another_time("How warm is the fridge?")

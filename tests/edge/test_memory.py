@@ -126,6 +126,16 @@ async def test_what_a_person_asks_to_be_remembered_is_a_fact_and_no_model_is_ask
     assert (item.by, item.labels) == ("person", ())
 
 
+async def test_what_was_known_before_keeps_its_labels_when_it_is_told_with_what_is_new(world: World) -> None:
+    await world.mind.memory.add(LIMIT, by="agent", labels=("patient",))
+    world.clock.advance(seconds=1)
+    end = await asked(world, "Remember that the fridge's limit is 6 °C.")
+    assert end.text == "I will remember: the fridge's limit is 6 °C (before: 8 °C)."
+    decided = [each for each in await records(world.journal) if isinstance(each, PolicyDecided)]
+    (told,) = [each for each in decided if each.action == "message.person"]
+    assert "patient" in told.labels
+
+
 # --- finished work
 
 
@@ -183,6 +193,27 @@ async def test_what_worked_is_a_procedure_that_counts_how_often(world: World) ->
     (procedure,) = await held(world, "procedure")
     assert procedure.content == Procedure(steps=(Step(tool="valve", arguments={"to": "open"}),))
     assert (procedure.successes, procedure.failures) == (3, 0)
+
+
+async def test_what_worked_bears_the_labels_of_the_work_that_it_is_from(tmp_path: Path) -> None:
+    async with opened_journal(tmp_path / "store.sqlite") as journal:
+        world = mind_over(tmp_path, journal, embedder=WordEmbedder("open", "valve"), vectors=_no_index)
+        script = (act("valve", to="open"), ANSWER, "It is open.")
+        await asked(world, "open the valve", *script, probes=(Probe("valve"),))
+        found = await world.attic.look_up("open the valve")
+        assert found["steps"] == [{"tool": "valve", "arguments": {"to": "open"}}]
+        assert found["labels"] == [UNTRUSTED]  # nobody says that what the valve returns is to be trusted
+
+
+async def test_an_episode_that_tells_what_was_asked_before_bears_the_labels_of_that(world: World) -> None:
+    script = (act("valve", to="open"), ANSWER, "It is open.")
+    await asked(world, "open the valve", *script, probes=(Probe("valve"),))
+    await asked(world, "put it to 3 degrees", "It stands at 3 degrees.")
+    await asked(world, "is it closed?", "It is closed.")
+    _, leaning, alone = await held(world, "episode")
+    assert isinstance(leaning.content, Episode)
+    assert (leaning.content.before, leaning.labels) == ("open the valve", (UNTRUSTED,))
+    assert alone.labels == ()
 
 
 async def test_what_the_model_said_by_itself_is_no_answer_to_give_again(world: World) -> None:

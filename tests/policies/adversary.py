@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
-from cloud.policy.history import Outcome, Replay, parse_line
+from cloud.policy.history import Outcome, Replay
+from cloud.policy.lines import parse_line
 from shared.policy.contracts import ACTIONS, Parameter, ToolContract
 from shared.policy.decisions import Allow, NeedsApproval, Transform
 from shared.policy.monitor import Monitor

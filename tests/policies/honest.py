@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from cloud.policy.history import Outcome, Replay, parse_line
+from cloud.policy.history import Outcome, Replay
+from cloud.policy.lines import parse_line
 from shared.policy.decisions import Allow, NeedsApproval, Transform
 from tests.policies.adversary import HERE
 from tests.policies.packages import compiled, monitor_for

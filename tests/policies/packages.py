@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from cloud.policy.compiler import Compiled, compile_package, statements
-from cloud.policy.history import DeviceLine, facts
+from cloud.policy.history import facts
+from cloud.policy.lines import DeviceLine
 from cloud.policy.package_tests import run_tests
 from cloud.policy.problems import PackageError
 from cloud.policy.sources import Sources, read_folder

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from cloud.policy.compiler import compile_package, statements
-from cloud.policy.history import DeviceLine, facts
+from cloud.policy.history import facts
+from cloud.policy.lines import DeviceLine
 from shared.policy.monitor import monitor_of
 from tests.policies.adversary import SETTINGS, Attack
 from tests.policies.honest import STORIES, Story

@@ -6,7 +6,8 @@ from typing import Any, Final
 import pytest
 
 from cloud.policy.compiler import Compiled, compile_package
-from cloud.policy.history import DeviceLine, Outcome, Replay, facts, parse_line
+from cloud.policy.history import Outcome, Replay, facts
+from cloud.policy.lines import DeviceLine, parse_line
 from cloud.policy.problems import PackageError
 from cloud.policy.sources import Sources, parse_yaml
 from shared.policy.arguments import ArgumentError, parse_arguments

@@ -31,7 +31,7 @@ SIZE_EXACT = 2_000
 
 @dataclass
 class World:
-    """A mind and what it stands on. `now`, `latest`: settable by tests. `refused`: what it reported."""
+    """A mind and what it stands on. `now`, `latest`, `sensor_labels`: settable by tests. `refused`: what it said."""
 
     mind: Mind
     attic: Attic
@@ -41,6 +41,7 @@ class World:
     home: Path
     now: Now
     latest: dict[str, Measurement] = field(default_factory=dict)
+    sensor_labels: tuple[str, ...] = ()
     refused: list[str] = field(default_factory=list)
 
 
@@ -97,6 +98,7 @@ def mind_over(
         recall=recall,
         knowledge=knowledge,
         latest=lambda: world.latest,
+        sensor_labels=lambda: world.sensor_labels,
         now=lambda: world.now,
     )
     mind = build_mind(

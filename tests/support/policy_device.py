@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,7 @@ async def policy_device(
     trusted: Sequence[Signer] = (ONE, TWO),
     threshold: int = 1,
     around: Callable[[SqliteJournal], Journal] | None = None,
+    local: Callable[[datetime], datetime] = lambda moment: moment,
 ) -> AsyncIterator[PolicyDevice]:
     """A device as the daemon puts it together; the next one over the same home is it after a restart.
 
@@ -144,7 +146,7 @@ async def policy_device(
             store=store,
             clock=clock,
             new_id=lambda: task_id_from(f"nonce {next(numbers)} {clock.now()}"),
-            local=lambda moment: moment,
+            local=local,
             standing=lambda: {DETECTOR} if drift.drifted else frozenset(),
         )
         hub = hub or ScriptedHub(PRINCIPAL, device=signer_from(PRINCIPAL).public)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlmodel import col, select
@@ -9,17 +10,19 @@ from sqlmodel import col, select
 from cloud.caller import HUB_ITSELF
 from cloud.db import Database
 from cloud.governance import repository, service
-from cloud.governance.tables import DevicePolicy, PolicyRelease, PolicyTally
+from cloud.governance.tables import DevicePolicy, PolicyActionTally, PolicyRelease, PolicyTally
 from cloud.journal.repository import lanes_of
 from cloud.journal.service import close_orders
 from cloud.journal.tables import CloseReason, LaneRow, RecordRow
+from shared.clock import to_ms
 from shared.errors import ConflictError, RefusedError
 from shared.ids import Lane
 from shared.policy.bundle import make, pack
 from shared.policy.contracts import Audience, Package
+from shared.records import PolicyDecided
 from tests.support.clock import ManualClock
 from tests.support.device import ScriptedDevice, signer_from, task_id_from
-from tests.support.ingest import device_row
+from tests.support.ingest import IngestHub, device_row
 from tests.support.rules import ALL, SIGNER
 
 TENANT = "acme"
@@ -137,6 +140,65 @@ def test_a_release_stops_when_denials_jump(
         assert (state, reason, rest) == ("stopped", "denials jumped from 5% to 60% of decisions", set())
     else:
         assert (state, len(rest)) == ("rolling", FLEET - len(first))
+
+
+@pytest.mark.parametrize(
+    ("decided", "before", "is_stopped"), [(20, 20, True), (19, 20, False), (20, 19, False)]
+)
+def test_denials_of_one_action_that_is_seldom_asked_for_stop_a_release(
+    database: Database, clock: ManualClock, fleet: list[str], decided: int, before: int, is_stopped: bool
+) -> None:
+    """Of thousands of readings nobody would see that no refund is allowed any more; below 20 a share says nothing."""
+    first = publish(database, clock, 1, waves=[100], soak_s=0)
+    run_it(database, advance(database, clock, first), 1, decided=1_000)
+    release = publish(database, clock, 2, waves=(10, 100))
+    (one,) = advance(database, clock, release)
+    run_it(database, {one}, 2, decided=1_000, denied=20)
+    with database.write() as session:
+        for version, count, denied in ((1, before, 0), (2, decided, decided)):
+            session.add(
+                PolicyActionTally(
+                    principal=one, version=version, action="refund", decided=count, denied=denied
+                )
+            )
+            # What a device without rules was refused, nobody had a rule for.
+            session.add(
+                PolicyActionTally(principal=one, version=0, action=f"x{version}", decided=90, denied=0)
+            )
+            session.add(
+                PolicyActionTally(principal=one, version=2, action=f"x{version}", decided=90, denied=90)
+            )
+    clock.advance(timedelta(hours=1))
+    advance(database, clock, release)
+    state, _, reason = state_of(database, release)
+    expected = ("stopped", "denials of refund jumped from 0% to 100%") if is_stopped else ("rolling", "")
+    assert (state, reason) == expected
+
+
+async def test_what_devices_ask_by_themselves_is_counted_apart_and_people_s_no_is_none(
+    database: Database, clock: ManualClock
+) -> None:
+    said: list[tuple[str, Any, str]] = [
+        ("refund", "deny", "limit"), ("refund", "deny", "stopped"), ("refund", "deny", "approval_late"),
+        ("refund", "deny", "approval_refused"), ("memory.write", "deny", "no_rule"), ("memory.read", "allow", "all"),
+        ("message.person", "allow", "all"),
+    ]  # fmt: skip
+    at_ms = to_ms(clock.now())
+    async with IngestHub(database, clock) as hub:
+        device = hub.enrol(f"{TENANT}.dev-1")
+        await device.link()
+        await device.append(
+            *(
+                PolicyDecided(at_ms=at_ms, action=action, decision=decision, rules=(rule,), version=3)
+                for action, decision, rule in said
+            )
+        )
+    with database.read() as session:
+        assert repository.tally(session, [device.script.principal], [3]) == (5, 1)
+        found = repository.tally_by_action(session, [device.script.principal], 3)
+    assert {action: (each.decided, each.denied) for action, each in found.items()} == {
+        "refund": (4, 1), "memory.write": (1, 1), "memory.read": (1, 0), "message.person": (1, 0),
+    }  # fmt: skip
 
 
 def test_a_few_decisions_say_nothing(database: Database, clock: ManualClock, fleet: list[str]) -> None:

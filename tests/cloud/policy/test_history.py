@@ -4,21 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from cloud.policy.history import (
-    LINE_MAX_BYTES,
-    START,
-    DeviceLine,
-    HistoryError,
-    Outcome,
-    Replay,
-    facts,
-    parse_line,
-    parse_lines,
-    told,
-)
+from cloud.policy.history import START, Outcome, Replay, facts, told
+from cloud.policy.lines import DeviceLine, parse_lines
 from shared.policy.decisions import code_of
 from shared.policy.monitor import monitor_of
 from tests.cloud.policy.packages import PERMIT_ALL, compiled
@@ -196,109 +184,3 @@ def test_a_device_that_is_offline_stopped_or_warned_is_judged_so() -> None:
         ("allow", "all"),
     ]
     assert said(ASK, {"kind": "finding", "detector": "imitation"}, call("look"))[0] == ("deny", "found")
-
-
-# --- chat logs ---
-
-
-def test_a_chat_log_is_judged_as_our_own_form() -> None:
-    def tool_call(id_: str, name: str, arguments: object) -> dict[str, Any]:
-        return {"id": id_, "type": "function", "function": {"name": name, "arguments": arguments}}
-
-    assert said(
-        {"role": "system", "content": "You help."},
-        {"role": "user", "content": "refund A-1"},
-        {"role": "assistant", "content": None, "tool_calls": [
-            tool_call("1", "get_order", '{"order": "A-1"}'), tool_call("2", "look", "{}")]},
-        {"role": "tool", "tool_call_id": "1", "content": '{"total": 500}'},
-        {"role": "assistant", "tool_calls": [tool_call("3", "refund", '{"order": "A-1", "amount": 5}')]},
-        {"role": "tool", "tool_call_id": "3", "content": "done"},
-        {"role": "assistant", "function_call": {"name": "look", "arguments": "{}"}},
-        {"role": "developer", "content": "x"},
-    ) == [("allow", "all")] * 4  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        '{"order": "A-1", "amount": NaN}',
-        '{"order": "A-1", "order": "A-2"}',
-        "[]",
-        "{",
-        "",
-        '{"o": "\\ud800"}',
-    ],
-)
-def test_arguments_in_a_chat_log_that_are_no_arguments_are_refused(arguments: str) -> None:
-    line = {"role": "assistant", "tool_calls": [{"function": {"name": "refund", "arguments": arguments}}]}
-    assert said(line) == [("deny", "arguments")]
-
-
-def test_a_picture_in_a_chat_log_is_text_of_its_parts() -> None:
-    parts = [{"type": "text", "text": "write to anna@example.org"}]
-    assert said({"role": "user", "content": parts}, call("send", to="anna@example.org"))[0][0] == "allow"
-
-
-# --- lines that are none ---
-
-
-@pytest.mark.parametrize(
-    ("line", "says"),
-    [
-        ("nonsense", "it is no JSON"),
-        ("[]", "no JSON object"),
-        ("5", "no JSON object"),
-        ("[" * 100_000, "it is no JSON"),
-        ("{}", "kind: unable to extract tag"),
-        ('{"kind": "cal"}', "kind: input tag 'cal'"),
-        ('{"kind": "call"}', "tool: field required"),
-        ('{"kind": "call", "tool": "x", "arguments": 5}', "arguments"),
-        ('{"kind": "call", "tool": "x", "argumens": {}}', "argumens: extra inputs"),
-        ('{"kind": "message", "text": "x", "from": "eve"}', "from"),
-        ('{"kind": "message", "text": "x", "at": "2026-01-01T00:00:00"}', "at: input should have timezone"),
-        ('{"kind": "offline", "seconds": -1}', "seconds"),
-        ('{"role": "eve", "content": "x"}', "there is no role 'eve'"),
-        ('{"role": "assistant", "tool_calls": 5}', "tool_calls is no list"),
-        ('{"role": "assistant", "tool_calls": {"a": 1}}', "tool_calls is no list"),
-        ('{"role": "assistant", "tool_calls": [5]}', "a tool call is no JSON object"),
-        ('{"role": "assistant", "tool_calls": [{"function": {"name": "x", "arguments": 5}}]}', "arguments"),
-        ('{"role": 5}', "there is no role"),
-        ('{"kind": 5}', "kind"),
-    ],
-)
-def test_a_line_that_is_none_is_refused_with_its_number_and_a_sentence(line: str, says: str) -> None:
-    with pytest.raises(HistoryError) as caught:
-        list(parse_lines([b"\n", line.encode()]))
-    assert (caught.value.line, caught.value.code) == (2, "history_refused")
-    assert str(caught.value).startswith("Line 2: ")
-    assert says in str(caught.value)
-
-
-def test_bytes_that_are_no_utf_8_and_lines_beyond_the_bound_are_refused() -> None:
-    with pytest.raises(HistoryError, match="Line 1: it is no JSON"):
-        list(parse_lines([b'{"kind": "message", "text": "\xff"}']))
-    with pytest.raises(HistoryError, match="Line 1: a line has at most"):
-        list(parse_lines([b" " * (LINE_MAX_BYTES + 1)]))
-    assert list(parse_lines([b" " * LINE_MAX_BYTES, b"\r\n"])) == []
-
-
-JSONS = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["kind", "role", "tool", "tool_calls", "function", "content", "arguments", "name", "id"]), inner
-    ),
-    max_leaves=8,
-)  # fmt: skip
-
-
-@pytest.mark.slow
-@given(JSONS, st.sampled_from([{}, {"role": "assistant"}, {"role": "tool"}, {"kind": "call"}]))
-def test_any_value_is_events_or_refused(value: Any, more: dict[str, Any]) -> None:
-    line = {**value, **more} if isinstance(value, dict) else value
-    try:
-        events = [(1, event) for event in parse_line(line, 1)]
-    except HistoryError:
-        return
-    here = facts(DeviceLine())
-    for outcome in Replay(MADE.package, monitor_of(MADE.bundle, here), device=here).run(events):
-        assert code_of(outcome.decision)

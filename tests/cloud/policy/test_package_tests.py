@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from cloud.policy.history import DeviceLine, facts
+from cloud.policy.history import facts
+from cloud.policy.lines import DeviceLine
 from cloud.policy.package_tests import TestResult, read_tests, run_tests
 from cloud.policy.problems import PackageError
 from cloud.policy.sources import TESTS, parse_yaml
