@@ -2,11 +2,13 @@
 
 What is told passes the rules as every answer does, with the labels that the hub's order gave it, and is in the journal
 as `node.amended`: so the local API, the device's page and the hub show it beside the end, which stays what it was. What
-is to be done follows from the store, so a daemon that was killed, or off, goes on where it stopped.
+is to be done follows from the store, so a daemon that was killed, or off, goes on where it stopped. What is told is
+remembered with the same append.
 """
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from edge.asker import asker_of
@@ -25,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 AT_ONCE: Final = 16
 SHOWN_MAX: Final = 20
+Remember = Callable[[NodeView, str, str | None, str, Sequence[str]], Awaitable[tuple[Draft, ...]]]
+"""Of ended work, its goal, who asked, the later answer and its labels: what to append so that it is remembered."""
 WITHHELD: Final = "The hub has answered this, and its answer may not be told here."
 
 
@@ -32,13 +36,21 @@ class LaterAnswers:
     """`changed()` tells it that orders came or the device was released; it hears of ended nodes as a witness."""
 
     def __init__(
-        self, *, questions: HubQuestions, work: Work, journal: Journal, judge: Judge, clock: Clock
+        self,
+        *,
+        questions: HubQuestions,
+        work: Work,
+        journal: Journal,
+        judge: Judge,
+        clock: Clock,
+        remember: Remember,
     ) -> None:
         self._questions = questions
         self._work = work
         self._journal = journal
         self._judge = judge
         self._clock = clock
+        self._remember = remember
         self._changed = asyncio.Event()
 
     def changed(self) -> None:
@@ -90,9 +102,9 @@ class LaterAnswers:
         answer = read(question.answer, is_known=question.is_known)
         text = NO_ANSWER if answer is None else told_of(answer)
         labels = (UNTRUSTED, *question.labels)
+        who, goal = await self._text(node.asker), await self._text(node.goal)
         flow = await self._judge.conversation(
-            asker_of(node, await self._text(node.asker)),
-            [(await self._text(node.goal) or "", node.labels), (text, labels)],
+            asker_of(node, who), [(goal or "", node.labels), (text, labels)]
         )
         causes = (question.order,)
         place = Place(task=node.task, node=node.node, call=None, causes=causes)
@@ -100,9 +112,12 @@ class LaterAnswers:
         if judgement.is_stopped:
             return False
         shown = self._judge.shown_labels(flow)
+        remembered: tuple[Draft, ...] = ()
         match judgement.decision:
             case Allow() | Transform() as allowed:
                 text = str(allowed.call.values()["text"])
+                if answer is not None and goal:
+                    remembered = await self._remember(node, goal, who, text, labels)
             case Deny(sentence=sentence, hint=hint):
                 text, shown = f"{WITHHELD} {sentence} {hint}".strip(), ()
             case NeedsApproval(sentence=sentence):
@@ -117,7 +132,7 @@ class LaterAnswers:
             call=question.call,
             result=result.ref(),
         )
-        await self._journal.append(judgement.draft, Draft(record, (result,)), durable=True)
+        await self._journal.append(judgement.draft, Draft(record, (result,)), *remembered, durable=True)
         logger.info("task %s has a later answer of the hub", node.task)
         return True
 

@@ -1,7 +1,7 @@
 """Looking a request up, before any model is asked: what was answered before, what is remembered, measured, and in
 documents.
 
-In this order, and the first that answers is told:
+A day that no calendar has is told as such. Else in this order, and the first that answers is told:
 
 1. a reading of the past, if the request names a sensor and a time that is over;
 2. an answer that was given before to the same question, if everything that it rests on is as it was;
@@ -27,7 +27,14 @@ from shared.errors import CoveyError
 from shared.memory.items import Answer, Fact, Procedure
 from shared.memory.relevance import bears_on, speaks_of
 from shared.memory.sameness import NEAR_COSINE_MIN, is_same_question
-from shared.memory.when import When, asks_history, asks_since_when, asks_until_when, time_in
+from shared.memory.when import (
+    When,
+    asks_history,
+    asks_since_when,
+    asks_until_when,
+    no_day_in,
+    time_in,
+)
 from shared.policy.labels import UNTRUSTED
 
 if TYPE_CHECKING:  # a device without knowledge does without it
@@ -39,6 +46,7 @@ RESULT_MAX_CHARS: Final = 12_000
 """Of all passages together: a result is at most 64 KiB, whatever the script."""
 FEW: Final = 20
 """Episodes among which no score tells whether they are about a question: its words do."""
+NO_DAY: Final = "There is no {day}; ask again with the day that is meant."
 YET_TO_COME: Final = "That time is yet to come: no sensor tells what it will read."
 CANDIDATES: Final = 12
 TALKS_TOLD: Final = 3
@@ -96,7 +104,13 @@ class LookingUp:
         """Whether it asks how something was, at a time that is over, or will be, at one that is yet to come."""
         moment = self._local(self._clock.now())
         when = time_in(request, moment)
-        return when is not None and (when.end < moment or when.start > moment)
+        if when is not None and (when.end < moment or when.start > moment):
+            return True
+        return no_day_in(request, moment) is not None
+
+    def names_no_day(self, request: str) -> bool:
+        """Whether it speaks of a day that no calendar has."""
+        return no_day_in(request, self._local(self._clock.now())) is not None
 
     def asks_to_measure(self, request: str) -> bool:
         """Whether it asks what a sensor shows now."""
@@ -107,6 +121,8 @@ class LookingUp:
         """What was found, as plain JSON values (`edge.core.reading` says of what form). Raises what the store
         raises."""
         moment = self._local(self._clock.now())
+        if (no_day := no_day_in(request, moment)) is not None:
+            return _answer(NO_DAY.format(day=no_day), "calendar", labels=())
         when = time_in(request, moment)
         is_past = when is not None and when.end < moment
         series = self._series(request)
@@ -165,10 +181,11 @@ class LookingUp:
             answer = each.item.content
             if not isinstance(answer, Answer) or each.item.until_ms is not None:
                 continue
-            is_near = each.cosine is not None and each.cosine >= NEAR_COSINE_MIN
-            is_same = each.item.cue.casefold() == request.casefold() or (
-                is_near and is_same_question(each.item.cue, request)
+            # Words that are written alike need no model to be near; but 5 mW are not 5 MW.
+            is_near = each.item.cue.casefold() == request.casefold() or (
+                each.cosine is not None and each.cosine >= NEAR_COSINE_MIN
             )
+            is_same = is_near and is_same_question(each.item.cue, request)
             if is_same and still_holds(answer, self._now(), self._shown(), await self._holding(answer)):
                 return _answer(answer.text, "answer", labels=each.item.labels, item=each.item.item)
         return None
@@ -210,10 +227,9 @@ class LookingUp:
     async def _alike(self, fact: Remembered) -> list[Remembered]:
         from shared.memory.items import key_of
 
-        rows = await self._store.alike("fact", key_of(fact.cue, fact.content))
         return [
             each
-            for each in await self._recall.genuine(rows)
+            for each in await self._recall.alike("fact", key_of(fact.cue, fact.content))
             if each.reason in (None, "superseded", "withdrawn")
         ]
 

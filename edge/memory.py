@@ -166,7 +166,7 @@ class Memory:
         """
         at_ms = to_ms(self._clock.now())
         async with self._writing:
-            known = await self._recall.genuine(await self._store.alike("fact", fact.key))
+            known = await self._recall.alike("fact", fact.key)
             standing = [each.standing for each in known if each.reason in (None, "superseded")]
             new = Standing(
                 item=self._new_id(),
@@ -176,7 +176,13 @@ class Memory:
                 labels=tuple(labels),
             )
             found = placed(new, standing)
-            others = [each for each in standing if each.until_ms is None and each.fact.value != fact.value]
+            ended = {item for item, _ in found.closes}
+            others = [
+                each
+                for each in standing
+                if each.until_ms is None
+                and (each.item in ended if found.outcome == "supersedes" else each.fact.value != fact.value)
+            ]
             before = tuple(each.fact.value for each in others)
             known_as = tuple(sorted({label for each in others for label in each.labels}))
             if found.outcome == "repeated":
@@ -327,7 +333,7 @@ class Memory:
     async def _worked(self, procedure: Procedure, new: NewItem, at_ms: int) -> list[Draft]:
         """One more success of a procedure that is known, or a new one."""
         key = _key_of(procedure)
-        known = await self._recall.genuine(await self._store.alike("procedure", key))
+        known = await self._recall.alike("procedure", key)
         same = next((each for each in known if each.until_ms is None), None)
         if same is None:
             item = self._new_id()
@@ -340,7 +346,7 @@ class Memory:
         """What was answered to these very words before is no longer the answer to them."""
         from shared.memory.items import key_of
 
-        known = await self._recall.genuine(await self._store.alike("answer", key_of(goal, answer)))
+        known = await self._recall.alike("answer", key_of(goal, answer))
         return [
             self._seal.changed(each.item, Change(until_ms=at_ms, reason="outdated"), at_ms=at_ms)
             for each in known

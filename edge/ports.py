@@ -404,14 +404,26 @@ class MemoryStore(Protocol):
 
     async def named(self, items: Sequence[str]) -> tuple[MemoryRow, ...]: ...
 
+    async def freshen_keys(self) -> None:
+        """Make the keys anew if a program that takes words apart otherwise made them."""
+        ...
+
     async def alike(self, sort: str, key: str) -> tuple[MemoryRow, ...]:
         """Items of the same key."""
+        ...
+
+    async def of_work(self, task: str, node: int) -> tuple[MemoryRow, ...]:
+        """Items that were remembered of a node's work."""
         ...
 
     async def told(self) -> dict[str, bytes | None]:
         """What the journal, as far as it is held, says last of each item: the MAC of its latest change; None: it has
         not
         changed."""
+        ...
+
+    async def missing(self) -> tuple[str, ...]:
+        """Items that the journal, as far as it is held, says were written, and that are neither here nor forgotten."""
         ...
 
     async def counts(self) -> dict[str, tuple[int, int]]:

@@ -204,6 +204,21 @@ class Recall:
             note=asked.note or problem,
         )
 
+    async def alike(self, sort: str, key: str) -> list[Remembered]:
+        """Genuine items of that key. One that somebody gave it, to have it told with others, is reported."""
+        found: list[Remembered] = []
+        refused: list[str] = []
+        await self._store.freshen_keys()
+        for row in await self._store.alike(sort, key):
+            item = self._seal.read(row)
+            if item is not None and _is_keyed(row, item):
+                found.append(item)
+            else:
+                refused.append(row.item)
+        if refused:
+            await self._report(refused, 0)
+        return found
+
     async def genuine(self, rows: Iterable[MemoryRow]) -> list[Remembered]:
         """Those of the rows that this device wrote; the others are reported."""
         items, refused = [], set()
@@ -281,17 +296,20 @@ class Recall:
         found = []
         position = 0
         words: dict[str, str] = {}
+        await self._store.freshen_keys()
         told = await self._store.told()
         while rows := await self._store.items(after=position, limit=PAGE_ITEMS):
             for row in rows:
                 item = self._seal.read(row)
-                if item is None:
+                if item is None or not _is_keyed(row, item):
                     found.append(f"{row.sort} {row.item} was changed behind the program's back")
                 elif row.item in told and told[row.item] != row.changed_mac:
                     found.append(f"{row.sort} {row.item} does not stand as the journal says")
                 if item is not None and item.reason not in GONE:
                     words[row.item] = _words(item)
             position = rows[-1].position
+        missing = await self._store.missing()
+        found += [f"item {item} stands in the journal, and is not in the memory" for item in missing]
         if self._shelf.is_there:
             found += await asyncio.to_thread(self._verified_index, words)
         return found
@@ -437,6 +455,13 @@ def _indexed(item: Remembered, model: bytes, vector: bytes) -> "Item":
         end=len(text),
         page=0,
     )
+
+
+def _is_keyed(row: MemoryRow, item: Remembered) -> bool:
+    """Whether the key that it is found by is its own: no seal covers it, since it follows from what is sealed."""
+    from shared.memory.items import key_of
+
+    return row.key == key_of(item.cue, item.content)
 
 
 def _words(item: Remembered) -> str:

@@ -804,7 +804,7 @@ def will(principal: str, signer: Signer, connection: bytes) -> tuple[str, bytes]
 def hello_patience(timeout: timedelta, hellos: int) -> timedelta:
     """How long the answer to the last of `hellos` is awaited: twice as long as to the one before. A hub that is slow
     because a whole fleet speaks at once is not helped by those who ask again, and less by who connects anew."""
-    return timeout * 2 ** max(0, hellos - 1)
+    return timeout * (1 << max(0, hellos - 1))
 
 
 def subscriptions(principal: str) -> tuple[str, ...]:

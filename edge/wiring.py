@@ -50,7 +50,7 @@ from edge.later_answers import LaterAnswers
 from edge.logs import set_level
 from edge.observed import ObservedJournal
 from edge.oversight import Oversight
-from edge.ports import Ballast, Board, Draft, HubQuestion, Journal, Link, Traces
+from edge.ports import Ballast, Board, Draft, HubQuestion, Journal, Link, NodeView, Traces
 from edge.reading_room import ReadingRoom
 from edge.renewal import Renewal
 from edge.renewal_steps import Post
@@ -261,9 +261,6 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         is_linked=lambda: sync is not None and sync.is_linked,
         settings=_escalation_settings(settings),
     )
-    later_answers = LaterAnswers(
-        questions=questions, work=ports.journal, journal=journal, judge=judge, clock=ports.clock
-    )
     dispatcher = Dispatcher(
         tools=tools,
         journal=journal,
@@ -303,6 +300,31 @@ def build_daemon(settings: EdgeSettings, ports: Ports, *, fixed: frozenset[str] 
         taken=lambda: desired.taken or settings,
     )
     attic.memory = mind.memory
+
+    async def remember(
+        node: NodeView, goal: str, who: str | None, text: str, labels: Sequence[str]
+    ) -> tuple[Draft, ...]:
+        from edge.afterthought import Afterthought  # an idle device does without
+
+        afterthought = Afterthought(
+            store=store,
+            recall=recall,
+            seal=seal,
+            judge=judge,
+            clock=ports.clock,
+            new_id=new_id,
+            catch_up=mind.memory.think,
+        )
+        return await afterthought.drafts(node, goal, who, text, labels)
+
+    later_answers = LaterAnswers(
+        questions=questions,
+        work=ports.journal,
+        journal=journal,
+        judge=judge,
+        clock=ports.clock,
+        remember=remember,
+    )
 
     def on_stop() -> None:
         runner.changed()

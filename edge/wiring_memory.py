@@ -123,6 +123,8 @@ class Attic:
             return not is_due or not self._looking_up.asks_to_measure(request)
         if bool(self._base.settings.sensors) and self.is_of_another_time(request):
             return True
+        if self._looking_up.names_no_day(request):
+            return True
         return self._knowledge.is_possible and not is_due
 
     @property

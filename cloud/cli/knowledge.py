@@ -1,7 +1,7 @@
 """`covey-hub knowledge …`: collections of documents, from a folder to a revision that people and devices can ask."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from textwrap import indent
@@ -30,7 +30,7 @@ from cloud.knowledge.schemas import (
     SearchQuery,
     SearchView,
 )
-from shared.errors import ConfigError, RefusedError, UnavailableError
+from shared.errors import CapacityError, ConfigError, ProtocolError, RefusedError, UnavailableError
 from shared.knowledge.manifest import CollectionName
 
 app = typer.Typer(
@@ -49,6 +49,8 @@ Device = Annotated[list[str] | None, typer.Option(help="This device may have it.
 PAGE_ROWS: Final = 500
 POLL_S: Final = 0.5
 WATCH_INTERVAL_S: Final = 2.0
+OF_ONE_DOCUMENT: Final = frozenset({"invalid", "body_too_large", "document_too_large", "document_invalid"})
+"""Codes of what the hub says to one file, whatever the others are like."""
 EXIT_REFUSED: Final = 1
 """Some documents could not be read; everything else was done."""
 
@@ -331,16 +333,17 @@ class _Addition:
         """Since they were last run: by time and size, so that nothing is read."""
         return self._marks(files) != self._seen
 
-    def run(self, files: list[SourceFile], *, publish: bool) -> tuple[CollectionView, list[DocumentView]]:
-        """Returns the collection and those of the files that could not be read."""
+    def run(self, files: list[SourceFile], *, publish: bool) -> tuple[CollectionView, dict[str, str]]:
+        """Returns the collection and, by name, why some of the files are not in it as they are now."""
         marks = self._marks(files)
         held = {each.name: each for each in _every_document(self._hub, self._name, self._tenant)}
+        refused: dict[str, str] = {}
         with _progress() as progress:
             task = progress.add_task("adding", total=len(files))
             for file in files:
-                before = held.get(file.name)
-                if before is None or before.state == "refused" or before.sha256 != digest(file.path):
-                    self._put(file)
+                reason = self._brought(file, held.get(file.name))
+                if reason is not None:
+                    refused[file.name] = reason
                 progress.advance(task)
         if self._mirror:
             names = {file.name for file in files}
@@ -350,13 +353,24 @@ class _Addition:
                     self._hub.delete(DocumentView, f"{_path(self._name)}/documents", params)
         self._seen = marks
         view = self._finished() if not publish else _published(self._hub, self._name, self._tenant)
-        names = {file.name for file in files}
-        refused = [
-            each
-            for each in _every_document(self._hub, self._name, self._tenant)
-            if each.state == "refused" and each.name in names
-        ]
+        for each in _every_document(self._hub, self._name, self._tenant):
+            if each.state == "refused" and each.name in marks:
+                refused.setdefault(each.name, each.message or "It cannot be read.")
         return view, refused
+
+    def _brought(self, file: SourceFile, before: DocumentView | None) -> str | None:
+        """Have the hub hold the file as it is; why it does not, if that is for this file alone to answer."""
+        try:
+            if before is not None and before.state != "refused" and before.sha256 == digest(file.path):
+                return None
+            self._put(file)
+        except ConfigError as error:
+            return str(error)  # it is gone, or closed to whoever asks
+        except (ProtocolError, CapacityError) as error:
+            if error.code not in OF_ONE_DOCUMENT:
+                raise
+            return str(error)
+        return None
 
     def _put(self, file: SourceFile) -> None:
         try:
@@ -364,8 +378,9 @@ class _Addition:
         except OSError as error:
             raise ConfigError(f"{file.path} cannot be read ({error.strerror}).") from error
         params = {**_params(self._tenant), "name": file.name}
+        path = f"{_path(self._name)}/documents"
         try:
-            self._hub.put_bytes(DocumentView, f"{_path(self._name)}/documents", content, params)
+            self._hub.put_bytes(DocumentView, path, content, params)
         except RefusedError as error:
             raise RefusedError(f"{file.path}: {error}", code=error.code) from error
 
@@ -449,9 +464,9 @@ def _progress() -> Progress:
     )
 
 
-def _tell(view: CollectionView, refused: list[DocumentView], *, as_json: bool) -> None:
-    for each in refused:
-        show.note(f"{each.name}: {each.message}")
+def _tell(view: CollectionView, refused: Mapping[str, str], *, as_json: bool) -> None:
+    for name in sorted(refused):
+        show.note(f"{name}: {refused[name]}")
     _show(view, as_json=as_json)
 
 

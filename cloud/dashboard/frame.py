@@ -34,8 +34,7 @@ def frame(at_ms: int, on_pause: Callable[[bool], None]) -> Iterator[LiveState]:
 
 
 def _page_link(name: str, path: str) -> None:
-    request = context.client.request
-    is_here = request is not None and request.url.path.rstrip("/") == path.rstrip("/")
+    is_here = context.client.request.url.path.rstrip("/") == path.rstrip("/")
     Text("a", name, href=path, aria_current="page" if is_here else None)
 
 

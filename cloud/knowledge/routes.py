@@ -143,11 +143,12 @@ def knowledge_routes(
     def put_document(
         collection: Name,
         name: DocumentName,
-        content: Annotated[bytes, Body(media_type="application/octet-stream")],
         caller: Operator,
+        content: Annotated[bytes, Body(media_type="application/octet-stream")] = b"",
         tenant: Tenant = None,
     ) -> DocumentView:
-        """Add a document, or give it new bytes. It is read soon after; the next revision has it."""
+        """Add a document, or give it new bytes. It is read soon after; the next revision has it. Of one without a byte
+        it is said, as of every other that cannot be read, why it is not there."""
         _check_name(name)
         with database.write() as session:
             row = _get(session, caller, collection, tenant, for_change=True)

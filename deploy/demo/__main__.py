@@ -76,9 +76,9 @@ def _stay_up(console: Console, story: Story) -> None:
     hub, first = story.hub.home, story.devices[0].home
     for line in (
         "Try:",
-        f"  .venv/bin/covey-hub ask --home {hub} --collection {COLLECTION} \"{AT_THE_HUB[0].question}\"",
-        f"  .venv/bin/covey-edge ask --home {first} \"{WHILE_LINKED.question}\"",
-        f"  .venv/bin/covey-hub task create --home {hub} --device fridge-1 --wait \"{QUESTION}\"",
+        f'  .venv/bin/covey-hub ask --home {hub} --collection {COLLECTION} "{AT_THE_HUB[0].question}"',
+        f'  .venv/bin/covey-edge ask --home {first} "{WHILE_LINKED.question}"',
+        f'  .venv/bin/covey-hub task create --home {hub} --device fridge-1 --wait "{QUESTION}"',
     ):
         console.print(Text(line))
     with contextlib.suppress(KeyboardInterrupt):

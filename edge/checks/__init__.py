@@ -7,7 +7,19 @@ judgement to a function of values, so that each thing it claims to see can be te
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from edge.checks import broker, certificates, clock, daemon, disk, files, journal, model, store, versions
+from edge.checks import (
+    broker,
+    certificates,
+    clock,
+    daemon,
+    disk,
+    files,
+    index,
+    journal,
+    model,
+    store,
+    versions,
+)
 from edge.checks.subject import Subject
 from shared.findings import Finding
 
@@ -22,6 +34,7 @@ CHECKS: Final[dict[str, Check]] = {
     store.NAME: store.check,
     journal.JOURNAL: journal.check,
     model.NAME: model.check,
+    index.NAME: index.check,
     daemon.NAME: daemon.check,
     broker.BROKER: broker.check,
 }

@@ -60,7 +60,7 @@ def procedure_of(used: Sequence[Used]) -> Procedure | None:
 
 def answer_of(question: str, result: str, used: Sequence[Used], now: Now) -> Answer | None:
     """The answer with what it rests on; None if it may not be given again, or the question means nothing by itself."""
-    from shared.memory.sameness import stands_alone  # a large table; an idle device does without
+    from shared.memory.sameness import is_of_now, stands_alone  # a large table; an idle device does without
 
     if not stands_alone(question):
         return None
@@ -86,6 +86,8 @@ def answer_of(question: str, result: str, used: Sequence[Used], now: Now) -> Ans
         collections |= found
     if not collections and not sensors and not facts:
         return None  # the model's own words
+    if collections and is_of_now(question):
+        return None  # a document does not change when its time is over, as what a sensor shows does
     return Answer(
         text=result,
         knowledge=collections,

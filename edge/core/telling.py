@@ -11,7 +11,7 @@ from typing import Final
 from edge.core.remembered import Remembered
 from edge.ports import Measured
 from shared.clock import from_ms
-from shared.memory.facts import Standing
+from shared.memory.facts import Standing, contradictions
 from shared.memory.items import Fact
 from shared.memory.when import When
 
@@ -83,7 +83,7 @@ def told_fact(facts: Sequence[Remembered], moment: datetime, *, is_named: bool) 
     if not holding:
         return None
     told = _values(holding)
-    if len(told) > 1 and not all(each.standing.fact.is_beside for each in holding):
+    if contradictions([each.standing for each in holding], at_ms):
         listed = "; ".join(f"{_said(each)} ({_origin(each, moment.tzinfo)})" for each in told)
         return f"What I know contradicts itself: {listed}."
     listed = "; ".join(_said(each) for each in told)

@@ -203,7 +203,9 @@ class Draft:
 
     def _judge(self, sentence: str) -> Supported | None:
         marks = [int(number) for number in _MARK.findall(sentence)]
-        text = _MARK.sub("", sentence).strip()
+        text = _FENCE.sub(
+            "", _MARK.sub("", sentence)
+        ).strip()  # small models repeat the marks around a quote too
         if not text:
             self._pointed = self._pointed or next(
                 (each for each in self.quotes if each.number in marks and each.number in self._relevant),

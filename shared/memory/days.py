@@ -16,6 +16,8 @@ YEAR_MIN: Final = 1970
 YEAR_MAX: Final = 2199
 COUNT_MAX: Final = 10_000
 """Of units: more is no time that anybody means."""
+LEAP_YEARS_MAX: Final = 8
+"""From one 29 February to the next: 2096 is followed by 2104."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,11 @@ _YEAR: Final = r"(?P<year>(?:19[7-9]|20\d|21\d)\d)\b"
 _COUNT: Final = rf"(?P<count>\d{{1,5}}|{'|'.join(sorted(COUNTS, key=len, reverse=True))})"
 _UNIT: Final = r"(?P<unit>minute|min|hour|day|week|month|year)s?\b"
 _DAY: Final = r"(?P<day>[12]\d|3[01]|0?[1-9])"
+_ON: Final = r"(?:on|since|until|till|before|after)"
+_AT_DAY: Final = re.compile(
+    r"\b(?:on|since|until|till|before|after|by|from|between|and|to|at|as of)(?: (?:the|about|around))* ?$"
+)
+"""Before a day that is meant as a time: what is asked about 31 February, a document may say."""
 _CLAUSE_ENDS: Final = (
     r"(?=\s*(?:$|[?.!,;)]|(?:and|or|at|to|until|till|from|did|was|were|what|who|how|which|when|where|why)\b))"
 )
@@ -93,6 +100,38 @@ Reading = Callable[[re.Match[str], Context], tuple[datetime, datetime, Grain, bo
 
 def days_in(text: str, context: Context) -> Iterator[Named]:
     """Every time of a day or longer that a lower-case text names, in order; none overlaps another."""
+    for first, match, reading in _named_in(text):
+        read = reading(match, context)
+        if read is not None:
+            start, end, grain, is_span = read
+            yield Named(first=first, last=match.end(), start=start, end=end, grain=grain, is_span=is_span)
+
+
+def no_day_in(text: str, context: Context) -> str | None:
+    """The first day that a lower-case text speaks of as a time and that no calendar has (`on 31 February`), as it is
+    said; None if there is none."""
+    for first, match, reading in _named_in(text):
+        if reading not in (_date, _day_of_month) or reading(match, context) is not None:
+            continue
+        if _AT_DAY.search(text[:first]) or match.group().startswith("on "):
+            return _said_day(match)
+    return None
+
+
+def _said_day(match: re.Match[str]) -> str:
+    groups: dict[str, str | None] = match.groupdict()
+    day, month, year = groups["day"], groups.get("month"), groups.get("year")
+    assert day is not None
+    if month is None:
+        return f"day {day} of {match['which']} month"
+    number = int(month) if month.isdigit() else _month_number(month)
+    if not 1 <= number <= len(MONTHS):
+        return f"{year}-{month}-{day}"
+    return f"{int(day)} {MONTHS[number - 1].title()}" + (f" {year}" if year else "")
+
+
+def _named_in(text: str) -> Iterator[tuple[int, re.Match[str], Reading]]:
+    """Where each begins, in order; none overlaps another."""
     found: list[tuple[int, int, re.Match[str], Reading]] = []
     for pattern, reading in _READINGS:
         for match in pattern.finditer(text):
@@ -104,10 +143,7 @@ def days_in(text: str, context: Context) -> Iterator[Named]:
             continue
         # What is no day of the calendar is not read in part either: 29 February 2026 is not February 2026.
         last = match.end()
-        read = reading(match, context)
-        if read is not None:
-            start, end, grain, is_span = read
-            yield Named(first=first, last=last, start=start, end=end, grain=grain, is_span=is_span)
+        yield first, match, reading
 
 
 def _day(context: Context, day: date, grain: Grain = "day") -> tuple[datetime, datetime, Grain, bool]:
@@ -251,15 +287,21 @@ def _date(match: re.Match[str], context: Context) -> tuple[datetime, datetime, G
 
 
 def _day_of_month(match: re.Match[str], context: Context) -> tuple[datetime, datetime, Grain, bool] | None:
-    offset = -1 if match["which"] == "last" else 0
-    month = months_on(context.today.replace(day=1), offset)
-    try:
-        found = month.replace(day=int(match["day"]))
-        if match["which"] is None and context.direction <= 0 and found > context.today:
-            found = months_on(month, -1).replace(day=int(match["day"]))
-    except ValueError:
-        return None
-    return _day(context, found)
+    this, day = context.today.replace(day=1), int(match["day"])
+    offsets: tuple[int, ...]
+    if match["which"] is not None:
+        offsets = (-1 if match["which"] == "last" else 0,)
+    else:
+        # Of two months in a row one has 31 days, and of three one has 30.
+        offsets = (0, -1, -2) if context.direction <= 0 else (0, 1, 2)
+    for offset in offsets:
+        try:
+            found = months_on(this, offset).replace(day=day)
+        except ValueError:
+            continue
+        if match["which"] is not None or context.direction > 0 or found <= context.today:
+            return _day(context, found)
+    return None
 
 
 def _month(match: re.Match[str], context: Context) -> tuple[datetime, datetime, Grain, bool] | None:
@@ -288,14 +330,16 @@ def _year(match: re.Match[str], context: Context) -> tuple[datetime, datetime, G
 
 
 def _nearest(context: Context, of_year: Callable[[int], date]) -> date:
-    """Of this year, or of the one in which it was, or will be, nearest."""
-    year = context.today.year
-    found = of_year(year)
-    if context.direction <= 0 and found > context.today:
-        return of_year(year - 1)
-    if context.direction > 0 and months_on(found, 1) <= context.today:
-        return of_year(year + 1)
-    return found
+    """Of this year, or of the one in which it was, or will be, nearest. Raises `ValueError` if no year has it."""
+    step = -1 if context.direction <= 0 else 1
+    for years in range(LEAP_YEARS_MAX + 1):
+        try:
+            found = of_year(context.today.year + step * years)
+        except ValueError:
+            continue  # 29 February
+        if found <= context.today if step < 0 else months_on(found, 1) > context.today:
+            return found
+    raise ValueError("no year has such a day")
 
 
 def months_on(day: date, months: int) -> date:
@@ -397,5 +441,14 @@ _READINGS: Final[tuple[tuple[re.Pattern[str], Reading], ...]] = tuple(
             rf"\b(?:in|during|since|until|till|before|after|by|from) (?P<said>{_YEAR}){_CLAUSE_ENDS}",
             _year,
         ),
+        # What is no day at all, so that it is not read as the month, or the year, that it names.
+        (
+            (
+                rf"\b{_ON} (?P<said>(?:the )?(?P<day>3[2-9]|[4-9]\d|00?)(?:st|nd|rd|th|\.)?(?: of)? {_MONTH}"
+                rf"(?:,? {_YEAR})?)(?![\w-])"
+            ),
+            _date,
+        ),
+        (rf"\b{_ON} (?P<said>{_YEAR}-(?P<month>\d\d)-(?P<day>\d\d))(?![\d/-])", _date),
     )
 )

@@ -3,14 +3,19 @@
 A fact is so from `since` until it is closed. A new value of the same relation of the same subject closes the one
 before, at the moment from which it is so itself. What is less trusted never closes what is more: then both stand,
 and both are shown as contradicting. So do two values that are said to be so from the very same moment.
+
+What says that a value is not so closes that value, and none besides: that the limit is not 8 °C says nothing of 6 °C.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from shared.memory.items import Fact
 from shared.policy.labels import UNTRUSTED
+
+NOT: Final = "not "
+"""Before a value that is denied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +55,7 @@ def placed(new: Standing, known: Iterable[Standing]) -> Placed:
     same = [each for each in known if each.fact.key == new.fact.key]
     if any(_says(each, new) and each.is_so_at(new.since_ms) for each in same):
         return Placed(outcome="repeated")
-    if new.fact.is_beside:
-        return Placed(outcome="new")
-    rivals = [each for each in same if not each.fact.is_beside and not _says(each, new)]
+    rivals = [each for each in same if not _says(each, new) and _cannot_both_be(each.fact, new.fact)]
     later = min(
         (each for each in rivals if each.since_ms > new.since_ms and each.is_trusted >= new.is_trusted),
         key=lambda each: each.since_ms,
@@ -77,15 +80,41 @@ def contradictions(facts: Sequence[Standing], moment_ms: int) -> list[tuple[Stan
     """Groups of facts that are all said to be so at that moment and cannot all be, in the order of their first."""
     groups: dict[str, list[Standing]] = {}
     for each in facts:
-        if each.is_so_at(moment_ms) and not each.fact.is_beside:
+        if each.is_so_at(moment_ms):
             groups.setdefault(each.fact.key, []).append(each)
-    return [tuple(group) for group in groups.values() if len({_value(each) for each in group}) > 1]
+    return [clashing for group in groups.values() if (clashing := _clashing(group))]
+
+
+def contrary(value: str) -> str:
+    """What is so if the value is not."""
+    return value[len(NOT) :] if value.casefold().startswith(NOT) else f"{NOT}{value}"
+
+
+def _clashing(group: Sequence[Standing]) -> tuple[Standing, ...]:
+    """Those of one relation that another of them rules out."""
+    values = {_value(each.fact) for each in group}
+    alone = {_value(each.fact) for each in group if not each.fact.is_beside}
+    return tuple(
+        each
+        for each in group
+        if _folded(contrary(each.fact.value)) in values or (not each.fact.is_beside and len(alone) > 1)
+    )
+
+
+def _cannot_both_be(one: Fact, other: Fact) -> bool:
+    """Of the same relation, with different values."""
+    is_alone = not one.is_beside and not other.is_beside
+    return is_alone or _folded(contrary(one.value)) == _value(other)
 
 
 def _says(known: Standing, new: Standing) -> bool:
     """Whether `known` already says what `new` does, for whoever may hear the new one."""
-    return _value(known) == _value(new) and known.is_trusted >= new.is_trusted
+    return _value(known.fact) == _value(new.fact) and known.is_trusted >= new.is_trusted
 
 
-def _value(each: Standing) -> str:
-    return " ".join(each.fact.value.casefold().split())
+def _value(fact: Fact) -> str:
+    return _folded(fact.value)
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())

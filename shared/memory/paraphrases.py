@@ -59,7 +59,7 @@ WORDS: Final = {
         repair fix mend
         replace exchange
         buy purchase
-        close shut
+        closed shut
         big large
         quick fast quickly
         necessary required needed
@@ -254,8 +254,11 @@ PHRASES: Final = tuple(
         # Question words.
         (r"^whereabouts\b", "where"), (r"\bwhom\b", "who"),
         (r"^(what|which|who|where|when|why|how) exactly\b", r"\1"),
-        (r"\b(?:at |by )?(?:what|which) time\b(?! (?:zone|frame|limit|slot|unit))", "when"),
-        (r"^(?:on )?(?:what|which) date\b", "when"), (r"^what is the date when\b", "when"),
+        # A day is no answer to who asks for the time, nor a time to who asks for the day: so only of what goes by the
+        # clock, and of what is long over.
+        ((r"\b(?:at )?(?:what|which) time\b(?! (?:did|was|were|has|had|zone|frame|limit|slot|unit)\b)"
+         r"(?= .*\b(?:open|close|start|begin|end|finish|leave|depart|arrive)s?$)"), "when"),
+        (r"^(?:on )?(?:what|which) date\b(?= (?:did|was|were)\b)", "when"), (r"^what is the date when\b", "when"),
         (r"^how come\b|^for what reason\b|^what is the reason (?:that|why)\b|^why is it that\b", "why"),
         (r"^(?:for )?how long\b|^(?:for )?how much time\b", "how long"),
         (r"^how (?:frequently|regularly)\b|^at (?:what|which) intervals?\b", "how often"),
@@ -273,7 +276,8 @@ PHRASES: Final = tuple(
         (r"^who is the manager of ", "who manages "),
         (r"^who (?:is|are) (?:allowed|permitted) to ", "who may "),
         (r"^how far is it (?=to|from)", "what is the distance "),
-        (r"^how long (?:does|do) (.+) (?:take|last)$", r"what is the duration of \1"),
+        # Not how long it lasts: paint that takes a day to dry lasts for years.
+        (r"^how long (?:does|do) (.+) take$", r"what is the duration of \1"),
         (r"^what makes (.+) so (\S+)$", r"why is \1 so \2"),
         (r"^is it possible for (?!me |us )(.+?) to ", r"can \1 "),
         (rf"^where (?:do|should) {GENERIC} (?:keep|store) (.+)$", r"where is \1 stored"),
@@ -351,7 +355,7 @@ PHRASES: Final = tuple(
         (r"^how does (.+) differ from ", r"what is the difference between \1 and "),
         (r"^how do (.+) and (.+) differ$", r"what is the difference between \1 and \2"),
         (r"^how (does|do) (.+) (?:function|operate)$", r"how \1 \2 work"),
-        (r"^what is (?:needed|required|necessary|permitted) (?=to|for)", "what is necessary "),
+        (r"^what is (?:needed|required|necessary) (?=to|for)", "what is necessary "),
         (r"^when (?:is|are) (.+) open$", r"what is the opening_hours of \1"),
         (r"^how long (?:does|will) it take (?:me |us |you )?to |^how long (?:do|will) (?:i|we|you) (?:need|take) to ",
          "how long take to "),

@@ -14,9 +14,11 @@ the same words too: `stands_alone` tells whether an answer to it may be given at
 """
 
 import re
+import unicodedata
 from functools import lru_cache
 from typing import Final
 
+from shared.memory import languages
 from shared.memory import paraphrases as rules
 from shared.memory.words import NAME, words, words_of
 from shared.retrieval.terms import terms
@@ -37,6 +39,11 @@ _NAMED_BY_RULES: Final = frozenset(["color", "temp", "allowed", "required", "nee
 _IS: Final = re.compile(r"(?<=[\w)])\s*[:=]\s+(?=\S)")
 """`limit: 8 °C`"""
 _SPACE: Final = re.compile(r"\s+")
+_OF_NOW: Final = re.compile(
+    r"\b(?:now|nowadays|currently|presently|at (?:the moment|present|this time)|these days|as of (?:today|now))\b",
+    re.IGNORECASE,
+)
+_APART: Final = re.compile(r"[^\w'-]+")
 _DO: Final = frozenset(["do", "does"])
 _BARE_A: Final = "a"
 _BEFORE_ARTICLE: Final = (
@@ -52,7 +59,12 @@ _ORDINARY: Final = (
     | frozenset(rules.WORDS.values())
     | rules.ATTRIBUTES
     | frozenset(
-        words_of("not no never all any some more less on off please us it hi so well dear mark march")
+        words_of(
+            """
+            not no never all any some more less on off please us it hi so well dear mark march polish turkey china bill
+            rose job reading bath nice jersey cork frank grace hope joy jack rob pat sue lima ram led sim lan aids
+            """
+        )
     )
 ) - {"wifi", "wlan"}
 _LEANING: Final = (
@@ -93,8 +105,18 @@ def are_same_statement(one: str, other: str) -> bool:
     return bool(form) and form == _statement(other)
 
 
+def is_of_now(question: str) -> bool:
+    """Whether it asks how something is at the moment at which it is asked: what a document says of that may be over."""
+    return _OF_NOW.search(question) is not None
+
+
 def stands_alone(question: str) -> bool:
-    """Whether it means the same whenever and after whatever it is asked: no "it", "that one", "yesterday", "again"."""
+    """Whether it means the same whenever and after whatever it is asked: no "it", "that one", "yesterday", "again".
+
+    In some languages (`languages`); of a question in any other nobody can tell, and it does not."""
+    plain = _APART.split(unicodedata.normalize("NFC", question).casefold().replace("\u2019", "'"))
+    if languages.FUNCTION_WORDS.isdisjoint(plain) or not languages.LEANING.isdisjoint(plain):
+        return False
     text = rules.COURTESY.sub("", " ".join(words(question, ordinary=_ORDINARY)))
     text = _TAKES_DUMMY.sub("", rules.EMBEDDING.sub("", text))
     return not _LEANING.intersection(text.split())

@@ -4,11 +4,14 @@
     fact_in("the fridge's limit is 8 °C") == Fact(subject="fridge", relation="limit", value="8 °C", said=…)
 
 English and German phrases for "remember". A sentence whose form is not known is kept as it stands: it is found by
-its words, and closes nothing."""
+its words, and closes nothing. One that says that something is not so ("it is not true that …") is a fact of the very
+relation whose value it denies, and stands beside every other value of it."""
 
 import re
+from dataclasses import replace
 from typing import Final
 
+from shared.memory.facts import NOT, contrary
 from shared.memory.items import NAME_MAX_CHARS, VALUE_MAX_CHARS, Fact
 
 STATEMENT_MAX_CHARS: Final = 2_000
@@ -42,6 +45,20 @@ _POSSESSIVE: Final = re.compile(
 _PLAIN: Final = re.compile(
     rf"^(?P<subject>[^,.;:]{{1,120}}?)\s+(?P<verb>{_VERB})\s+(?P<value>.+)$", re.IGNORECASE | re.DOTALL
 )
+_DENIAL: Final = re.compile(
+    r"^(?:it(?:['’]s| is) (?:not|no longer) (?:true|right|correct|so|the case)(?: any ?more)?"
+    r"|it isn['’]t (?:true|right|correct|so|the case)(?: any ?more)?|it(?:['’]s| is) (?:false|wrong|untrue|incorrect)"
+    r"|es (?:stimmt|gilt) nicht(?: mehr)?|es trifft nicht(?: mehr)? zu"
+    r"|es ist (?:nicht(?: mehr)? (?:wahr|richtig|so|der fall)|falsch|unwahr))"
+    r",?\s+(?:that|dass)\s+(?P<denied>\S.*)$",
+    re.IGNORECASE | re.DOTALL,
+)
+DENIALS_MAX: Final = 4
+"""Within one another: more is no sentence that anybody means."""
+_NOT: Final = re.compile(r"\b(is|are|was|were|has|have)n['’]t\b", re.IGNORECASE)
+_DENIED_VALUE: Final = re.compile(
+    r"^(?:not|no longer|nicht mehr|nicht)\s+(?P<what>\S.*?)(?:\s+any ?more)?$", re.IGNORECASE | re.DOTALL
+)
 _RUN: Final = re.compile(r"(\s)\s+")
 """Many spaces in a row could be shared out among the parts of a form in millions of ways."""
 _NOW: Final = re.compile(r"\s+(?:now|jetzt)$", re.IGNORECASE)
@@ -60,22 +77,42 @@ def statement_in(request: str) -> str | None:
 def fact_in(statement: str) -> Fact:
     """The fact that a sentence states. `statement`: at most `STATEMENT_MAX_CHARS`."""
     said = _RUN.sub(r"\1", statement.strip().rstrip(".!").strip()[:STATEMENT_MAX_CHARS])
+    stated, is_denied = said, False
+    for _ in range(DENIALS_MAX):
+        if (denial := _DENIAL.match(stated)) is None:
+            break
+        stated, is_denied = denial["denied"], not is_denied
+    fact = _stated(stated, said)
+    if not is_denied:
+        return fact
+    value = contrary(fact.value)
+    # Twice not so is so: then it takes its place among the values as every other statement does.
+    is_beside = value.startswith(NOT)
+    return replace(fact, value=value[:VALUE_MAX_CHARS], is_beside=is_beside)
+
+
+def _stated(stated: str, said: str) -> Fact:
+    plain = _NOT.sub(r"\1 not", stated)
     for pattern in (_OF, _POSSESSIVE, _PLAIN):
-        found = pattern.match(said)
+        found = pattern.match(plain)
         if found is None:
             continue
         parts = found.groupdict()
         verb = _NOW.sub("", parts["verb"].lower())
         relation = parts.get("relation") or (IS if verb in _IS_FORMS else verb)
+        value = parts["value"].strip()
+        # A pump that is not running is in another state; a limit that is not 8 °C may still be 6 °C.
+        denied = _DENIED_VALUE.match(value) if "relation" in parts and verb in _IS_FORMS else None
         fact = Fact(
             subject=_name(parts["subject"]),
             relation=_name(relation),
-            value=parts["value"].strip()[:VALUE_MAX_CHARS],
+            value=(value if denied is None else NOT + denied["what"])[:VALUE_MAX_CHARS],
             said=said,
+            is_beside=denied is not None,
         )
         if fact.subject and fact.relation and fact.value:
             return fact
-    return Fact(subject=said[:NAME_MAX_CHARS], relation=STATED, value=said, said=said)
+    return Fact(subject=stated[:NAME_MAX_CHARS], relation=STATED, value=stated, said=said)
 
 
 def _name(text: str) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from typing import Final, Literal
 
+from shared.memory import days as calendar_days
 from shared.memory.days import PARTS, YEAR_MAX, Context, Grain, Named, days_in
 from shared.memory.german_days import in_english
 
@@ -61,6 +62,17 @@ def time_in(text: str, now: datetime) -> When | None:
         return hours
     clock = _clock(said, days)
     return _related(said, days[0] if days else None, clock, context)
+
+
+def no_day_in(text: str, now: datetime) -> str | None:
+    """The first day that is named as a time and that no calendar has (`31 February`); None if there is none.
+
+    Raises `ValueError` as `time_in`.
+    """
+    if now.tzinfo is None:
+        raise ValueError("now needs its zone")
+    said = _readable(" ".join(text[:TEXT_MAX_CHARS].split()))
+    return calendar_days.no_day_in(said, Context(now=now, direction=_direction(said)))
 
 
 def without_time(text: str, now: datetime) -> str:

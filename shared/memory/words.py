@@ -61,6 +61,17 @@ _UNITS: Final = {
     "euros": "€", "€": "€", "dollar": "$", "dollars": "$", "usd": "$", "$": "$", "chf": "chf", "francs": "chf",
 }  # fmt: skip
 """After a number."""
+_CASED_UNITS: Final = (
+    "w", "wh", "v", "va", "a", "ah", "hz", "pa", "j", "n", "s", "b", "bit", "bps", "b/s", "bit/s", "g", "l", "m", "ohm",
+    "ω", "f", "h", "mol", "sv", "gy", "bq", "ev",
+)  # fmt: skip
+_CASED: Final = frozenset(
+    prefix + unit for prefix in ("", "k", "m", "g", "t", "p") for unit in _CASED_UNITS
+) - {
+    "w", "v", "va", "a", "ah", "hz", "pa", "j", "n", "kw", "kwh", "kv", "kg", "km", "kpa", "g", "l", "m", "mm", "h",
+    "ph", "pm",
+}  # fmt: skip
+"""After a number, in lower case, what large and small letters make another unit of: mW and MW, Mb and MB, ms and mS."""
 _GLUED: Final = frozenset(_UNITS) - {"c", "a", "d"}
 """Straight after a number, where single letters are mostly a part of a name: room 3a."""
 _SPLIT: Final = {
@@ -105,11 +116,22 @@ def words(text: str, *, ordinary: frozenset[str] = frozenset()) -> list[str]:
         elif match["symbol"]:
             if piece != "-":
                 result.append(piece)
+        elif (unit := _cased_unit(piece, result)) is not None:
+            result += unit
         elif tells_names and _is_name(piece, plain, match.start()):
             result += _name(piece, ordinary)
         else:
             result += _word(piece.casefold())
     return _with_units(result)
+
+
+def _cased_unit(piece: str, before: list[str]) -> list[str] | None:
+    """A unit with its letters as they are written, and the number that it is glued to; None: it is none of those."""
+    glued = _NUMBER_WITH_UNIT.fullmatch(piece)
+    if glued is not None:
+        return [_number(glued[1]), glued[2]] if glued[2].casefold() in _CASED else None
+    is_after_number = bool(before) and before[-1][-1:].isdigit()
+    return [piece] if is_after_number and piece.casefold() in _CASED else None
 
 
 def _number(piece: str) -> str:

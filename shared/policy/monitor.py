@@ -81,7 +81,8 @@ class Baseline:
             return Allow(call=call, rules=("baseline",))
         return Deny(
             rule="baseline",
-            sentence=f"{self.why} Until it has rules that hold it reads, and remembers for itself; {situation.tool} is more.",
+            sentence=f"{self.why} Until it has rules that hold it reads, and remembers for itself;"
+            f" {situation.tool} is more.",
             hint="Answer with what reading tells, or say that it cannot be done now.",
         )
 

@@ -193,3 +193,39 @@ async def test_what_was_asked_at_a_time_is_a_passage_for_the_model(world: World)
     world.clock.advance(seconds=86_400)
     found: Any = await world.attic.look_up("How was the compressor yesterday?")
     assert "The answer was: The compressor was loud." in found["passages"][0]["text"]
+
+
+# --- what is not so, and days that are none
+
+
+async def test_a_value_that_is_said_not_to_be_so_is_told_no_more(world: World) -> None:
+    await world.mind.memory.said(LIMIT, since_ms=to_ms(at("2026-11-01T08:00")))
+    end = await asked(world, "Remember that it is not true that the fridge's limit is 8 °C.")
+    assert end.text == ("I will remember: it is not true that the fridge's limit is 8 °C (before: 8 °C).")
+    said = "it is not true that the fridge's limit is 8 °C."
+    assert await told(world, "What is the limit of the fridge?") == said
+
+
+async def test_what_is_denied_stands_beside_what_is_so(world: World) -> None:
+    await world.mind.memory.said(LOWER, since_ms=to_ms(at("2026-11-01T08:00")))
+    await asked(world, "Remember that the fridge's limit is not 8 °C.")
+    both = "the fridge's limit is not 8 °C; the fridge's limit is 6 °C."
+    assert await told(world, "What is the limit of the fridge?") == both
+
+
+async def test_a_day_that_no_calendar_has_is_refused_in_a_sentence(world: World) -> None:
+    await known(world)
+    await measured(world, ("2026-11-22T14:59", 5.0))
+    refused = "There is no 31 February; ask again with the day that is meant."
+    assert await told(world, "What was the fridge's limit on 31 February?") == refused
+    sensor = Probe("read_sensor", choices=({"name": "fridge"},))
+    end = await asked(world, "What was the fridge's temperature on 31 February?", probes=(sensor,))
+    assert end.text == refused
+    assert sensor.calls == []
+
+
+async def test_a_device_that_knows_nothing_refuses_such_a_day_too(tmp_path: Path) -> None:
+    async with opened_journal(tmp_path / "store.sqlite") as journal:
+        world = mind_over(tmp_path, journal)
+        end = await asked(world, "Who was on duty on 30 February?")
+        assert end.text == "There is no 30 February; ask again with the day that is meant."

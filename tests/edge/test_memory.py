@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from edge.adapters.store_sqlite.memory_rows import KEYS_VERSION, has_keys_of_now
 from edge.agent import Ended
 from edge.core.remembered import Remembered
 from edge.core.remembering import Now
@@ -304,6 +305,57 @@ async def test_an_ended_fact_that_somebody_opens_again_is_told_by_the_journal(wo
         durable=True,
     )
     assert await world.mind.recall.verify() == [f"fact {kept.item} does not stand as the journal says"]
+
+
+async def test_a_fact_that_somebody_gave_the_key_of_another_is_not_told_with_it(world: World) -> None:
+    await world.mind.memory.said(LIMIT)
+    other = await world.mind.memory.said(Fact(subject="oven", relation="limit", value="250 °C"))
+    await world.database.write(
+        lambda db: db.execute(
+            "UPDATE memory_item SET key = (SELECT key FROM memory_item WHERE item != ?1) WHERE item = ?1",
+            (other.item,),
+        ),
+        durable=True,
+    )
+    told = await world.attic.look_up("What is the limit of the fridge?")
+    assert told["answer"] == {"text": f"{LIMIT.said}.", "from": "fact", "item": (await held(world))[0].item}
+    assert world.refused == [other.item]
+    assert await world.mind.recall.verify() == [f"fact {other.item} was changed behind the program's back"]
+
+
+async def test_what_somebody_took_out_of_the_store_is_missed_and_what_was_forgotten_is_not(
+    world: World,
+) -> None:
+    kept = await world.mind.memory.said(LIMIT)
+    await world.mind.memory.said(Fact(subject="Erika", relation="room", value="4"))
+    await world.mind.forgetting.forget("Erika")
+    assert await world.mind.recall.verify() == []
+    await world.database.write(
+        lambda db: db.execute("DELETE FROM memory_item WHERE item = ?", (kept.item,)), durable=True
+    )
+    assert await world.mind.recall.verify() == [
+        f"item {kept.item} stands in the journal, and is not in the memory"
+    ]
+
+
+async def test_keys_of_a_program_that_takes_words_apart_otherwise_are_made_anew(
+    world: World, tmp_path: Path
+) -> None:
+    """As after an update that changed `TERMS_VERSION`: the new value still finds the one that it ends."""
+    await world.mind.memory.said(LIMIT)
+    await world.database.write(
+        lambda db: [
+            db.execute("UPDATE memory_item SET key = 'as others make them'"),
+            db.execute("UPDATE meta SET value = 0 WHERE key = ?", (KEYS_VERSION,)),
+        ],
+        durable=True,
+    )
+    updated = mind_over(tmp_path, world.journal, clock=world.clock)
+    assert await updated.mind.recall.verify() == []
+    updated.clock.advance(seconds=60)
+    kept = await updated.mind.memory.said(LOWER)
+    assert kept.outcome == "supersedes"
+    assert await world.database.read(has_keys_of_now)
 
 
 async def test_what_was_written_into_the_index_is_refused(world: World, tmp_path: Path) -> None:

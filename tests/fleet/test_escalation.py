@@ -349,6 +349,56 @@ async def test_an_unreadable_answer_is_told_as_none(tmp_path: Path) -> None:
         assert await text_of(device, amended) == NO_ANSWER
 
 
+async def test_a_later_answer_is_remembered_in_the_place_of_what_was_answered_before(tmp_path: Path) -> None:
+    """P30, P31"""
+    async with asked_in(tmp_path) as asked, asked.device(*GUESSES, **AT_ONCE) as device:
+        await asked.publish("internal")
+        task = await device.daemon.runner.submit(QUESTION)
+        await end_of(device.daemon.runner, task)
+        await asked.answered()
+        await until_some(device, NodeAmended)
+        rows = await device.daemon.mind.store.items(sorts=("episode",))
+        after, before = await device.daemon.mind.recall.genuine(rows)  # as each changed last
+        assert (before.reason, before.other, before.text.startswith(GUESS)) == ("outdated", after.item, True)
+        assert after.text.startswith(VALVE)
+        assert (after.cue, after.task, after.since_ms) == (QUESTION, task, before.since_ms)
+        assert set(after.labels) == {"internal", "untrusted"}
+        found = await device.daemon.mind.lookup.search("the valve of the pump", limit=5)
+        assert [each.item.item for each in found.found] == [after.item]
+        assert await device.daemon.mind.memory.think() == 0
+        assert await device.daemon.mind.recall.verify() == []
+
+
+async def test_that_the_hub_has_no_answer_is_not_remembered(tmp_path: Path) -> None:
+    async with asked_in(tmp_path) as asked, asked.device(*GUESSES, **AT_ONCE) as device:
+        await device.daemon.runner.submit(QUESTION)
+        await until_some(device, HubAsked)
+
+        async def answered() -> bool:
+            await asked.answer()
+            return bool(await of_kind(device, NodeAmended))
+
+        await eventually("the later answer", answered)
+        await device.daemon.mind.memory.think()
+        (only,) = await device.daemon.mind.store.items(sorts=("episode",))
+        assert only.until_ms is None
+
+
+async def test_a_later_answer_that_rules_do_not_let_be_remembered_is_told_all_the_same(
+    tmp_path: Path,
+) -> None:
+    async with asked_in(tmp_path) as asked:
+        await asked.publish("internal")
+        async with asked.device(*GUESSES, is_permissive=False, **AT_ONCE, **TRUST) as device:
+            await goes_by(asked, device, READS + ASKING)  # nothing permits memory.write
+            await device.daemon.runner.submit(QUESTION)
+            await until_some(device, HubAsked)
+            await asked.answered()
+            (amended,) = await until_some(device, NodeAmended)
+            assert (await text_of(device, amended)).startswith(VALVE)
+            assert await device.daemon.mind.store.items() == ()
+
+
 # --- interrupted
 
 

@@ -1,8 +1,10 @@
 """A device that has asked the hub nothing, for tests of everything else."""
 
+from collections.abc import Sequence
+
 from edge.judge import Judge
 from edge.later_answers import LaterAnswers
-from edge.ports import HubQuestion, Journal, Work
+from edge.ports import Draft, HubQuestion, Journal, NodeView, Work
 from shared.clock import Clock
 
 
@@ -20,5 +22,18 @@ class NoQuestions:
         return ()
 
 
+async def _remember_nothing(
+    _node: NodeView, _goal: str, _who: str | None, _text: str, _labels: Sequence[str]
+) -> tuple[Draft, ...]:
+    return ()
+
+
 def no_later_answers(*, work: Work, journal: Journal, judge: Judge, clock: Clock) -> LaterAnswers:
-    return LaterAnswers(questions=NoQuestions(), work=work, journal=journal, judge=judge, clock=clock)
+    return LaterAnswers(
+        questions=NoQuestions(),
+        work=work,
+        journal=journal,
+        judge=judge,
+        clock=clock,
+        remember=_remember_nothing,
+    )

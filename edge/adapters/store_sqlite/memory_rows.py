@@ -27,6 +27,7 @@ from shared.records import (
     MemoryWritten,
     NodeAmended,
     ToolResult,
+    parse_record,
 )
 from shared.tasks.states import TERMINAL, NodeState
 
@@ -34,6 +35,8 @@ _COLUMNS: Final = (
     "item, position, sort, scope, author, key, cue, content, labels, at_ms, valid_from_ms, task, node, seq, mac,"
     " until_ms, reason, other, successes, failures, changed_mac"
 )
+KEYS_VERSION: Final = "memory_terms"
+"""In `meta`: the version of the terms that the keys were made of."""
 IN_CHUNK: Final = 500
 QUESTIONS_SHOWN: Final = 100
 _OPEN: Final = tuple(state.value for state in NodeState if state not in TERMINAL)
@@ -44,6 +47,7 @@ class SqliteMemory:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._has_keys_of_now = False
 
     async def items(
         self,
@@ -63,11 +67,22 @@ class SqliteMemory:
     async def named(self, items: Sequence[str]) -> tuple[MemoryRow, ...]:
         return await self._database.read(lambda db: read_named(db, items))
 
+    async def freshen_keys(self) -> None:
+        if not self._has_keys_of_now and not await self._database.read(has_keys_of_now):
+            await self._database.write(make_keys_anew, durable=False)
+        self._has_keys_of_now = True
+
     async def alike(self, sort: str, key: str) -> tuple[MemoryRow, ...]:
         return await self._database.read(lambda db: _rows(db, "sort = ? AND key = ?", (sort, key)))
 
+    async def of_work(self, task: str, node: int) -> tuple[MemoryRow, ...]:
+        return await self._database.read(lambda db: _rows(db, "task = ? AND node = ?", (task, node)))
+
     async def told(self) -> dict[str, bytes | None]:
         return await self._database.read(read_told)
+
+    async def missing(self) -> tuple[str, ...]:
+        return await self._database.read(read_missing)
 
     async def counts(self) -> dict[str, tuple[int, int]]:
         return await self._database.read(read_counts)
@@ -274,6 +289,47 @@ def take_confirmed(db: sqlite3.Connection, record: ForgetConfirmed) -> None:
     )
 
 
+# --- keys
+
+
+def has_keys_of_now(db: sqlite3.Connection) -> bool:
+    """Whether a program that takes words apart as this one does made the keys."""
+    from shared.retrieval.terms import TERMS_VERSION
+
+    row = db.execute("SELECT value FROM meta WHERE key = ?", (KEYS_VERSION,)).fetchone()
+    return row is not None and row[0] == TERMS_VERSION
+
+
+def make_keys_anew(db: sqlite3.Connection) -> int:
+    """Keys are made of terms: those of another program would find nothing any more. Returns how many were others."""
+    from shared.retrieval.terms import TERMS_VERSION
+
+    changed = 0
+    rows = db.execute("SELECT item, sort, key, cue, content FROM memory_item").fetchall()
+    for item, sort, key, cue, content in rows:
+        now = _key_now(sort, cue, content)
+        if now is not None and now != key:
+            db.execute("UPDATE memory_item SET key = ? WHERE item = ?", (now, item))
+            changed += 1
+    db.execute(
+        "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (KEYS_VERSION, TERMS_VERSION),
+    )
+    return changed
+
+
+def _key_now(sort: object, cue: object, content: object) -> str | None:
+    """None: nothing that this program wrote is of that form."""
+    from shared.memory.items import content_of, key_of
+
+    if not (isinstance(sort, str) and isinstance(cue, bytes) and isinstance(content, bytes)):
+        return None
+    try:
+        return key_of(cue.decode(errors="replace"), content_of(sort, content))
+    except ProtocolError:
+        return None
+
+
 # --- reading
 
 
@@ -324,6 +380,35 @@ def read_told(db: sqlite3.Connection) -> dict[str, bytes | None]:
             case _:
                 pass
     return told
+
+
+def read_missing(db: sqlite3.Connection) -> tuple[str, ...]:
+    """Items that the journal, as far as it is held, says were written, with their contents, and that are neither here
+    nor forgotten."""
+    missing: dict[str, None] = {}
+    rows = db.execute(
+        "SELECT data FROM record JOIN lane ON lane.id = lane_id WHERE name = ? ORDER BY lane_id, seq",
+        (Lane.JOURNAL.value,),
+    )
+    for (data,) in rows:
+        if read_fields(data).get("kind") != "memory.written":
+            continue
+        record = parse_record(bytes(data))
+        if not isinstance(record, MemoryWritten) or _is_known(db, record.item):
+            continue
+        content = _content(db, record.content)
+        cue = b"" if record.cue is None else _content(db, record.cue)
+        if content is not None and cue is not None and _key_now(record.sort, cue, content) is not None:
+            missing[record.item] = None
+    return tuple(missing)
+
+
+def _is_known(db: sqlite3.Connection, item: str) -> bool:
+    row = db.execute(
+        "SELECT 1 FROM memory_item WHERE item = ?1 UNION ALL SELECT 1 FROM memory_forgotten WHERE item = ?1",
+        (item,),
+    ).fetchone()
+    return row is not None
 
 
 def read_counts(db: sqlite3.Connection) -> dict[str, tuple[int, int]]:

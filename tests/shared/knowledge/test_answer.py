@@ -45,6 +45,11 @@ def test_what_a_quote_says_is_shown_with_its_number(said: str, shown: str) -> No
     assert answer.is_known
 
 
+def test_the_marks_that_stand_around_a_quote_are_no_part_of_what_is_told() -> None:
+    _, answer = answered("<<<\n<<Valve V2 must be closed before.>> [1]").finish()
+    assert answer.text == "Valve V2 must be closed before. [1]"
+
+
 @pytest.mark.parametrize(
     "said",
     [

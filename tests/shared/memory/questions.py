@@ -252,6 +252,18 @@ SAME: Final = pairs(
 
 DIFFERENT: Final = pairs(
     """
+    Is the output 5 mW? | Is the output 5 MW?
+    Is the output 5mW? | Is the output 5MW?
+    Does the link carry 10 Mb/s? | Does the link carry 10 MB/s?
+    Is the pharmacy close? | Is the pharmacy shut?
+    How long does the paint take? | How long does the paint last?
+    What is allowed for visitors? | What is needed for visitors?
+    On what date does the inspection start? | At what time does the inspection start?
+    What date was the valve replaced? | What time was the valve replaced?
+    Where is the Polish manual? | Where is the polish manual?
+    Is -5 °C enough? | Is 5 °C enough?
+    Is valve 1.2 open? | Is valve 12 open?
+    第1个阀门是开的吗？ | 第2个阀门是开的吗？
     What is the limit of the fridge? | What is the limit of the freezer?
     What is the limit of the fridge? | What was the limit of the fridge?
     What is the limit of the fridge? | What will the limit of the fridge be?
@@ -511,6 +523,7 @@ DIFFERENT_STATEMENTS: Final = pairs(
 )
 
 STANDING_ALONE: Final = (
+    "Wie hoch ist das Limit des Kühlschranks?",
     "What is the limit of the fridge?",
     "How do I clean pump 3?",
     "Can you tell me where the first aid kit is?",
@@ -519,6 +532,13 @@ STANDING_ALONE: Final = (
     "Do I have to wear gloves in hall 2?",
 )
 LEANING: Final = (
+    "Wer hat heute Dienst?",
+    "Quelle était la température hier ?",
+    "¿Quién está de guardia hoy?",
+    "Quem trabalha hoje no turno do dia?",
+    "Wie is er vandaag?",
+    "今天谁值班？",
+    "Кто сегодня дежурит?",
     "Is it on?",
     "What about that one?",
     "What was the temperature yesterday?",

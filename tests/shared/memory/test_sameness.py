@@ -44,6 +44,8 @@ def test_no_two_questions_of_different_pairs_are_taken_for_one_but_those_that_ar
         ("Does it survive -18 °C?", "Does it survive minus 18 °C?"),
         ("How do I turn off the oven?", "How do I turn the oven off?"),
         ("How do I turn on the oven?", "How do I turn the oven on?"),
+        ("Is the output 5 MW?", "Is the output 5MW?"),
+        ("Is the output 5 mW?", "Is the output 5mW?"),
         ("Tell me the pump", "What is the pump?"),
         ("What does the pump weigh?", "What is the weight of the pump?"),
         ("What is the limit of fridges?", "What is the limit of the fridge?"),

@@ -16,6 +16,7 @@ from shared.memory.when import (
     asks_history,
     asks_since_when,
     asks_until_when,
+    no_day_in,
     time_in,
     without_time,
 )
@@ -130,6 +131,10 @@ What happened on 3.11.2026? | 03 .. 04 | day
 What happened on 3 May? | 05-03 .. 05-04 | day
 What happened on May 3? | 05-03 .. 05-04 | day
 What happened on 29 February 2024? | 2024-02-29 .. 2024-03-01 | day
+What happened on 29 February? | 2024-02-29 .. 2024-03-01 | day
+What will happen on 29 February? | 2028-02-29 .. 2028-03-01 | day
+What happened on the 31st? | 10-31 .. 01 | day
+What will happen on the 31st? | 12-31 .. 2027-01-01 | day
 What happened on the 3rd? | 03 .. 04 | day
 What happened on the 25th? | 10-25 .. 10-26 | day
 What happened on the 25th of last month? | 10-25 .. 10-26 | day
@@ -242,6 +247,45 @@ def test_a_time_is_read(line: str) -> None:
 )
 def test_what_only_looks_like_a_time_is_not_read(text: str) -> None:
     assert time_in(text.strip(), NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "day"),
+    [
+        ("What was the temperature on 31 February?", "31 February"),
+        ("What was the temperature on the 31st of February at noon?", "31 February"),
+        ("What was it on February 30, 2026?", "30 February 2026"),
+        ("What was it on 29 February 2026?", "29 February 2026"),
+        ("Since 31.4.2026, what has changed?", "31 April 2026"),
+        ("What has changed since 31.4.2026?", "31 April 2026"),
+        ("What was it on 2026-02-30?", "30 February 2026"),
+        ("What was it on 2026-13-05?", "2026-13-05"),
+        ("What was it on 32 March 2026?", "32 March 2026"),
+        ("What happened on the 31st of this month?", "day 31 of this month"),
+        ("Was war am 31. Februar?", "31 February"),
+        ("What happened between 28 February and 31 February?", "31 February"),
+    ],
+)
+def test_a_day_that_no_calendar_has_is_told_and_read_as_no_other(text: str, day: str) -> None:
+    assert no_day_in(text, NOW) == day
+    if " and " not in text and " at " not in text:  # 28 February, noon
+        assert time_in(text, NOW) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What happened on 28 February?",
+        "What happened on 29 February?",
+        "What happened on the 31st?",
+        "What does the manual say about 31 February?",
+        "Where is part 2026-13-05?",
+        "Who may open room 45?",
+        "What is 31 divided by 2?",
+    ],
+)
+def test_what_is_a_day_or_none_at_all_is_not_told_to_be_missing(text: str) -> None:
+    assert no_day_in(text, NOW) is None
 
 
 def test_what_has_only_one_end_reaches_as_far_as_there_is_anything() -> None:
