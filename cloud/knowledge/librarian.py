@@ -2,8 +2,9 @@
 
 Bytes that wait are claimed, read by the extractor in its own child process, cut into chunks, embedded as far as the hub
 does not know them yet, and stored, one document at a time; what cannot be read is refused with its reason and holds up
-nothing. A revision that was asked for is made when no document of its collection waits. Several processes may do this
-beside one another: a claim runs out when whoever made it is gone.
+nothing. Nor does one of very many passages: others are read, and revisions made, between its batches, and one that is
+taken back meanwhile is left there. A revision that was asked for is made when no document of its collection waits.
+Several processes may do this beside one another: a claim runs out when whoever made it is gone.
 """
 
 import asyncio
@@ -35,7 +36,7 @@ from shared.retrieval.chunking import Chunk
 logger = logging.getLogger(__name__)
 
 CLAIM_S: Final = 900.0
-"""The longest that reading and embedding one document takes before another process tries."""
+"""The longest that reading one document, or embedding one batch of it, takes before another process tries."""
 ATTEMPTS_MAX: Final = 3
 """After so many processes that did not come back from it a document is given up."""
 POLL_S: Final = 5.0
@@ -122,6 +123,8 @@ class Librarian:
         self._on_published = on_published
         self._woken = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_between = False
+        """Whether others are let through while a long document is embedded."""
 
     def wake(self) -> None:
         """Something was taken in or asked for. May be called from any thread."""
@@ -212,14 +215,19 @@ class Librarian:
         while not is_stored:  # again, should contents that were held have been pruned meanwhile
             try:
                 model = await self._embeddings.fingerprint()
-                vectors |= await self._embedded(claim.tenant, model, read.pieces)
+                made = await self._embedded(claim.tenant, model, read.pieces, claim)
+                if made is None:
+                    return
+                vectors |= made
             except CoveyError:  # no fault of the document's
                 await asyncio.to_thread(self._release, claim)
                 raise
             is_stored = await asyncio.to_thread(self._store, claim, read, model, vectors)
 
-    async def _embedded(self, tenant: str, model: bytes, pieces: Sequence[Piece]) -> dict[bytes, bytes]:
-        """Vectors of those that the hub does not hold yet."""
+    async def _embedded(
+        self, tenant: str, model: bytes, pieces: Sequence[Piece], claim: _Claim | None = None
+    ) -> dict[bytes, bytes] | None:
+        """Vectors of those that the hub does not hold yet; None if the document was taken back meanwhile."""
         by_id = {piece.id: piece for piece in pieces}
 
         def known() -> set[bytes]:
@@ -230,10 +238,36 @@ class Librarian:
         missing = [piece for key, piece in by_id.items() if key not in held]
         vectors: dict[bytes, bytes] = {}
         for first in range(0, len(missing), EMBED_BATCH):
+            if claim is not None and first:
+                if not await asyncio.to_thread(self._renewed, claim):
+                    return None
+                await self._let_others_through()
             some = missing[first : first + EMBED_BATCH]
             made = await self._embeddings.embed([embedded_text(piece.headings, piece.text) for piece in some])
             vectors.update((piece.id, vector) for piece, vector in zip(some, made, strict=True))
         return vectors
+
+    async def _let_others_through(self) -> None:
+        """A table of a hundred thousand rows takes many minutes: whoever else waits does not wait for it."""
+        if self._is_between:
+            return
+        self._is_between = True
+        try:
+            await self.work()
+        except CoveyError as error:
+            logger.warning("documents wait: %s", error)
+        finally:
+            self._is_between = False
+
+    def _renewed(self, claim: _Claim) -> bool:
+        """Whether the document is still to be read; then it is ours for a while longer."""
+        with self._database.write() as session:
+            upload = session.get(KnowledgeUpload, claim.upload)
+            row = repository.document(session, claim.collection, claim.name)
+            if upload is None or row is None or row.sha256 != claim.sha256:
+                return False
+            upload.claimed_until = self._clock.now() + timedelta(seconds=CLAIM_S)
+            return True
 
     def _store(self, claim: _Claim, read: ReadDocument, model: bytes, vectors: dict[bytes, bytes]) -> bool:
         """False if a vector is missing."""
@@ -332,6 +366,7 @@ class Librarian:
 
         for version, tenant, pieces in await asyncio.to_thread(stale):
             vectors = await self._embedded(tenant, model, pieces)
+            assert vectors is not None, "nothing is claimed here"
             await asyncio.to_thread(self._store_anew, version, tenant, model, pieces, vectors)
 
     def _store_anew(

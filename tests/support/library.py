@@ -1,6 +1,6 @@
 """A reader of documents and an embedder without a model: one paragraph is a chunk, words decide what is near."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cloud.knowledge.librarian import Piece, ReadDocument
 from shared.errors import ConfigError, RefusedError, UnavailableError
@@ -56,12 +56,13 @@ class ScriptedScribe:
 
 
 class ScriptedEmbeddings:
-    """`embedded` counts texts. `is_missing`: the model is not installed."""
+    """`embedded` counts texts. `is_missing`: the model is not installed. `on_embedded` is called after each batch."""
 
     def __init__(self, model: bytes = MODEL) -> None:
         self.model = model
         self.embedded = 0
         self.is_missing = False
+        self.on_embedded: Callable[[], None] = lambda: None
 
     async def fingerprint(self) -> bytes:
         self._check()
@@ -70,6 +71,7 @@ class ScriptedEmbeddings:
     async def embed(self, texts: Sequence[str]) -> list[bytes]:
         self._check()
         self.embedded += len(texts)
+        self.on_embedded()
         return [vector_of(text) for text in texts]
 
     async def vector(self, text: str) -> bytes:

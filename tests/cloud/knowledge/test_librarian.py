@@ -1,12 +1,12 @@
 """Documents become revisions: read once, embedded once, published when all are read, whatever some of them are."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlmodel import select
 
 from cloud.knowledge import service
-from cloud.knowledge.librarian import ATTEMPTS_MAX, CLAIM_S
+from cloud.knowledge.librarian import ATTEMPTS_MAX, CLAIM_S, EMBED_BATCH
 from cloud.knowledge.schemas import ChangeCollection
 from cloud.knowledge.tables import KnowledgeContent, KnowledgeUpload, KnowledgeVersion
 from shared.errors import CapacityError, ConfigError, ConflictError, RefusedError, UnavailableError
@@ -98,6 +98,54 @@ async def test_a_document_on_which_process_after_process_ends_is_given_up(knowle
         knowledge.clock.advance(timedelta(seconds=CLAIM_S + 1))
     await knowledge.librarian.work()
     assert (knowledge.view().waiting, knowledge.view().refused) == (0, 1)
+
+
+LONG = "\n\n".join(["# Long", *(f"Row {row}." for row in range(2 * EMBED_BATCH))]).encode()
+"""Three batches."""
+
+
+async def test_nobody_waits_for_a_document_of_very_many_passages(knowledge: Knowledge) -> None:
+    knowledge.create()
+    knowledge.create("other")
+
+    def come() -> None:
+        if knowledge.embeddings.embedded == EMBED_BATCH:
+            knowledge.put({"bad.pdf": BROKEN, "pump.md": PUMP}, "other")
+            knowledge.ask("other")
+
+    knowledge.embeddings.on_embedded = come
+    await knowledge.publish({"long.md": LONG})
+    assert knowledge.published == [(TENANT, "other"), (TENANT, NAME)]
+    assert knowledge.view().chunks == 2 * EMBED_BATCH + 1
+
+
+async def test_a_long_document_stays_claimed_for_as_long_as_it_takes(knowledge: Knowledge) -> None:
+    knowledge.create()
+    claims: list[tuple[datetime | None, datetime]] = []
+
+    def look() -> None:
+        with knowledge.database.read() as session:
+            uploads = session.exec(select(KnowledgeUpload)).all()
+        claims.extend((each.claimed_until, knowledge.clock.now()) for each in uploads)
+        knowledge.clock.advance(seconds=CLAIM_S - 1)
+
+    knowledge.embeddings.on_embedded = look
+    await knowledge.publish({"long.md": LONG})
+    assert [until is not None and until > now for until, now in claims] == [True] * 3
+    assert knowledge.scribe.read_names == ["long.md"]
+
+
+async def test_a_long_document_that_is_taken_back_is_left_there(knowledge: Knowledge) -> None:
+    knowledge.create()
+
+    def take_back() -> None:
+        if knowledge.embeddings.embedded == EMBED_BATCH:
+            knowledge.remove("long.md")
+
+    knowledge.embeddings.on_embedded = take_back
+    await knowledge.publish({"long.md": LONG})
+    assert knowledge.embeddings.embedded == EMBED_BATCH
+    assert knowledge.view().documents == 0
 
 
 async def test_documents_wait_while_the_model_is_missing(knowledge: Knowledge) -> None:
