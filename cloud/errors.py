@@ -65,7 +65,7 @@ STATUS_BY_CODE: Final[dict[str, int]] = {
     "secret_too_large": 422,
     "entry_unknown": 404,
     "head_unknown": 404,
-    "audit_unsound": 500,
+    "audit_unsound": 409,
     "letter_unknown": 404,
     "collection_unknown": 404,
     "item_unknown": 404,

@@ -12,6 +12,7 @@ from cloud.audit.entry import ACCEPT, LOST, chained, decode_entry, encode_entry,
 from cloud.audit.export import Scope
 from cloud.audit.log_seal import seal_log
 from cloud.audit.survey import State, look
+from cloud.audit.tables import AuditEntry
 from cloud.audit.tree import BLOCK
 from cloud.audit.verify import Report
 from cloud.checks.audit import check_log
@@ -113,6 +114,17 @@ def test_a_newest_head_that_is_gone_is_signed_anew(hub: Audited) -> None:
     assert state_of(hub).is_sound
     hub.keep()
     assert judged(hub.export(Scope())).is_sound
+
+
+def test_a_hub_whose_key_was_lost_signs_again_under_the_new_one(hub: Audited) -> None:
+    seal_log(hub.database, bytes(32))
+    with pytest.raises(RefusedError, match="covey-hub audit check"):
+        hub.keep()
+    assert "key" in state_of(hub).problems[0]
+    accepted(hub, "the key files were lost")
+    hub.deed("afterwards")
+    hub.keep()
+    assert [each.since for each in judged(hub.export(Scope())).breaks] == [9]
 
 
 def test_deeds_go_on_while_the_log_is_broken(hub: Audited) -> None:
@@ -289,6 +301,16 @@ def test_the_hubs_administrator_looks_and_accepts(api: HubApi) -> None:
     assert (entry["seq"], entry["actor"]) == (told["entry"], "root")
     assert entry["detail"]["reason"] == asked["reason"]
     assert api.refusal("POST", "/v1/audit/accept", asked) == (409, "audit_sound")
+
+
+def test_a_proof_from_a_broken_log_is_refused_with_what_to_do(api: HubApi) -> None:
+    for number in range(3):
+        api.token(device=f"fridge-{number}")
+    with api.database.write() as session:
+        session.delete(session.get_one(AuditEntry, 1))
+    answer = api.client.get("/v1/audit/entries/0/proof", params={"size": 3})
+    assert (answer.status_code, answer.json()["code"]) == (409, "audit_unsound")
+    assert "covey-hub audit check" in answer.json()["message"]
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "a\nb", "\x1b[2J", "x" * 501])

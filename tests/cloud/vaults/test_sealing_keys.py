@@ -5,11 +5,15 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from sqlalchemy import insert
 from sqlmodel import select
 
+from cloud import schema
 from cloud.checks.sealing import NAMES_SHOWN, judge
-from cloud.db import Database
+from cloud.db import Database, table_of
 from cloud.devices import sealing
 from cloud.devices.tables import Device
 from cloud.ground import open_ground
@@ -20,6 +24,7 @@ from tests.cloud.hub_api import HubApi
 from tests.cloud.vaults.test_secrets import NAME, VALUE, equipped, set_secret
 from tests.support.clock import ManualClock
 
+MIGRATIONS = Path(schema.__file__).parent / "migrations"
 PUT = ("PUT", f"/v1/secrets/{NAME}")
 
 
@@ -87,20 +92,20 @@ def test_a_device_that_tells_its_key_again_gets_secrets_again(hub: HubApi) -> No
 def upgraded(tmp_path: Path, clock: ManualClock) -> HubSettings:
     """The home of a hub whose database is as version 0008 left it."""
     settings = HubSettings(home=tmp_path / "hub", mqtt_url="mqtts://localhost:8883")
-    with (
-        open_ground(settings, Role.API, has_own_broker=False, clock=clock) as ground,
-        ground.database.write() as session,
-    ):
-        session.add(
-            Device(
-                principal="main.till", tenant="main", name="till", signing_kid=bytes(8), signing_public=bytes(32),
-                certificate_sha256="", certificate_not_after=clock.now(), enrolled_at=clock.now(),
-                sealing_public=bytes(range(32)),
-            )
-        )  # fmt: skip
-        session.flush()
-        session.connection().exec_driver_sql("ALTER TABLE device DROP COLUMN sealing_mac")
-        session.connection().exec_driver_sql("UPDATE alembic_version SET version_num = '0008'")
+    settings.home.mkdir(mode=0o700)
+    till = {
+        "principal": "main.till", "tenant": "main", "name": "till", "status": "active", "signing_kid": bytes(8),
+        "signing_public": bytes(32), "certificate_sha256": "", "certificate_not_after": clock.now(), "labels": {},
+        "enrolled_at": clock.now(), "broker_online": False, "conditions": {}, "sealing_public": bytes(range(32)),
+    }  # fmt: skip
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with closing(Database(settings.database)) as database, database.engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0008")
+        connection.execute(insert(table_of(Device)).values(till))
+        connection.commit()
     return settings
 
 
