@@ -260,11 +260,23 @@ def show_status(settings: EdgeSettings, *, as_json: bool) -> None:
     else:
         journal = status["journal"]
         rows.append(("journal", f"{journal['head']} records, {journal['waiting']} not yet at the hub"))
+    if "policy" in status:
+        rows.append(("rules", _rules_line(status["policy"])))
     if "settings" in status:
         rows.append(("settings", _settings_line(status["settings"])))
     rows += [("knowledge", _knowledge_line(each)) for each in status.get("knowledge", [])]
     rows += [("problem", f"{issue['part']}: {issue['message']}") for issue in status.get("issues", [])]
     show_table(rows)
+
+
+def _rules_line(policy: dict[str, Any]) -> str:
+    """What the device goes by, and whether people are asked."""
+    if policy["why"] is not None:
+        held = f"none that hold: {policy['why']} Until then it only reads"
+    else:
+        held = f"{policy['package']} version {policy['version']}, without the hub until {policy['lease_ends_at'][:16]}"
+    waiting = policy["waiting"]
+    return f"{held}; {waiting} waiting for people (`covey-edge approvals`)" if waiting else held
 
 
 def _knowledge_line(of: dict[str, Any]) -> str:

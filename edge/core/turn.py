@@ -172,6 +172,8 @@ def next_step(agent: Agent, goal: str, past: Sequence[Past]) -> Step:
         if action is not None and _is_offered(action, _offers(agent, goal, past[:-1])):
             return UseTool(action[0], action[1])
         return _ask_for_answer(agent, goal, past, room)
+    if (refused := _refused(agent, goal, past)) is not None:
+        return End(NodeState.SUCCEEDED, refused)
     offers = _offers(agent, goal, past)
     if not offers:
         return _ask_for_answer(agent, goal, past, room)
@@ -235,6 +237,30 @@ def _from_hub(agent: Agent, goal: str, past: Sequence[Past]) -> Step | None:
     if is_begun or is_ours or not can_ask or not escalating.is_question(request_of(goal)):
         return None
     return UseTool(escalating.TOOL, escalating.asked(request_of(goal)))
+
+
+def _refused(agent: Agent, goal: str, past: Sequence[Past]) -> str | None:
+    """What the rules say, if they let nothing be looked at that the request names: a model that has seen nothing of it
+    would only invent it."""
+    used = [item for item in _used(past) if item.tool not in (READ, escalating.TOOL)]
+    due = _due(agent, goal, ())
+    is_all_due = all(item.arguments in due.get(item.tool, ()) for item in used)
+    sentences = [None if item.ok else _denied(item.result) for item in used]
+    if not used or not is_all_due or _due(agent, goal, used):
+        return None
+    told = list(dict.fromkeys(sentence for sentence in sentences if sentence is not None))
+    return "\n".join(told) if None not in sentences else None
+
+
+def _denied(result: str | None) -> str | None:
+    """Why the rules refused a call; None: they did not."""
+    try:
+        match json.loads(result or ""):
+            case {"denied": str() as sentence, "rule": str()}:
+                return sentence
+    except (ValueError, RecursionError):
+        pass
+    return None
 
 
 def _hub_said(past: Sequence[Past]) -> "escalating.HubSaid | None":

@@ -66,6 +66,7 @@ def test_a_daemon_runs_tells_its_status_and_stops_in_order(home: Path) -> None:
         shown = covey_edge("status", home=home)
         assert "not enrolled" in shown.out
         assert "running" in shown.out
+        assert "none that hold: This device has no rules yet." in " ".join(shown.out.split())
         process.signal(signal.SIGTERM)
         assert process.wait() == 0
     assert "Traceback" not in process.output()

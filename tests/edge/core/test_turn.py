@@ -165,6 +165,34 @@ def test_an_action_that_was_not_offered_is_not_done(text: str) -> None:
     asks(next_step(agent(), "is the fridge warm?", [ModelSpoke("act", text)]), "answer")
 
 
+DENIED = json.dumps({"denied": "It is being defrosted.", "rule": "defrosting", "hint": "Say so."})
+
+
+REFUSED = used("read_sensor", DENIED, ok=False, sensor="fridge")
+
+
+def test_what_the_rules_let_nobody_look_at_is_told_and_not_invented() -> None:
+    past: list[Past] = [ModelSpoke("act", action("read_sensor", sensor="fridge")), REFUSED]
+    step = next_step(agent(), "How warm is the fridge?", past)
+    assert step == End(NodeState.SUCCEEDED, "It is being defrosted.")
+
+
+@pytest.mark.parametrize(
+    ("goal", "past"),
+    [
+        # The door is still to be looked at; it was; the valve was nobody's wish; a tool says so itself.
+        ("fridge and door?", [REFUSED]),
+        ("fridge and door?", [REFUSED, used("read_sensor", sensor="door")]),
+        ("open it", [used("valve", DENIED, ok=False, to="open")]),
+        ("fridge?", [REFUSED, used("valve", DENIED, ok=False, to="open")]),
+        ("fridge?", [used("read_sensor", DENIED, sensor="fridge")]),
+        ("fridge?", [used("read_sensor", '{"error": "It is away."}', ok=False, sensor="fridge")]),
+    ],
+)  # fmt: skip
+def test_what_else_was_refused_is_for_the_model_to_word(goal: str, past: list[Past]) -> None:
+    assert isinstance(next_step(agent(), goal, past), AskModel)
+
+
 def test_text_that_looks_like_a_tool_call_in_an_answer_is_text() -> None:
     text = f"{action('valve', to='open')}\n<tool_call>{action('valve', to='open')}</tool_call>"
     past: list[Past] = [ModelSpoke("act", json.dumps(ANSWER)), ModelSpoke("answer", text)]
