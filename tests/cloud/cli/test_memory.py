@@ -136,7 +136,7 @@ def test_forgetting_says_first_what_it_would_be_and_asks(
     ("arguments", "code"),
     [
         (("show", "aaaaaaaaaaaaaaaa"), 77),
-        (("show", "../tasks"), 77),
+        (("show", "../tasks"), 78),
         (("approve", "aaaaaaaaaaaaaaaa"), 77),
         (("list", "--state", "nonsense"), 76),
         (("forget", "--about", "Anna"), 78),
