@@ -25,12 +25,18 @@ UNUSED: Final = ("bcrypt", "python_multipart", "multipart", "socks")
 """Libraries that others take if some other package has brought them: `cryptography` for encrypted SSH keys, Starlette
 for forms, paho for proxies."""
 
+LATE: Final = ("stringprep", "tomllib", "http.cookies")
+"""What comes when something of it is used: the tables for hosts' names that are not ASCII, which `encodings.idna` takes
+for all; the reader of a file of settings, where there is one; the reader of cookies."""
+
 
 def slim_down() -> None:
     """Call once, early."""
     _tune_allocator()
     for name in UNUSED:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # None is how an import is refused
+    for name in LATE:
+        _load_late(name)
     _leave_out_pydantic_plugins()
     _leave_out_ssh_keys()
     _leave_out_build_variables()
@@ -111,6 +117,22 @@ def _leave_out_web_proxies() -> None:
     """MQTT's client asks `urllib.request` for HTTP's proxies if there is a library for SOCKS; we go without either."""
     with _standing_in(_module("urllib.request")):
         import_module("paho.mqtt.client")
+
+
+def _load_late(name: str) -> None:
+    """Whoever has imported it meanwhile keeps what stands in for it, which passes on to the real one."""
+
+    def real(attribute: str) -> object:
+        if sys.modules.get(name) is stand_in:
+            if attribute.startswith("__"):
+                raise AttributeError(attribute)  # what Python itself looks for uses nothing of it
+            del sys.modules[name]
+        return getattr(import_module(name), attribute)
+
+    stand_in = _module(name, __getattr__=real)
+    if sys.modules.setdefault(name, stand_in) is stand_in and "." in name:
+        package, _, own = name.rpartition(".")
+        setattr(import_module(package), own, stand_in)  # as importing it would
 
 
 @contextlib.contextmanager

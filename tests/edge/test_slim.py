@@ -74,6 +74,17 @@ told = [sysconfig.get_config_var("prefix") is not None, "HTTPSConnection" in var
     assert in_a_process(program) == [True, True, True]
 
 
+def test_what_is_loaded_late_is_there_when_it_is_used() -> None:
+    program = """
+import sys, tomllib, http.cookies
+before = [hasattr(sys.modules[name], "__file__") for name in ("tomllib", "stringprep", "http.cookies")]
+said = ["bücher.example".encode("idna").decode(), tomllib.loads("a = 1"), http.cookies.SimpleCookie("a=b")["a"].value]
+told = [before, said, [hasattr(sys.modules[name], "__file__") for name in ("tomllib", "stringprep", "http.cookies")]]
+"""
+    said = ["xn--bcher-kva.example", {"a": 1}, "b"]
+    assert in_a_process(program) == [[False] * 3, said, [True] * 3]
+
+
 def test_an_error_without_words_of_its_own_is_named_after_its_status() -> None:
     program = "from starlette.exceptions import HTTPException; told = HTTPException(404).detail"
     assert in_a_process(program) == "Not Found"
