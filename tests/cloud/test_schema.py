@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 from sqlmodel import SQLModel
 
+from cloud import schema
 from cloud.db import Database
 from cloud.schema import migrate
 from cloud.tables import TABLES
@@ -24,6 +26,14 @@ def check(url: str) -> None:
         names = set(inspect(connection).get_table_names()) - {"alembic_version"}
     assert names == {table.__tablename__ for table in TABLES} == set(SQLModel.metadata.tables)
     database.close()
+
+
+def test_the_versions_of_the_schema_stand_in_a_row() -> None:
+    """Two that follow the same one come together when two people's work does; no hub starts on that."""
+    scripts = ScriptDirectory(str(Path(schema.__file__).parent / "migrations"))
+    numbers = [script.revision for script in scripts.walk_revisions()]
+    assert len(scripts.get_heads()) == 1
+    assert numbers == sorted(numbers, reverse=True)
 
 
 @pytest.mark.slow
