@@ -13,6 +13,8 @@ EXIT_WELL: Final = 0
 EXIT_WRONG: Final = 1
 """Something is wrong. Not one of the codes of errors: the doctor itself did its work."""
 
+NAMES_SHOWN: Final = 5
+
 
 class State(StrEnum):
     """How a thing that was looked at is."""
@@ -42,6 +44,12 @@ def warn(name: str, sentence: str, command: str | None = None) -> Finding:
 
 def fail(name: str, sentence: str, command: str | None = None) -> Finding:
     return Finding(name=name, state=State.FAIL, sentence=sentence, command=command)
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first `NAMES_SHOWN` of them, and how many more there are."""
+    rest = len(names) - NAMES_SHOWN
+    return ", ".join(names[:NAMES_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def exit_code(findings: Iterable[Finding]) -> int:

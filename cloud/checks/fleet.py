@@ -16,7 +16,7 @@ from cloud.devices.presence_sql import presence_of, read_horizons
 from cloud.devices.tables import Device, DeviceStatus
 from cloud.journal.tables import DeadLetter, LaneRow
 from cloud.recovery.repository import forked
-from shared.findings import Finding, ok, warn
+from shared.findings import Finding, ok, some_of, warn
 
 FORKS: Final = "forks"
 APPROVAL: Final = "approval"
@@ -26,7 +26,6 @@ LOST: Final = "lost devices"
 CERTIFICATES: Final = "device certificates"
 CONDITIONS: Final = "device conditions"
 CERTIFICATE_LEFT_MIN: Final = timedelta(days=14)
-NAMES_SHOWN: Final = 5
 FOUND_MAX: Final = 10_000
 """Rows of one kind that are read; a fleet with more of them has another problem."""
 
@@ -98,9 +97,7 @@ def judge(name: str, principals: Sequence[str], what: str, *, well: str, command
     """`what` follows the devices' names, and their number if there are many."""
     if not principals:
         return ok(name, well)
-    shown = ", ".join(principals[:NAMES_SHOWN])
-    rest = len(principals) - NAMES_SHOWN
-    return warn(name, f"{shown}{f' and {rest} more' if rest > 0 else ''} {what}.", command)
+    return warn(name, f"{some_of(principals)} {what}.", command)
 
 
 def _for_first(subject: Subject, arguments: str, principals: Sequence[str]) -> str:

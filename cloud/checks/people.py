@@ -10,10 +10,9 @@ from cloud.checks.subject import Subject
 from cloud.people.seals import PeopleSeals, Sealed, label_of
 from cloud.people.tables import ApiToken, BrowserSession, Membership, User
 from cloud.row_seal import RowSeal
-from shared.findings import Finding, fail, ok
+from shared.findings import Finding, fail, ok, some_of
 
 NAME: Final = "people"
-NAMES_SHOWN: Final = 5
 CHUNK_ROWS: Final = 1_000
 
 Row = TypeVar("Row", bound=SQLModel)
@@ -32,11 +31,9 @@ def judge(changed: Sequence[str], command: str) -> Finding:
     """`changed`: the rows that are not as the hub wrote them."""
     if not changed:
         return ok(NAME, "Every row about people, roles, sessions and tokens is as the hub wrote it.")
-    rest = len(changed) - NAMES_SHOWN
-    more = f" and {rest} more" if rest > 0 else ""
     return fail(
         NAME,
-        f"Changed behind the hub's back, so that nobody gets in by it: {', '.join(changed[:NAMES_SHOWN])}{more};"
+        f"Changed behind the hub's back, so that nobody gets in by it: {some_of(changed)};"
         " find out who can write to the database, then delete these and make them anew.",
         command,
     )

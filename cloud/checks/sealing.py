@@ -9,10 +9,9 @@ from cloud.checks.subject import Subject
 from cloud.devices.sealing import PURPOSE, is_genuine, seal_keys
 from cloud.devices.tables import Device
 from shared.errors import ConfigError
-from shared.findings import Finding, fail, ok
+from shared.findings import Finding, fail, ok, some_of
 
 NAME: Final = "sealing keys"
-NAMES_SHOWN: Final = 5
 CHUNK_ROWS: Final = 1_000
 
 
@@ -35,12 +34,10 @@ def judge(changed: Sequence[str], command: str) -> Finding:
     """`changed`: the devices whose key is not the one that they told."""
     if not changed:
         return ok(NAME, "Secrets are encrypted to the keys that devices told.")
-    rest = len(changed) - NAMES_SHOWN
-    more = f" and {rest} more" if rest > 0 else ""
     return fail(
         NAME,
         f"Changed behind the hub's back, so that no secret is encrypted to it: the key of"
-        f" {', '.join(changed[:NAMES_SHOWN])}{more}; find out who can write to the database, then let these tell theirs"
+        f" {some_of(changed)}; find out who can write to the database, then let these tell theirs"
         " again with `covey-edge identity renew`.",
         command,
     )

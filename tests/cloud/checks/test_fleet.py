@@ -13,14 +13,13 @@ from cloud.checks.fleet import (
     DEAD_LETTERS,
     FORKS,
     LOST,
-    NAMES_SHOWN,
     QUARANTINE,
 )
 from cloud.checks.subject import Subject
 from cloud.devices.tables import DeviceStatus
 from cloud.ingest.turn import FORK_REASON
 from cloud.journal.tables import DeadLetter, LaneRow
-from shared.findings import Finding, State
+from shared.findings import NAMES_SHOWN, Finding, State
 from tests.cloud.checks.devices import add_device
 from tests.support.clock import START, ManualClock
 

@@ -12,14 +12,14 @@ from sqlalchemy import insert
 from sqlmodel import select
 
 from cloud import schema
-from cloud.checks.sealing import NAMES_SHOWN, judge
+from cloud.checks.sealing import judge
 from cloud.db import Database, table_of
 from cloud.devices import sealing
 from cloud.devices.tables import Device
 from cloud.ground import open_ground
 from cloud.roles import Role
 from cloud.settings import HubSettings
-from shared.findings import State
+from shared.findings import NAMES_SHOWN, State
 from tests.cloud.hub_api import HubApi
 from tests.cloud.vaults.test_secrets import NAME, VALUE, equipped, set_secret
 from tests.support.clock import ManualClock
