@@ -2,14 +2,15 @@
 
 Bytes that wait are claimed, read by the extractor in its own child process, cut into chunks, embedded as far as the hub
 does not know them yet, and stored, one document at a time; what cannot be read is refused with its reason and holds up
-nothing. Nor does one of very many passages: others are read, and revisions made, between its batches, and one that is
-taken back meanwhile is left there. A revision that was asked for is made when no document of its collection waits.
-Several processes may do this beside one another: a claim runs out when whoever made it is gone.
+nothing. Nor does one of very many passages: others are read, and revisions made, between its batches, which are kept as
+they are made, and one that is taken back meanwhile is left there. A revision that was asked for is made when no
+document of its collection waits. Several processes may do this beside one another: a claim is given back by a hub that
+stops, and runs out when whoever made it is gone.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -35,8 +36,10 @@ from shared.retrieval.chunking import Chunk
 
 logger = logging.getLogger(__name__)
 
-CLAIM_S: Final = 900.0
-"""The longest that reading one document, or embedding one batch of it, takes before another process tries."""
+CLAIM_S: Final = 60.0
+"""For so long after whoever reads a document last said so no other process tries."""
+CLAIM_RENEWALS: Final = 4
+"""Times within `CLAIM_S`, so that a slow database does not give away what is being read."""
 ATTEMPTS_MAX: Final = 3
 """After so many processes that did not come back from it a document is given up."""
 POLL_S: Final = 5.0
@@ -198,13 +201,40 @@ class Librarian:
         return None
 
     async def _read(self, claim: _Claim) -> None:
+        """Read, embed and store it, or refuse it; what is no fault of its own gives the claim back, and is raised."""
+        holding = asyncio.create_task(self._hold(claim))
+        try:
+            await self._read_claimed(claim)
+        except (
+            CoveyError,
+            asyncio.CancelledError,
+        ):  # a hub that is stopped too: it goes on when it starts again
+            await asyncio.to_thread(self._release, claim)
+            raise
+        finally:
+            holding.cancel()
+
+    async def _hold(self, claim: _Claim) -> None:
+        while True:
+            await asyncio.sleep(CLAIM_S / CLAIM_RENEWALS)
+            try:
+                await asyncio.to_thread(self._renew, claim)
+            except CoveyError as error:
+                logger.warning("a document is still being read, and it could not be noted: %s", error)
+
+    def _renew(self, claim: _Claim) -> None:
+        with self._database.write() as session:
+            upload = session.get(KnowledgeUpload, claim.upload)
+            if upload is not None:
+                upload.claimed_until = self._clock.now() + timedelta(seconds=CLAIM_S)
+
+    async def _read_claimed(self, claim: _Claim) -> None:
         try:
             read = await asyncio.to_thread(self._scribe.read, claim.name, claim.content)
         except (RefusedError, CapacityError, ProtocolError) as error:
             await asyncio.to_thread(self._refused, claim, error)
             return
         except UnavailableError:
-            await asyncio.to_thread(self._release, claim)
             raise
         except Exception:  # a mistake of ours with this document must not hold up the others
             logger.exception("a document could not be read")
@@ -213,15 +243,11 @@ class Librarian:
         vectors: dict[bytes, bytes] = {}
         is_stored = False
         while not is_stored:  # again, should contents that were held have been pruned meanwhile
-            try:
-                model = await self._embeddings.fingerprint()
-                made = await self._embedded(claim.tenant, model, read.pieces, claim)
-                if made is None:
-                    return
-                vectors |= made
-            except CoveyError:  # no fault of the document's
-                await asyncio.to_thread(self._release, claim)
-                raise
+            model = await self._embeddings.fingerprint()
+            made = await self._embedded(claim.tenant, model, read.pieces, claim)
+            if made is None:
+                return
+            vectors |= made
             is_stored = await asyncio.to_thread(self._store, claim, read, model, vectors)
 
     async def _embedded(
@@ -238,13 +264,14 @@ class Librarian:
         missing = [piece for key, piece in by_id.items() if key not in held]
         vectors: dict[bytes, bytes] = {}
         for first in range(0, len(missing), EMBED_BATCH):
-            if claim is not None and first:
-                if not await asyncio.to_thread(self._renewed, claim):
-                    return None
-                await self._let_others_through()
             some = missing[first : first + EMBED_BATCH]
             made = await self._embeddings.embed([embedded_text(piece.headings, piece.text) for piece in some])
-            vectors.update((piece.id, vector) for piece, vector in zip(some, made, strict=True))
+            batch = {piece.id: vector for piece, vector in zip(some, made, strict=True)}
+            vectors |= batch
+            if claim is not None and first + EMBED_BATCH < len(missing):
+                if not await asyncio.to_thread(self._keep, claim, model, by_id, some, batch):
+                    return None
+                await self._let_others_through()
         return vectors
 
     async def _let_others_through(self) -> None:
@@ -259,14 +286,28 @@ class Librarian:
         finally:
             self._is_between = False
 
-    def _renewed(self, claim: _Claim) -> bool:
-        """Whether the document is still to be read; then it is ours for a while longer."""
+    def _keep(
+        self,
+        claim: _Claim,
+        model: bytes,
+        needs: Collection[bytes],
+        pieces: Sequence[Piece],
+        vectors: dict[bytes, bytes],
+    ) -> bool:
+        """Store some of the contents of a document whose others are still to be embedded: whoever goes on with it after
+        this process goes on there. False if it was taken back.
+        """
         with self._database.write() as session:
+            repository.lock(session, claim.collection)
             upload = session.get(KnowledgeUpload, claim.upload)
             row = repository.document(session, claim.collection, claim.name)
             if upload is None or row is None or row.sha256 != claim.sha256:
                 return False
+            if upload.needs is None:
+                upload.needs = cbor2.dumps(list(needs))
             upload.claimed_until = self._clock.now() + timedelta(seconds=CLAIM_S)
+            upload.attempts = 1  # it can be read, so it is not what ended a process
+            _add_contents(session, claim.tenant, model, pieces, vectors)
             return True
 
     def _store(self, claim: _Claim, read: ReadDocument, model: bytes, vectors: dict[bytes, bytes]) -> bool:
@@ -275,8 +316,11 @@ class Librarian:
         with self._database.write() as session:
             collection = repository.lock(session, claim.collection)
             row = repository.document(session, claim.collection, claim.name)
-            if collection is None or row is None or row.sha256 != claim.sha256:
-                return True  # removed or replaced meanwhile, and its upload with it
+            is_awaited = session.get(KnowledgeUpload, claim.upload) is not None
+            if collection is None or row is None or row.sha256 != claim.sha256 or not is_awaited:
+                return (
+                    True  # removed or replaced meanwhile, and its upload with it, or read by another process
+                )
             if not _add_contents(session, claim.tenant, model, read.pieces, vectors):
                 return False
             _drop(session, claim)
@@ -398,6 +442,9 @@ class Librarian:
                 session, collection, model=model, keep=self._revisions_keep, now=self._clock.now()
             )
             if made is None:
+                publishing.prune(
+                    session, collection
+                )  # of a document that was taken back before it was read whole
                 return None
             logger.info("revision %d of %s has %d chunks", made.number, collection.name, made.chunks)
             return collection.tenant, collection.name

@@ -203,8 +203,15 @@ def _restore_documents(
 
 
 def _drop_contents(session: Session, tenant: str) -> None:
-    """Contents of the tenant that no version of any of its collections names."""
+    """Contents of the tenant that no version of any of its collections names, nor a document that waits."""
     of_tenant = select(KnowledgeCollection.id).where(KnowledgeCollection.tenant == tenant)
+    awaited: set[bytes] = set()
+    for needs in session.exec(
+        select(KnowledgeUpload.needs).where(
+            col(KnowledgeUpload.collection_id).in_(of_tenant), col(KnowledgeUpload.needs).is_not(None)
+        )
+    ):
+        awaited.update(cbor2.loads(needs or b"\x80"))
     needed: set[tuple[bytes, bytes]] = set()
     for model, chunks in session.exec(
         select(KnowledgeVersion.model, KnowledgeVersion.chunks).where(
@@ -216,7 +223,7 @@ def _drop_contents(session: Session, tenant: str) -> None:
         select(KnowledgeContent.id, KnowledgeContent.model).where(KnowledgeContent.tenant == tenant)
     ).all()
     for id_, model in held:
-        if (bytes(model), bytes(id_)) not in needed:
+        if bytes(id_) not in awaited and (bytes(model), bytes(id_)) not in needed:
             session.execute(
                 delete(KnowledgeContent).where(
                     col(KnowledgeContent.tenant) == tenant,

@@ -84,7 +84,11 @@ class KnowledgeDocument(SQLModel, table=True):
 
 
 class KnowledgeUpload(SQLModel, table=True):
-    """The bytes of a document that waits. `claimed_until`: some process is reading it until then."""
+    """The bytes of a document that waits. `claimed_until`: some process is reading it until then.
+
+    `needs`: CBOR of the ids of the contents that were cut from it, once the first of very many are embedded: they stay
+    until all are, whoever has to go on with it.
+    """
 
     __tablename__ = "knowledge_upload"
 
@@ -94,6 +98,7 @@ class KnowledgeUpload(SQLModel, table=True):
     content: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     claimed_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
     attempts: int = Field(default=0)
+    needs: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
 
 
 class KnowledgeVersion(SQLModel, table=True):

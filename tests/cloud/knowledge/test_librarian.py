@@ -1,11 +1,12 @@
 """Documents become revisions: read once, embedded once, published when all are read, whatever some of them are."""
 
+import asyncio
 from datetime import datetime, timedelta
 
 import pytest
 from sqlmodel import select
 
-from cloud.knowledge import service
+from cloud.knowledge import publishing, service
 from cloud.knowledge.librarian import ATTEMPTS_MAX, CLAIM_S, EMBED_BATCH
 from cloud.knowledge.schemas import ChangeCollection
 from cloud.knowledge.tables import KnowledgeContent, KnowledgeUpload, KnowledgeVersion
@@ -146,6 +147,86 @@ async def test_a_long_document_that_is_taken_back_is_left_there(knowledge: Knowl
     await knowledge.publish({"long.md": LONG})
     assert knowledge.embeddings.embedded == EMBED_BATCH
     assert knowledge.view().documents == 0
+
+
+def end_in_second_batch(knowledge: Knowledge, end: BaseException) -> None:
+    """The first is embedded and kept; the second is embedded too, and lost."""
+    seen = iter(range(2))
+
+    def look() -> None:
+        if next(seen) == 1:
+            raise end
+
+    knowledge.embeddings.on_embedded = look
+
+
+@pytest.mark.parametrize(
+    "end", [ConfigError("gone"), asyncio.CancelledError()], ids=["unavailable", "stopped"]
+)
+async def test_what_is_kept_of_a_long_document_is_not_embedded_again(
+    knowledge: Knowledge, end: BaseException
+) -> None:
+    knowledge.create()
+    knowledge.create("other")
+    knowledge.put({"long.md": LONG})
+    knowledge.ask()
+    counts = []
+    for _ in range(2):
+        end_in_second_batch(knowledge, end)
+        with pytest.raises(type(end)):
+            await knowledge.librarian.work()
+        counts.append(knowledge.embeddings.embedded)
+        with knowledge.database.write() as session:
+            upload = session.exec(select(KnowledgeUpload)).one()
+            assert upload.claimed_until is None, "whoever comes next goes on at once"
+            publishing.prune(session, knowledge.row(session, "other"))
+    knowledge.embeddings.on_embedded = lambda: None
+    await knowledge.librarian.work()
+    assert counts == [2 * EMBED_BATCH, 3 * EMBED_BATCH + 1]
+    assert knowledge.embeddings.embedded == 3 * EMBED_BATCH + 2
+    assert knowledge.view().chunks == 2 * EMBED_BATCH + 1
+
+
+async def test_a_long_document_is_not_given_up_while_it_gets_further(knowledge: Knowledge) -> None:
+    knowledge.create()
+    rows = (ATTEMPTS_MAX + 2) * EMBED_BATCH
+    knowledge.put({"long.md": "\n\n".join(f"Row {row}." for row in range(rows)).encode()})
+    knowledge.ask()
+    for _ in range(ATTEMPTS_MAX + 1):
+        end_in_second_batch(knowledge, SystemExit())  # killed: nobody gives the claim back
+        with pytest.raises(SystemExit):
+            await knowledge.librarian.work()
+        assert knowledge.view().waiting == 1
+        knowledge.clock.advance(timedelta(seconds=CLAIM_S + 1))
+    knowledge.embeddings.on_embedded = lambda: None
+    await knowledge.librarian.work()
+    assert knowledge.view().chunks == rows
+
+
+async def test_nothing_is_left_of_a_long_document_that_was_taken_back(knowledge: Knowledge) -> None:
+    knowledge.create()
+    await knowledge.publish({"pump.md": PUMP})
+
+    def take_back() -> None:
+        if knowledge.embeddings.embedded > 2 * EMBED_BATCH:
+            knowledge.remove("long.md")
+
+    knowledge.embeddings.on_embedded = take_back
+    await knowledge.publish({"long.md": LONG})
+    with knowledge.database.read() as session:
+        assert not [row for row in session.exec(select(KnowledgeContent)) if row.text.startswith("Row")]
+
+
+async def test_what_two_processes_read_is_stored_once(knowledge: Knowledge) -> None:
+    knowledge.create()
+    knowledge.put({"pump.md": PUMP})
+    knowledge.ask()
+    slow = knowledge.librarian._claim()
+    knowledge.clock.advance(timedelta(seconds=CLAIM_S + 1))
+    await knowledge.librarian.work()
+    assert slow is not None
+    await knowledge.librarian._read(slow)
+    assert (knowledge.view().ready, knowledge.view().revision) == (1, 1)
 
 
 async def test_documents_wait_while_the_model_is_missing(knowledge: Knowledge) -> None:
