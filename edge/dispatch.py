@@ -11,12 +11,13 @@ import json
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, assert_never
 
 from edge.blobs import make_blob
 from edge.core.turn import ToolSpec
-from edge.judge import Judge, Place, StoppedError
+from edge.judge import Judge, Judgement, Place, StoppedError
 from edge.ports import Draft, Journal
 from edge.tools import AnyTool, Occasion, Tool, ToolWithOccasion, ToolWithSecrets
 from edge.vault import NoSecrets, SecretSource
@@ -113,6 +114,9 @@ class Dispatcher:
         argument = judgement.argument
         assert argument is not None
         executed = frozen.values()
+        if not judgement.is_again:
+            flow.called(frozen, at=self._clock.now())
+        scopes = await self._scopes(held, executed, replace(place, call=None), flow)
         _, intent, *_ = await self._journal.append(
             judgement.draft,
             Draft(
@@ -128,13 +132,19 @@ class Dispatcher:
                     arguments=argument.ref(),
                 ),
             ),
+            *(each.draft for each in scopes.values()),
             *found,
             durable=True,
         )
-        if not judgement.is_again:
-            flow.called(frozen, at=self._clock.now())
         started = perf_counter()
-        occasion = Occasion(task=task, node=node, call=call, intent=intent, labels=judgement.labels)
+        occasion = Occasion(
+            task=task,
+            node=node,
+            call=call,
+            intent=intent,
+            labels=judgement.labels,
+            unread=tuple(scope for scope, each in scopes.items() if each.call is None),
+        )
         ok, content = await self._attempt(held, executed, occasion)
         # First: what does not come in anyway is not looked through, however long that would take.
         ok, content = _fitting(tool, content, ok=ok)
@@ -154,6 +164,19 @@ class Dispatcher:
             ),
             beside=seen,
         )
+
+    async def _scopes(
+        self, tool: AnyTool, arguments: Mapping[str, object], place: Place, flow: TaskFlow
+    ) -> dict[str, Judgement]:
+        """What the rules say of each further scope that the tool would read from. Nobody is asked to agree: what waits
+        for people is left out."""
+        scopes = tool.scopes() if isinstance(tool, ToolWithOccasion) else ()
+        return {
+            scope: await self._judge.ask_about(
+                tool.spec.name, {**arguments, "scope": scope}, flow, place=place
+            )
+            for scope in scopes
+        }
 
     async def _found(
         self,

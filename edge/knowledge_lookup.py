@@ -5,13 +5,14 @@ said. Must not know how collections come here.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from edge.shelf import Shelf
 from shared.errors import ConfigError, CoveyError, RefusedError
 from shared.inference.ports import EmbeddingModel
+from shared.memory.shelves import scope_of
 
 if TYPE_CHECKING:  # a device without knowledge does without it
     from shared.library.library import Findings, Library
@@ -43,6 +44,14 @@ class KnowledgeLookup:
     def is_possible(self) -> bool:
         """Whether anything is held."""
         return bool(self._names())
+
+    def names(self, collections: Sequence[str] = (), *, unread: Collection[str] = ()) -> list[str]:
+        """Those of the collections, or of all that are held, that are of no scope in `unread`."""
+        return [each for each in collections or self._names() if scope_of(each) not in unread]
+
+    def shared_scopes(self, collections: Sequence[str] = ()) -> list[str]:
+        """The scopes, beside the device's own, of what would be read: what others have shared with this device."""
+        return sorted({scope_of(each) for each in self.names(collections)} - {"device"})
 
     async def search(self, question: str, collections: Sequence[str] = (), *, limit: int) -> "Findings":
         """The best of these collections, or of all that are held.

@@ -12,7 +12,7 @@ What is found bears its labels. Must not know the rules: whoever calls this has 
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +27,7 @@ from shared.errors import CoveyError
 from shared.memory.items import Answer, Fact, Procedure
 from shared.memory.relevance import bears_on, speaks_of
 from shared.memory.sameness import NEAR_COSINE_MIN, is_same_question
+from shared.memory.shelves import scope_of
 from shared.memory.when import (
     When,
     asks_history,
@@ -117,9 +118,9 @@ class LookingUp:
         series = self._series(request)
         return series is not None and _asks_of(series, request) and not self.is_of_another_time(request)
 
-    async def look_up(self, request: str) -> dict[str, object]:
-        """What was found, as plain JSON values (`edge.core.reading` says of what form). Raises what the store
-        raises."""
+    async def look_up(self, request: str, unread: Collection[str] = ()) -> dict[str, object]:
+        """What was found, as plain JSON values (`edge.core.reading` says of what form). `unread`: scopes of what others
+        have shared that may not be read now. Raises what the store raises."""
         moment = self._local(self._clock.now())
         if (no_day := no_day_in(request, moment)) is not None:
             return _answer(NO_DAY.format(day=no_day), "calendar", labels=())
@@ -138,13 +139,13 @@ class LookingUp:
         asked: Asked | None = None
         if await self._store.counts():
             asked = await self._recall.ask(request)
-            found = None if is_past else await self._answered_before(request, asked)
+            found = None if is_past else await self._answered_before(request, asked, unread)
             found = found or await self._of_facts(request, when, moment)
             if found is not None:
                 return found
         if when is not None and is_past and series is not None:
             return await self._of_sensor(series, when)
-        documents = None if is_for_tool else await self._of_documents(request)
+        documents = None if is_for_tool else await self._of_documents(request, unread)
         if documents is not None and documents["is_supported"]:
             return documents
         result: dict[str, object] = documents or {"is_supported": False, "passages": []}
@@ -175,11 +176,15 @@ class LookingUp:
 
     # --- an answer that was given before
 
-    async def _answered_before(self, request: str, asked: Asked) -> dict[str, object] | None:
+    async def _answered_before(
+        self, request: str, asked: Asked, unread: Collection[str]
+    ) -> dict[str, object] | None:
         recalled = await self._recall.find(asked, sorts=("answer",), limit=CANDIDATES)
         for each in recalled.found:
             answer = each.item.content
             if not isinstance(answer, Answer) or each.item.until_ms is not None:
+                continue
+            if any(scope_of(collection) in unread for collection in answer.knowledge):
                 continue
             # Words that are written alike need no model to be near; but 5 mW are not 5 MW.
             is_near = each.item.cue.casefold() == request.casefold() or (
@@ -235,11 +240,12 @@ class LookingUp:
 
     # --- documents, and what was asked before
 
-    async def _of_documents(self, request: str) -> dict[str, object] | None:
-        if not self._knowledge.is_possible:
+    async def _of_documents(self, request: str, unread: Collection[str]) -> dict[str, object] | None:
+        names = self._knowledge.names(unread=unread)
+        if not names:
             return None
         try:
-            return told_of(await self._knowledge.search(request, limit=PASSAGES))
+            return told_of(await self._knowledge.search(request, names, limit=PASSAGES))
         except CoveyError as error:
             return {"is_supported": False, "passages": [], "note": str(error)}
 

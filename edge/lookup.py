@@ -22,7 +22,7 @@ from shared.policy.flow import TaskFlow
 logger = logging.getLogger(__name__)
 
 READ: Final = "memory.read"
-SCOPE: Final = "device"
+OWN: Final = "device"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,10 +123,10 @@ class Lookup:
             raise RefusedError("This item may not be told here.", code="policy")
         return told
 
-    async def may_read(self, query: str, who: str = "") -> None:
+    async def may_read(self, query: str, who: str = "", *, scope: str = OWN) -> None:
         """That it was asked is written. Raises `RefusedError` (code `policy`, or `stopped`)."""
         flow = await self._judge.conversation(Asker(who=who), [(query, ())] if query else [])
-        judgement = await self._judge.ask_about(READ, {"scope": SCOPE}, flow)
+        judgement = await self._judge.ask_about(READ, {"scope": scope}, flow)
         try:
             await self._journal.append(judgement.draft, durable=False)
         except (CapacityError, UnavailableError) as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from edge.judge import ANSWER, Judge
 from edge.knowledge_lookup import KnowledgeLookup
 from edge.lookup import Lookup, refusal, text_of
+from shared.errors import RefusedError
 from shared.inference.ports import LanguageModel
 from shared.policy.decisions import Allow, Asker, Deny, NeedsApproval, Transform
 from shared.policy.flow import TaskFlow
@@ -37,13 +38,28 @@ class ReadingRoom:
         """What fits best and may be told. Raises `RefusedError` (code `policy`, `stopped`), and as
         `KnowledgeLookup.search`."""
         await self._lookup.may_read(query)
-        found = await self._knowledge.search(query, collections, limit=limit)
+        unread = await self._unread(query, collections)
+        chosen = collections or self._knowledge.names(unread=unread)
+        found = await self._knowledge.search(query, chosen, limit=limit)
         passages = [told for each in found.passages if (told := await self._told(query, each)) is not None]
         if len(passages) == len(found.passages):
             return replace(found, passages=tuple(passages))
         withheld = f"{len(found.passages) - len(passages)} of what was found may not be told here."
         note = f"{found.note} {withheld}" if found.note else withheld
         return replace(found, passages=tuple(passages), support=found.support if passages else 0.0, note=note)
+
+    async def _unread(self, query: str, collections: Sequence[str]) -> set[str]:
+        """The scopes of what others have shared that may not be read. Raises `RefusedError` (code `policy`) if one of
+        the named collections is of such a scope, or nothing else is held."""
+        unread: dict[str, RefusedError] = {}
+        for scope in self._knowledge.shared_scopes(collections):
+            try:
+                await self._lookup.may_read(query, scope=scope)
+            except RefusedError as error:
+                unread[scope] = error
+        if unread and (collections or not self._knowledge.names(unread=unread)):
+            raise next(iter(unread.values()))
+        return set(unread)
 
     async def ask(
         self, question: str, collections: Sequence[str] = ()

@@ -1,6 +1,6 @@
 """The memory's part of the composition root."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -92,10 +92,10 @@ class Attic:
 
     @property
     def tools(self) -> tuple[AnyTool, ...]:
-        return memory_tools(self.look_up, self.remember)
+        return memory_tools(self.look_up, self.remember, self._knowledge.shared_scopes)
 
-    async def look_up(self, request: str) -> dict[str, object]:
-        return await self._looking_up.look_up(request)
+    async def look_up(self, request: str, unread: Collection[str] = ()) -> dict[str, object]:
+        return await self._looking_up.look_up(request, unread)
 
     async def remember(self, text: str, scope: str, occasion: Occasion) -> tuple[str, Sequence[str]]:
         from shared.memory.items import SCOPES, Scope

@@ -61,6 +61,7 @@ KINDS: Final = (
     "threat.found",
 )  # fmt: skip
 ANSWER: Final = "message.person"
+READ: Final = "memory.read"
 REMEMBER: Final = "memory.write"
 STOPPED: Final = "stopped"
 DRIFT: Final = "tool_drift"
@@ -252,6 +253,9 @@ class JournalReplay:
             self._totals.unknown += self._counts(record)
         elif record.call is not None:
             self._call(lane, seq, record, record.task, record.node, record.call)
+        elif record.action == READ:  # a scope beside the one that the call names
+            node = self._node(record.task, record.node, from_ms(record.at_ms))
+            self._judge_anew(lane, seq, record, node, self._json(record.arguments))
         elif record.action == REMEMBER:
             self._remembered(lane, seq, record, record.task, record.node)
         elif record.action != ANSWER or (record.arguments is None and record.decision not in DONE):

@@ -11,17 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from shared.ids import COLLECTION_PATTERN, ID_RANDOM_BYTES, id_from_random
+from shared.ids import ID_RANDOM_BYTES, id_from_random
 from shared.memory.items import Content, Fact, sentence_of
 
-FLEET_MEMORY: Final = "fleet-memory"
-SITE_PREFIX: Final = "site-memory-"
-COLLECTION_MAX_CHARS: Final = 48
-SITE_DIGEST_CHARS: Final = 8
 PROPOSABLE: Final = ("fact", "procedure")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,38} \d{4}-\d\d-\d\d [a-z2-7]{16}\.txt")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_UNFIT: Final = re.compile(r"[^a-z0-9]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,19 +39,6 @@ def item_id(principal: str, item: str) -> str:
 def key_digest(fact: Fact) -> bytes:
     """The same for facts of the same relation of the same subject."""
     return hashlib.sha256(fact.key.encode(errors="replace")).digest()
-
-
-def collection_of(scope: str, site: str | None) -> str:
-    """Where what is approved stands. Sites have names that collections cannot have: those get a digest."""
-    if scope == "fleet":
-        return FLEET_MEMORY
-    assert site is not None, "an item of a site has one"
-    name = f"{SITE_PREFIX}{site}"
-    if len(name) <= COLLECTION_MAX_CHARS and re.match(COLLECTION_PATTERN, name):
-        return name
-    digest = hashlib.sha256(site.encode()).hexdigest()[:SITE_DIGEST_CHARS]
-    room = COLLECTION_MAX_CHARS - len(SITE_PREFIX) - SITE_DIGEST_CHARS - 1
-    return f"{SITE_PREFIX}{_UNFIT.sub('-', site.lower())[:room]}-{digest}"
 
 
 def document_name(origin: Origin) -> str:

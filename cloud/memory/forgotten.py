@@ -14,10 +14,10 @@ from cloud.knowledge import repository as collections
 from cloud.knowledge.offers import forget_inline
 from cloud.knowledge.tables import KnowledgeDelivery
 from cloud.memory import repository
-from cloud.memory.documents import collection_of
 from cloud.memory.tables import ForgetDebt, ItemState, MemoryItem
 from cloud.tasks.tables import Node, Offer, Task
 from shared.ids import HUB
+from shared.memory.shelves import collection_of
 from shared.tasks.states import TERMINAL
 
 _TERMINAL: Final = [state.value for state in TERMINAL]

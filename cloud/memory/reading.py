@@ -11,13 +11,14 @@ from cloud.devices.tables import Device
 from cloud.journal.repository import blobs_by_hash
 from cloud.knowledge.repository import parts
 from cloud.memory import repository, review
-from cloud.memory.documents import Origin, collection_of, document_name, document_of
+from cloud.memory.documents import Origin, document_name, document_of
 from cloud.memory.review import Told
 from cloud.memory.schemas import ItemView, RivalView, StepView
 from cloud.memory.tables import ItemState, MemoryItem
 from shared.blobs import Blob
 from shared.errors import ProtocolError
 from shared.memory.items import Content, Fact, Procedure, content_of
+from shared.memory.shelves import collection_of
 
 RIVALS_SHOWN: Final = 10
 

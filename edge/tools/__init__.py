@@ -33,6 +33,10 @@ def _always() -> bool:
     return True
 
 
+def _none() -> tuple[str, ...]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Tool:
     """A tool as the dispatcher holds it."""
@@ -61,24 +65,32 @@ class ToolWithSecrets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Occasion:
-    """The call of a node that a tool is used for. `intent`: its record; `labels`: of all that caused it."""
+    """The call of a node that a tool is used for.
+
+    `intent`: its record; `labels`: of all that caused it. `unread`: of the scopes that the tool would read from, those
+    that the rules keep from it.
+    """
 
     task: str
     node: int
     call: int
     intent: int
     labels: tuple[str, ...]
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ToolWithOccasion:
-    """A tool that writes records of its own: they name their cause, and bear its labels. Otherwise as `Tool`."""
+    """A tool that has to know for which call it is used: records that it writes name it as their cause, and bear its
+    labels. Otherwise as `Tool`."""
 
     spec: ToolSpec
     call: Callable[[Mapping[str, object], Occasion], Awaitable[dict[str, object]]]
     labels_of: LabelsOf | None = None
     is_there: Callable[[], bool] = _always
     """Whether there is anything that it could do now; the agent is not told of one that could not."""
+    scopes: Callable[[], Sequence[str]] = _none
+    """What it would read from beside the scope that its arguments name; the rules are asked about each."""
 
 
 AnyTool = Tool | ToolWithSecrets | ToolWithOccasion
@@ -92,10 +104,17 @@ def builtin_tools(sensors: Sequence[SensorSettings], clock: Clock) -> tuple[Tool
     return tuple(tools)
 
 
-def memory_tools(look_up: LookUp, remember: Remember) -> tuple[AnyTool, ...]:
-    """Looking up what the device knows, and remembering."""
+def memory_tools(
+    look_up: LookUp, remember: Remember, shared_scopes: Callable[[], Sequence[str]] = _none
+) -> tuple[AnyTool, ...]:
+    """Looking up what the device knows, and remembering. `shared_scopes`: of what others have shared with it."""
     return (
-        Tool(read_memory.SPEC, read_memory.make(look_up), labels_of=read_memory.labels_of),
+        ToolWithOccasion(
+            read_memory.SPEC,
+            read_memory.make(look_up),
+            labels_of=read_memory.labels_of,
+            scopes=shared_scopes,
+        ),
         ToolWithOccasion(write_memory.SPEC, write_memory.make(remember), labels_of=write_memory.labels_of),
     )
 

@@ -1,6 +1,5 @@
 """An item as a document: whatever it says stays text, and cannot pass for where it comes from."""
 
-import re
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,9 +9,8 @@ import pytest
 
 from cloud.knowledge.extraction import Extractor
 from cloud.knowledge.scribe import DocumentScribe
-from cloud.memory.documents import Origin, collection_of, document_name, document_of, is_ours, item_id
+from cloud.memory.documents import Origin, document_name, document_of, is_ours, item_id
 from cloud.settings import HubSettings
-from shared.ids import COLLECTION_PATTERN
 from shared.memory.items import Fact
 from shared.retrieval.blocks import BlockKind
 from shared.retrieval.chunking import chunks
@@ -85,18 +83,6 @@ def test_names_of_items_are_told_from_those_of_people() -> None:
     assert is_ours(document_name(ORIGIN))
     assert not is_ours("notes 2026-01-01.txt")
     assert not is_ours("x/fridge-1 2026-01-01 abcdefghijklmnop.txt")
-
-
-@pytest.mark.parametrize("site", ["north", "North", "a.b", "x" * 36, "x" * 37, "x" * 64, "-", "9_Z"])
-def test_every_site_has_a_collection_of_its_own(site: str) -> None:
-    assert re.match(COLLECTION_PATTERN, collection_of("site", site))
-
-
-def test_sites_that_look_alike_have_different_collections() -> None:
-    sites = ["north", "North", "NORTH", "north.", "north-", "x" * 36, "x" * 37, "x" * 38]
-    assert len({collection_of("site", site) for site in sites}) == len(sites)
-    assert collection_of("site", "north") == "site-memory-north"
-    assert collection_of("fleet", "north") == "fleet-memory"
 
 
 def test_an_item_is_known_by_its_device_too() -> None:

@@ -1,0 +1,116 @@
+"""What a site or the fleet has shared is read by a device only if its rules, asked about that scope, let it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from shared.memory.shelves import FLEET_MEMORY
+from shared.records import PolicyDecided
+from tests.cloud.knowledge.world import NAME, OVEN, PUMP
+from tests.edge.api.test_knowledge import call
+from tests.fleet.in_memory import TENANT, MemoryDevice, eventually
+from tests.fleet.test_knowledge import World, answer_of, world_in
+from tests.support.model import ScriptedModel
+from tests.support.store import records
+
+pytestmark = pytest.mark.slow
+
+QUESTION = "How many degrees does the oven reach?"
+ANSWER = "The oven reaches 250 degrees."
+FORBIDS_FLEET = """
+@id("own") @reason("What others found out is not read here.")
+forbid (principal, action == Action::"memory.read", resource == Scope::"fleet");
+"""
+FORBIDS_OTHERS = """
+@id("own") forbid (principal, action == Action::"memory.read", resource) unless { resource == Scope::"device" };
+"""
+
+
+FORBIDS_FLEET_OFFLINE = """
+@id("own") forbid (principal, action == Action::"memory.read", resource == Scope::"fleet")
+when { context.device.offline_s > 60 };
+"""
+ACT = '{"action": "answer", "arguments": {}}'
+
+
+@asynccontextmanager
+async def device_in(world: World, rules: str, *words: str) -> AsyncIterator[MemoryDevice]:
+    """It holds a manual about pumps, and what the fleet knows about ovens. `words`: of its model."""
+    world.knowledge.create(FLEET_MEMORY, tenant=TENANT)
+    async with world.device(
+        model=ScriptedModel(*words), also_rules=rules, knowledge=(NAME, FLEET_MEMORY)
+    ) as device:
+        await world.publish(pump=PUMP)
+        await world.knowledge.publish({"oven.md": OVEN}, FLEET_MEMORY, tenant=TENANT)
+
+        async def is_held() -> bool:
+            world.round()
+            return set(device.daemon.knowledge.names) == {NAME, FLEET_MEMORY}
+
+        await eventually("both collections to be held", is_held)
+        yield device
+
+
+async def reads_of(device: MemoryDevice) -> list[PolicyDecided]:
+    return [
+        each
+        for each in await records(device.journal)
+        if isinstance(each, PolicyDecided) and each.action == "memory.read"
+    ]
+
+
+async def test_the_agent_answers_from_what_the_fleet_knows(tmp_path: Path) -> None:
+    async with world_in(tmp_path) as world, device_in(world, "", ANSWER) as device:
+        _, end = await answer_of(device, QUESTION)
+        assert ANSWER in end.text
+        assert [(each.decision, each.call) for each in await reads_of(device)] == [
+            ("allow", 0),
+            ("allow", None),
+        ]
+
+
+@pytest.mark.parametrize("rules", [FORBIDS_FLEET, FORBIDS_OTHERS], ids=["the fleet's", "others'"])
+async def test_the_agent_does_not_know_what_it_may_not_read(tmp_path: Path, rules: str) -> None:
+    manual = "Close valve V2 before cleaning the pump."
+    async with world_in(tmp_path) as world, device_in(world, rules, ACT, "Who knows?", manual) as device:
+        _, end = await answer_of(device, QUESTION)
+        assert end.text == "Who knows?"
+        own, others = await reads_of(device)
+        assert (own.decision, others.decision, others.rules, others.task) == (
+            "allow",
+            "deny",
+            ("own",),
+            own.task,
+        )
+        _, end = await answer_of(device, "Which valve is closed before cleaning the pump?")
+        assert manual in end.text
+
+
+async def test_an_answer_from_before_is_not_given_where_its_source_may_not_be_read_now(
+    tmp_path: Path,
+) -> None:
+    async with (
+        world_in(tmp_path) as world,
+        device_in(world, FORBIDS_FLEET_OFFLINE, ANSWER, ACT, "Who knows?") as device,
+    ):
+        for _ in range(2):  # the second time it is remembered
+            _, end = await answer_of(device, QUESTION)
+            assert ANSWER in end.text
+        device.link.cut()
+        world.fleet.clock.advance(seconds=120)
+        _, end = await answer_of(device, QUESTION)
+        assert end.text == "Who knows?"
+
+
+async def test_people_find_no_more_than_the_rules_let_be_read(tmp_path: Path) -> None:
+    async with world_in(tmp_path) as world, device_in(world, FORBIDS_FLEET, ANSWER) as device:
+        found = (await call(device, "POST", "/knowledge/search", {"query": "oven valve"})).json()
+        assert {each["collection"] for each in found["passages"]} == {NAME}
+        named = {"query": QUESTION, "collections": [FLEET_MEMORY]}
+        refused = await call(device, "POST", "/knowledge/search", named)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "policy")
+        assert "What others found out" in refused.json()["error"]["message"]
+        answer = (await call(device, "POST", "/knowledge/ask", {"question": QUESTION})).json()
+        assert not answer["is_known"]
