@@ -7,10 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from tests.fleet import in_memory
+from tests.support.hub_database import migrated_postgres
 from tests.support.raw_device import RawDevice
 from tests.support.real_hub import RealHub
 
 _names = count(1)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def each_database(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The hubs of a test stand on SQLite, then on PostgreSQL."""
+    if request.param == "sqlite":
+        yield
+        return
+    with migrated_postgres(request.getfixturevalue("postgres_server")) as url:
+        in_memory.hub_url.set(url)
+        yield
+        in_memory.hub_url.set(None)
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,7 @@ from tests.support.model import ScriptedModel
 from tests.support.rules import TRUST
 from tests.support.store import records
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("each_database")]
 
 QUESTION: Final = "Which valve is closed before cleaning the pump?"
 VALVE: Final = "Close valve V2 before cleaning the pump. [1]"

@@ -27,7 +27,7 @@ from shared.records import (
 from tests.fleet.in_memory import LEASE_S, MemoryDevice, MemoryFleet, eventually, use
 from tests.support.model import Reply, ScriptedModel
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("each_database")]
 
 QUESTION = "What is the temperature of the fridge, and is it in range?"
 ANSWER = "The fridge is at 4.2 °C, within its range."

@@ -18,7 +18,7 @@ from tests.fleet.in_memory import TENANT, MemoryDevice, eventually
 from tests.fleet.test_knowledge import World, world_in
 from tests.support.model import ScriptedModel
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("each_database")]
 
 SHELF = "fleet-memory"
 LIMIT = Fact(subject="fridge", relation="limit", value="8 degrees")

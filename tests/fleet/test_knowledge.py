@@ -35,7 +35,7 @@ from tests.support.store import records
 from tests.support.vector_index import HashingEmbedder
 from tests.support.vectors import MemoryVectors, vector_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("each_database")]
 
 QUESTION = "Which valve is closed before cleaning the pump?"
 LONG = b"# Care\n\n" + b"\n\n".join(

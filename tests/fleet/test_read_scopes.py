@@ -15,7 +15,7 @@ from tests.fleet.test_knowledge import World, answer_of, world_in
 from tests.support.model import ScriptedModel
 from tests.support.store import records
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("each_database")]
 
 QUESTION = "How many degrees does the oven reach?"
 ANSWER = "The oven reaches 250 degrees."

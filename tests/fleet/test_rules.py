@@ -24,7 +24,7 @@ from tests.fleet.in_memory import TENANT, MemoryDevice, MemoryFleet, eventually,
 from tests.support.model import ScriptedModel
 from tests.support.rules import TRUST
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("each_database")]
 
 ANN: Final = Caller(name="ann", tenant=TENANT, permissions=frozenset(Permission), means=Means.SESSION)
 PACKAGE: Final = """

@@ -15,7 +15,7 @@ from shared.spans import Span
 from tests.fleet.in_memory import MemoryFleet, eventually, use
 from tests.support.model import ScriptedModel
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("each_database")]
 
 ANSWER = "The fridge is at 4.2 °C, within its range."
 

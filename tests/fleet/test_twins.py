@@ -19,6 +19,8 @@ from tests.support.store import records
 
 pytestmark = pytest.mark.slow
 
+on_each_database = pytest.mark.usefixtures("each_database")
+
 NAME = "fridge-1"
 
 
@@ -38,6 +40,7 @@ async def orders(device: MemoryDevice) -> list[int]:
     return [record.revision for record in held if isinstance(record, TwinDesired)]
 
 
+@on_each_database
 async def test_settings_are_taken_up_live_and_reported_as_what_runs(tmp_path: Path) -> None:
     thinking = ScriptedModel(Reply("{}", gate=asyncio.Event()))
     async with MemoryFleet(tmp_path) as fleet, fleet.device(NAME, thinking) as device:
@@ -76,6 +79,7 @@ async def busy(device: MemoryDevice) -> None:
     await device.daemon.runner.submit("two")
 
 
+@on_each_database
 async def test_a_device_that_was_off_while_the_settings_changed_fifty_times_gets_exactly_one_order(
     tmp_path: Path,
 ) -> None:
@@ -101,6 +105,7 @@ async def is_away(fleet: MemoryFleet) -> bool:
     return row is not None and not (row.broker_online and row.died_at is None)
 
 
+@on_each_database
 async def test_a_device_that_starts_offline_runs_what_it_was_told_last(tmp_path: Path) -> None:
     async with MemoryFleet(tmp_path) as fleet:
         async with fleet.device(NAME, ScriptedModel()):
@@ -142,6 +147,7 @@ async def runs(device: MemoryDevice, task_turns: int) -> bool:
     return device.daemon.desired.settings.task_turns == task_turns
 
 
+@on_each_database
 async def test_a_device_that_lost_its_store_is_ordered_again(tmp_path: Path) -> None:
     async with MemoryFleet(tmp_path) as fleet:
         async with fleet.device(NAME, ScriptedModel()):
