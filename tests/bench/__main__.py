@@ -4,6 +4,7 @@ Exit code 0 if every demand is met, 1 if one is missed.
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -85,6 +86,8 @@ FLEET_TELLS: Final = (
 
 def main(arguments: list[str]) -> int:
     given = _parser().parse_args(arguments)
+    # Whoever ends us ends what we started too: as with Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with ExitStack() as open_:
             directory = open_.enter_context(tempfile.TemporaryDirectory(prefix="covey-bench-"))
