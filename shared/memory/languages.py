@@ -27,6 +27,30 @@ FUNCTION_WORDS: Final = frozenset(
         """
     )
 )
+ENGLISH: Final = frozenset(
+    words_of(
+        "the what which who whom whose where when why how does did are were have has would could should with from"
+    )
+)
+"""Words that no sentence in one of the other languages holds."""
+OTHERS: Final = frozenset(
+    words_of(
+        """
+        der die das den dem des ein eine einen einem einer und oder nicht ist sind hat haben hatte wird werden kann
+        können darf dürfen muss müssen soll wer wen wem wessen wann wo woher wohin warum wieso weshalb wie welche
+        welcher welches welchen im zum zur bei mit von für
+        le la les une des du et ou est sont était ont peut doit faut qui que quoi quel quelle quels quelles quand où
+        pourquoi comment combien dans avec pour sur aux
+        el los las una unos del y es son hay tiene tienen puede debe quién qué cuál cuáles cuándo dónde cómo cuánto
+        cuántos cuántas para por
+        il gli uno di della dello dei delle è sono ha hanno può deve chi cosa che quale quali quando dove perché quanto
+        quanti nel nella
+        de het een en niet zijn heeft hebben kunnen moet welke wanneer waar waarom hoe hoeveel van voor
+        os dos das são foi tem têm pode quem qual quais onde
+        """
+    )
+)
+"""What tells one of the other languages, unless a word of `ENGLISH` stands beside it."""
 LEANING: Final = frozenset(
     words_of(
         """

@@ -15,6 +15,8 @@ from shared.memory.words import words_of
 
 ARTICLES: Final = frozenset(["the", "an"])
 """`a` may also be a name (`pump a`), and is looked at more closely."""
+ARTICLE_TELLS: Final = frozenset(["fine", "matter", "point"])
+"""What is a thing behind an article, and something else without one: `what is the fine`, `what is fine`."""
 AUXILIARIES: Final = {
     "is": "be", "are": "be", "am": "be", "was": "was", "were": "was", "do": "", "does": "", "did": "did",
     "has": "have", "have": "have", "had": "had", "will": "will", "would": "would", "can": "can", "could": "could",
@@ -83,15 +85,12 @@ WORDS: Final = {
         programme program
         licence license
         wifi wlan
-        torch flashlight
         ill sick
         now currently presently
         doctor physician
         lorry truck
-        bin trashcan
         assist help
         garbage trash rubbish
-        holiday vacation
         mobile cellphone
         """.splitlines()
         if line.strip()
@@ -112,6 +111,7 @@ KEPT: Final = frozenset(
         species means customs goods arms glasses times minutes works specs odds thanks hers ours yours theirs ones outs
         ins ups downs across towards afterwards sometimes whereas across various previous serious goods savings
         sets cuts puts hits lets costs reads shuts resets quits splits spreads bursts hurts bets
+        quarters damages grounds
         earnings premises spirits stairs upstairs downstairs overseas christmas physics mathematics electronics
         """
     )
@@ -159,8 +159,8 @@ COURTESY: Final = re.compile(
     rf"|(?:just )?(?:a )?(?:quick )?question|i have a (?:quick )?question) {_BEGINS})+"
 )
 FAREWELL: Final = re.compile(
-    r"(?: (?:please|thanks|thank you|thx|many thanks|thanks a lot|thank you very much|if you know"
-    r"|if i may ask|if you do not mind|in advance))+$"
+    r"(?: (?:please|(?:thanks|thank you|thx|many thanks|thanks a lot|thank you very much)(?: in advance)?|if you know"
+    r"|if i may ask|if you do not mind))+$"
 )
 EMBEDDING: Final = re.compile(
     rf"^(?:{_ASKING} )+(?=(?:(?:at |for |in |on |to |from |with )?(?:what|which|who|whom|whose|when|where|why|how)|if"
@@ -213,6 +213,9 @@ _MEASURES: Final = {
     "hot": "temperature", "warm": "temperature", "cold": "temperature", "heavy": "weight", "old": "age",
     "tall": "height", "wide": "width", "deep": "depth", "big": "size", "large": "size", "humid": "humidity",
 }  # fmt: skip
+_STUFF: Final = (
+    "(?:oil|fuel|petrol|diesel|gas|grease|glue|paint|coolant|detergent|soap|water|salt|paper|wood|steel)"
+)
 _HIGH: Final = "temperature|pressure|humidity|limit|price|cost|level|voltage|rent|fee|temp|salary|speed"
 _VALUED: Final = r"\w+_number|temperature|pressure|humidity|colour|size|weight|height|voltage|speed|age"
 PHRASES: Final = tuple(
@@ -269,7 +272,8 @@ PHRASES: Final = tuple(
          r"|the|an|our|my|i|we|you|about|happens|happened|happen|makes|made|causes|caused|else"
          r"|to|in|on|of|for|at|with|from|not)\b)\S)"), "which "),
         (r"^which (?=(?:happens|happened|else)\b)", "what "),
-        (r"^(?:what|which) (?:kind|type|sort)s? of ", "which "),
+        # Of a stuff. Which pump runs is no question for what kind of pump.
+        (rf"^(?:what|which) (?:kind|type|sort)s? of (?={_STUFF}\b)", "which "),
         # Whole ways of asking.
         (r"^who is the supplier of ", "who supplies "),
         (r"^who (?:is|are) the owners? of ", "who owns "),
@@ -307,11 +311,12 @@ PHRASES: Final = tuple(
         (r"^(?:i )?need (?:help|instructions|to know how)(?: with| for| on)? (?:to )?(?=\S+ing )", "how to "),
         (r"^i (?:want|need|would like) to know how to ", "how to "),
         (r"^instructions (?:for|on) (?=\S+ing )", "how to "),
-        (rf"^what (?:do|should|must|shall|can) {GENERIC} (?:have to |need to )?do (?:if|when|in case) ",
+        # Not what can be done: that is no duty.
+        (rf"^what (?:do|should|must|shall) {GENERIC} (?:have to |need to )?do (?:if|when|in case) ",
          "what to do if "),
         (r"^what (?:to do|is to be done|must be done|should be done|has to be done) (?:if|when|in case) ",
          "what to do if "),
-        (rf"^what (?:do|should|must|shall|can) {GENERIC} do (?=incaseof )", "what to do "),
+        (rf"^what (?:do|should|must|shall) {GENERIC} do (?=incaseof )", "what to do "),
         (r"^what (?:is to|must|should) be done (?=incaseof )", "what to do "),
         (r"^what (?:happens|will happen|if|happens when|happens if) (?:if |when )?(?=(?!to |in |on |at )\S)",
          "what happens if "),
@@ -333,7 +338,7 @@ PHRASES: Final = tuple(
         (r"^which person\b|^which employee\b", "who"),
         (r"^(?:how much (?:does|do|would|will)|what (?:does|do|would|will)) (.+) cost(?: me| us)?$",
          r"what is the price of \1"),
-        (r"^how much (?:is|are) (?=(?:the|a|an|1) )", "what is the price of "),
+        (r"^how much (?:is|are) (?=(?:the|a|an) )", "what is the price of "),
         (r"^what is the cost of ", "what is the price of "),
         (rf"^how high (?:is|are) the (?=(?:{_HIGH})\b)", "what is the "),
         (rf"^how high was the (?=(?:{_HIGH})\b)", "what was the "),

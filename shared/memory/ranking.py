@@ -219,7 +219,7 @@ def _names(question: str, searched: str) -> frozenset[str]:
     """Figures, identifiers and names of a question, without those of its time."""
     left = _marks(searched) | frozenset(each.removeprefix(NAME) for each in _marks(searched))
     found = words(question, ordinary=_SINGLE)
-    capitals = {each.casefold() for each in _CAPITAL.findall(question[1:])}
+    capitals = {each.lower() for each in _CAPITAL.findall(question[1:])}
     return frozenset(
         each
         for each in found

@@ -4,7 +4,8 @@ An embedding hardly tells 8 °C from 18 °C, before from after, or who called wh
 both sentences are brought to a form in which only what cannot matter is gone (courtesy, articles, ways of asking,
 inflection of number, a few synonyms: `paraphrases`), and they are the same if nothing at all is left that differs.
 Every word that no rule knows counts, in its place: a number, a name, a negation, an opposite, a tense. So a question
-in a language or of a kind that nobody thought of is at worst answered anew.
+of a kind that nobody thought of is at worst answered anew. All that is known of English only: in any other language
+(`languages`) a question is the same if it is written alike.
 
     is_same_question("What's the limit of the fridge?", "Could you tell me what the fridge's limit is, please?")
     not is_same_question("What is the limit of the fridge?", "What was the limit of the fridge?")
@@ -30,6 +31,7 @@ QUESTION_MAX_CHARS: Final = 2_000
 """Longer ones are the same only if they are written alike."""
 CACHE_MAX_QUESTIONS: Final = 256
 PLURAL_MIN_CHARS: Final = 4
+LOWERED_MIN_CHARS: Final = 4
 
 Form = tuple[str, ...]
 """What is left of a sentence."""
@@ -46,6 +48,7 @@ _OF_NOW: Final = re.compile(
 _APART: Final = re.compile(r"[^\w'-]+")
 _DO: Final = frozenset(["do", "does"])
 _BARE_A: Final = "a"
+_TOLD_BY_ARTICLE: Final = [[each] for each in sorted(rules.ARTICLE_TELLS)]
 _BEFORE_ARTICLE: Final = (
     rules.PREPOSITIONS | rules.JOINING | rules.QUESTION_WORDS | frozenset(rules.AUXILIARIES)
 )
@@ -124,6 +127,8 @@ def stands_alone(question: str) -> bool:
 
 @lru_cache(maxsize=CACHE_MAX_QUESTIONS)
 def _question(text: str) -> Form:
+    if not _is_english(text):
+        return _as_written(text)
     asked = _asked(_unfronted(text))
     if not asked:
         return ()
@@ -145,12 +150,35 @@ def _question(text: str) -> Form:
 
 @lru_cache(maxsize=CACHE_MAX_QUESTIONS)
 def _statement(text: str) -> Form:
+    if not _is_english(text):
+        return _as_written(text)
     said = _IS.sub(" is ", rules.STATING.sub("", text), count=1)
-    found = " ".join(words(said, ordinary=_ORDINARY))
+    found = " ".join(_words(said))
     for pattern, replacement in rules.PHRASES:
         if not pattern.pattern.startswith("^"):
             found = pattern.sub(replacement, found)
     return tuple(_plain(_owned(found.split())))
+
+
+def _words(text: str) -> list[str]:
+    return words(text, ordinary=_ORDINARY, marks_plural_names=True)
+
+
+def _is_english(text: str) -> bool:
+    """Rules for English words would drop the end of the German `Wen ruft Anna an?`, and make one `fil` of `fils`."""
+    found = set(_APART.split(_lower(text)))
+    return not found.isdisjoint(languages.ENGLISH) or found.isdisjoint(languages.OTHERS)
+
+
+def _as_written(text: str) -> Form:
+    """Short words keep their case, but for the first: 5 mW are not 5 MW, and `Sie` is not `sie`."""
+    plain = unicodedata.normalize("NFC", text).replace("\u2019", "'")
+    first, *others = plain.lstrip("\u00bf\u00a1 ").rstrip(" ?.!\u061f\uff1f\u3002").split() or [""]
+    return (first.lower(), *(each.lower() if len(each) >= LOWERED_MIN_CHARS else each for each in others))
+
+
+def _lower(text: str) -> str:
+    return unicodedata.normalize("NFC", text).lower().replace("\u2019", "'")
 
 
 def _unfronted(text: str) -> str:
@@ -163,7 +191,7 @@ def _unfronted(text: str) -> str:
 
 def _asked(text: str) -> str:
     """The question in one way of asking, articles and all."""
-    found = " ".join(words(text, ordinary=_ORDINARY))
+    found = " ".join(_words(text))
     before, is_embedded = None, False
     while before != found:
         before = found
@@ -245,7 +273,8 @@ def _plain(tokens: list[str]) -> list[str]:
     kept = [
         token
         for at, token in enumerate(tokens)
-        if token not in rules.ARTICLES and not (token == _BARE_A and _is_article(tokens, at))
+        if tokens[at + 1 : at + 2] in _TOLD_BY_ARTICLE
+        or (token not in rules.ARTICLES and not (token == _BARE_A and _is_article(tokens, at)))
     ]
     return [_plain_word(token) for token in kept]
 

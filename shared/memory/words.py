@@ -18,7 +18,7 @@ NAME: Final = "="
 _SPELLINGS: Final = str.maketrans(
     {"\u2019": "'", "\u02bc": "'", "\u2018": "'", "\u2212": "-", "\u2010": "-", "\u2011": "-", "\u2012": "-",
      "\u2013": "-", "\u2014": " - ", "&": " and ", "\u00b5": "\u03bc", "\u2103": "°C", "\u2109": "°F",
-     "\u00ba": "°"}
+     "\u00ba": "°", "\u2032": "'", "\u2033": '"'}
 )  # fmt: skip
 _CONTRACTIONS: Final = {
     "won't": "will not", "can't": "can not", "cannot": "can not", "shan't": "shall not", "ain't": "is not",
@@ -63,13 +63,13 @@ _UNITS: Final = {
 """After a number."""
 _CASED_UNITS: Final = (
     "w", "wh", "v", "va", "a", "ah", "hz", "pa", "j", "n", "s", "b", "bit", "bps", "b/s", "bit/s", "g", "l", "m", "ohm",
-    "ω", "f", "h", "mol", "sv", "gy", "bq", "ev",
+    "ω", "f", "h", "mol", "sv", "gy", "bq", "ev", "bar", "k",
 )  # fmt: skip
 _CASED: Final = frozenset(
     prefix + unit for prefix in ("", "k", "m", "g", "t", "p") for unit in _CASED_UNITS
 ) - {
     "w", "v", "va", "a", "ah", "hz", "pa", "j", "n", "kw", "kwh", "kv", "kg", "km", "kpa", "g", "l", "m", "mm", "h",
-    "ph", "pm",
+    "ph", "pm", "bar",
 }  # fmt: skip
 """After a number, in lower case, what large and small letters make another unit of: mW and MW, Mb and MB, ms and mS."""
 _GLUED: Final = frozenset(_UNITS) - {"c", "a", "d"}
@@ -83,7 +83,7 @@ _PIECE: Final = re.compile(
       (?P<number>(?:(?<![\w.,)\]])[-+]\s?)?(?:(?<!\w)\d+(?:[.,:]\d+)*)(?![\w'/@-]|[.:]\w))
     | (?P<degrees>°\s?[CcFf]\b|°)
     | (?P<word>\w+(?:[-_./:'@\\]+\w+)*)
-    | (?P<symbol>[^\s\w.,;!?"'()\[\]{}«»“”„‹›¿¡…:])
+    | (?P<symbol>!=|[^\s\w.,;!?"'()\[\]{}«»“”„‹›¿¡…:])
     """,
     re.VERBOSE,
 )
@@ -93,17 +93,29 @@ _ORDINAL: Final = re.compile(r"\d+(?:st|nd|rd|th)")
 _INNER_JOINT: Final = re.compile(
     r"(?<=[^\W\d_])[-_](?=\d)|(?<=\d)[-_](?=[^\W\d_])|(?<=[^\W\d_])[-_](?=[^\W\d_])"
 )
+_QUOTE: Final = re.compile(r"""(?<![\w'"])["'\u201c\u201e\u00ab]""")
+_FEET: Final = re.compile(r"(?<=\d)'(?![^\W\d])")
+_INCHES: Final = re.compile(r"(?<=\d)\"(?!\w)")
+"""Where nothing is quoted, what stands behind a figure is a unit: a 5' pipe is no 5" pipe."""
 _SENTENCE_END: Final = frozenset(".?!:\n")
 _TITLE_SHARE: Final = 0.6
 """From so many capitalised words on capitals tell nothing: a title, or shouting."""
 _TITLE_MIN_WORDS: Final = 3
 
 
-def words(text: str, *, ordinary: frozenset[str] = frozenset()) -> list[str]:
-    """In order, folded. `ordinary`: words which a name is marked for being like (`NAME`)."""
+def words(
+    text: str, *, ordinary: frozenset[str] = frozenset(), marks_plural_names: bool = False
+) -> list[str]:
+    """In order, in lower case: folding would make the German `Maße` `Masse`, which is something else.
+
+    `ordinary`: words which a name is marked for being like (`NAME`). `marks_plural_names`: a name that ends in s is
+    marked too, so that nobody takes Andreas for several of Andrea.
+    """
     plain = "".join(
         each for each in unicodedata.normalize("NFC", text) if unicodedata.category(each) != "Cf"
     ).translate(_SPELLINGS)
+    if not _QUOTE.search(plain):
+        plain = _INCHES.sub(" inch ", _FEET.sub(" foot ", plain))
     found = list(_PIECE.finditer(plain))
     tells_names = not _is_title(found)
     result: list[str] = []
@@ -112,26 +124,31 @@ def words(text: str, *, ordinary: frozenset[str] = frozenset()) -> list[str]:
         if match["number"]:
             result.append(_number(piece))
         elif match["degrees"]:
-            result.append(_UNITS["".join(piece.casefold().split())])
+            result.append(_UNITS["".join(piece.lower().split())])
         elif match["symbol"]:
-            if piece != "-":
+            if piece != "-" or _is_sign(plain, match.start()):
                 result.append(piece)
         elif (unit := _cased_unit(piece, result)) is not None:
             result += unit
         elif tells_names and _is_name(piece, plain, match.start()):
-            result += _name(piece, ordinary)
+            result += _name(piece, ordinary, marks_plural_names)
         else:
-            result += _word(piece.casefold())
+            result += _word(piece.lower())
     return _with_units(result)
+
+
+def _is_sign(text: str, at: int) -> bool:
+    """Whether a minus stands behind a letter, as in the blood group A-."""
+    return text[at - 1 : at].isalpha() and not text[at + 1 : at + 2].isalnum()
 
 
 def _cased_unit(piece: str, before: list[str]) -> list[str] | None:
     """A unit with its letters as they are written, and the number that it is glued to; None: it is none of those."""
     glued = _NUMBER_WITH_UNIT.fullmatch(piece)
     if glued is not None:
-        return [_number(glued[1]), glued[2]] if glued[2].casefold() in _CASED else None
+        return [_number(glued[1]), glued[2]] if glued[2].lower() in _CASED else None
     is_after_number = bool(before) and before[-1][-1:].isdigit()
-    return [piece] if is_after_number and piece.casefold() in _CASED else None
+    return [piece] if is_after_number and piece.lower() in _CASED else None
 
 
 def _number(piece: str) -> str:
@@ -153,14 +170,18 @@ def _is_name(piece: str, text: str, start: int) -> bool:
     return bool(before) and before[-1] not in _SENTENCE_END
 
 
-def _name(piece: str, ordinary: frozenset[str]) -> list[str]:
-    folded = piece.casefold().removesuffix("'s")
-    if folded in ordinary:
+def _name(piece: str, ordinary: frozenset[str], marks_plural_names: bool) -> list[str]:
+    folded = piece.lower().removesuffix("'s")
+    if folded in ordinary or (marks_plural_names and _is_like_plural(folded)):
         return [NAME + folded]
     if _NUMBER_WITH_UNIT.fullmatch(folded) or any(map(str.isdigit, folded)) or folded in _UNITS:
         return _word(folded)
     parts = _joined(folded).split()
     return [NAME + part if part in ordinary else part for part in parts]
+
+
+def _is_like_plural(name: str) -> bool:
+    return name.isalpha() and name.endswith("s") and name not in _UNITS
 
 
 def _word(word: str) -> list[str]:

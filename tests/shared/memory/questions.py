@@ -16,6 +16,10 @@ def pairs(lines: str) -> Pairs:
 
 SAME: Final = pairs(
     """
+    Wie hoch ist der Druck von Pumpe 3? | wie hoch ist der Druck  von Pumpe 3
+    ¿Dónde está la llave? | dónde está la llave
+    Please, where is the key? | Where is the key? Thanks in advance!
+    What does the 5" pipe cost? | What does the 5 inch pipe cost?
     What is the limit of the fridge? | what is the limit of the fridge
     What is the limit of the fridge? | What's the fridge's limit?
     What's the limit of the fridge? | Could you tell me what the fridge's limit is, please?
@@ -252,6 +256,36 @@ SAME: Final = pairs(
 
 DIFFERENT: Final = pairs(
     """
+    Do I have to pay in advance? | Do I have to pay?
+    Must the room be booked in advance? | Must the room be booked?
+    What are the opening hours on holidays? | What are the opening hours on vacation?
+    Where is the torch of the welder? | Where is the flashlight of the welder?
+    What kind of doctor is on duty in ward 3? | Which doctor is on duty in ward 3?
+    What type of pump is in hall 2? | Which pump is in hall 2?
+    What must I do if a guest complains? | What can I do if a guest complains?
+    What can we do in case of a strike? | What must we do in case of a strike?
+    What is the phone number of Andrea? | What is the phone number of Andreas?
+    What is William's badge number? | What is Williams's badge number?
+    What is the stock of A+? | What is the stock of A-?
+    What is the stock of A-? | What is the stock of A?
+    What happens if x != 5? | What happens if x = 5?
+    How heavy is the 5' pipe? | How heavy is the 5" pipe?
+    What is the price of 5 Mbar? | What is the price of 5 mbar?
+    What does the gauge show at 300 K? | What does the gauge show at 300 k?
+    What is the fine? | What is fine?
+    Is the fine okay? | Is fine okay?
+    What is the matter with it? | What is matter with it?
+    How much is one bar? | What does one bar cost?
+    Where are the quarters of the staff? | Where is the quarter of the staff?
+    Wie hält man die Maschine an? | Wie hält man die Maschine?
+    Wen ruft Anna an? | Wen ruft Anna?
+    Was kostet der Motor mit 5 MW? | Was kostet der Motor mit 5 mW?
+    Welche Maße hat die Platte? | Welche Masse hat die Platte?
+    Welcher Kran hebt 1,500 t? | Welcher Kran hebt 1500 t?
+    Wer hat alles gesehen? | Wer hat alle gesehen?
+    Was sieht Anna nicht? | Was sieht Anna nichts?
+    A chi vende la ditta? | Chi vende la ditta?
+    Où est le fils de Paul ? | Où est le fil de Paul ?
     Is the output 5 mW? | Is the output 5 MW?
     Is the output 5mW? | Is the output 5MW?
     Does the link carry 10 Mb/s? | Does the link carry 10 MB/s?
