@@ -13,19 +13,19 @@ What is found bears its labels. Must not know the rules: whoever calls this has 
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from edge.core.remembered import Remembered
 from edge.core.remembering import Now, still_holds
-from edge.core.telling import Series, told_fact, told_history, told_measured, told_since
+from edge.core.telling import Series, told_fact, told_history, told_measured, told_since, told_within
 from edge.knowledge_lookup import KnowledgeLookup
 from edge.ports import MeasuredPast, MemoryStore
 from edge.recall import Asked, Found, Recall, Recalled
 from shared.clock import Clock, from_ms, to_ms
 from shared.errors import CoveyError
 from shared.memory.items import Answer, Fact, Procedure
-from shared.memory.relevance import bears_on, speaks_of
+from shared.memory.relevance import bears_on, names_exactly, speaks_of
 from shared.memory.sameness import NEAR_COSINE_MIN, is_same_question
 from shared.memory.shelves import scope_of
 from shared.memory.when import (
@@ -203,27 +203,26 @@ class LookingUp:
 
     async def _of_facts(self, request: str, when: When | None, moment: datetime) -> dict[str, object] | None:
         recalled = await self._recall.remember(request, moment, sorts=("fact",), limit=CANDIDATES)
-        best = next(
-            (
-                each.item for each in recalled.found
-                if isinstance(each.item.content, Fact)
-                and bears_on(request, each.item.content, moment)
-            ),
-            None,
-        )  # fmt: skip
-        if best is None:
+        bearing = [
+            each.item
+            for each in recalled.found
+            if isinstance(each.item.content, Fact) and bears_on(request, each.item.content, moment)
+        ]
+        if not bearing:
             return None
+        best = next((each for each in bearing if names_exactly(request, each.standing.fact)), bearing[0])
         facts = await self._alike(best)
         is_past = when is not None and when.end < moment
         told = None
         if asks_since_when(request):
             told = told_since(facts, moment)
         elif asks_history(request) or (asks_until_when(request) and len(facts) > 1):
-            told = told_history(facts, moment.tzinfo or UTC)
+            told = told_history(facts, moment)
         if told is None:
-            is_other = when is not None and (is_past or when.start > moment)
-            at = when.start if is_other and when is not None else moment
-            told = told_fact(facts, at, is_named=is_other)
+            if when is not None and (is_past or when.start > moment):
+                told = told_within(facts, when, moment)
+            else:
+                told = told_fact(facts, moment, is_named=False)
         if told is None:
             return None
         labels = tuple(sorted({label for each in facts for label in each.labels}))
@@ -232,10 +231,11 @@ class LookingUp:
     async def _alike(self, fact: Remembered) -> list[Remembered]:
         from shared.memory.items import key_of
 
+        names = fact.standing.fact.names
         return [
             each
             for each in await self._recall.alike("fact", key_of(fact.cue, fact.content))
-            if each.reason in (None, "superseded", "withdrawn")
+            if each.reason in (None, "superseded", "withdrawn") and each.standing.fact.names == names
         ]
 
     # --- documents, and what was asked before

@@ -166,7 +166,11 @@ class Memory:
         """
         at_ms = to_ms(self._clock.now())
         async with self._writing:
-            known = await self._recall.alike("fact", fact.key)
+            known = [
+                each
+                for each in await self._recall.alike("fact", fact.key)
+                if each.standing.fact.names == fact.names
+            ]
             standing = [each.standing for each in known if each.reason in (None, "superseded")]
             new = Standing(
                 item=self._new_id(),
@@ -186,9 +190,7 @@ class Memory:
             before = tuple(each.fact.value for each in others)
             known_as = tuple(sorted({label for each in others for label in each.labels}))
             if found.outcome == "repeated":
-                same = next(
-                    each for each in known if each.standing.fact.value.casefold() == fact.value.casefold()
-                )
+                same = next(each for each in known if each.item == found.repeats)
                 return Kept(
                     item=same.item, outcome=found.outcome, fact=fact, before=(), labels=tuple(same.labels)
                 )

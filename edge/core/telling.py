@@ -92,6 +92,23 @@ def told_fact(facts: Sequence[Remembered], moment: datetime, *, is_named: bool) 
     return f"{listed}."
 
 
+def told_within(facts: Sequence[Remembered], when: When, now: datetime) -> str | None:
+    """How a fact stood, or will stand, at a time or in the course of one. None: it is not known."""
+    start_ms, end_ms = (int(each.timestamp() * 1000) for each in (when.start, when.end))
+    within = [
+        each
+        for each in facts
+        if each.since_ms < end_ms and (each.until_ms is None or each.until_ms > start_ms)
+    ]
+    first_ms = min((each.since_ms for each in within), default=start_ms)
+    if when.is_moment or (first_ms <= start_ms and len(within) < 2):
+        return told_fact(facts, when.start, is_named=True)
+    if len(within) < 2:
+        began = from_ms(first_ms).astimezone(when.start.tzinfo)
+        return told_fact(facts, began, is_named=True)
+    return told_history(within, now)
+
+
 def told_since(facts: Sequence[Remembered], moment: datetime) -> str | None:
     """Since when it is as it is, and how it was before."""
     at_ms = int(moment.timestamp() * 1000)
@@ -106,16 +123,20 @@ def told_since(facts: Sequence[Remembered], moment: datetime) -> str | None:
     return f"Since {_moment(from_ms(now.since_ms).astimezone(zone))}: {_said(now)}{was}."
 
 
-def told_history(facts: Sequence[Remembered], zone: tzinfo) -> str | None:
-    """All values with the time that each held, oldest first."""
+def told_history(facts: Sequence[Remembered], moment: datetime) -> str | None:
+    """All values with the time that each held, or will hold, oldest first."""
+    zone = moment.tzinfo or UTC
     listed = sorted(facts, key=lambda each: each.since_ms)[-HISTORY_MAX:]
     if len(listed) < 2:
         return None
     lines = []
     for each in listed:
         since = _moment(from_ms(each.since_ms).astimezone(zone))
-        until = "now" if each.until_ms is None else _moment(from_ms(each.until_ms).astimezone(zone))
-        lines.append(f"{_fact(each).value} (from {since} to {until})")
+        if each.until_ms is not None:
+            span = f"{since} to {_moment(from_ms(each.until_ms).astimezone(zone))}"
+        else:
+            span = f"{since} to now" if from_ms(each.since_ms) <= moment else f"{since} on"
+        lines.append(f"{_fact(each).value} (from {span})")
     first = _fact(listed[-1])
     return f"{first.subject}, {first.relation}: {'; '.join(lines)}."
 

@@ -42,19 +42,22 @@ class Placed:
     """What becomes of a new fact. `outcome`: `repeated` is not written again; all others are.
 
     `closes`: items that end, each with when. `until_ms`: it was so only until then, since a later one is known.
+    `repeats`: the item that says it already.
     """
 
     outcome: Literal["new", "repeated", "supersedes", "past", "contradicts"]
     closes: tuple[tuple[str, int], ...] = ()
     until_ms: int | None = None
     followed_by: str | None = None
+    repeats: str | None = None
 
 
 def placed(new: Standing, known: Iterable[Standing]) -> Placed:
-    """What becomes of `new` among what is known of its relation (`Fact.key`), in any order."""
-    same = [each for each in known if each.fact.key == new.fact.key]
-    if any(_says(each, new) and each.is_so_at(new.since_ms) for each in same):
-        return Placed(outcome="repeated")
+    """What becomes of `new` among what is known of its relation, in any order; others (`Fact.names`) are left alone."""
+    same = [each for each in known if each.fact.names == new.fact.names]
+    for each in same:
+        if _says(each, new) and each.is_so_at(new.since_ms):
+            return Placed(outcome="repeated", repeats=each.item)
     rivals = [each for each in same if not _says(each, new) and _cannot_both_be(each.fact, new.fact)]
     later = min(
         (each for each in rivals if each.since_ms > new.since_ms and each.is_trusted >= new.is_trusted),
@@ -78,10 +81,10 @@ def placed(new: Standing, known: Iterable[Standing]) -> Placed:
 
 def contradictions(facts: Sequence[Standing], moment_ms: int) -> list[tuple[Standing, ...]]:
     """Groups of facts that are all said to be so at that moment and cannot all be, in the order of their first."""
-    groups: dict[str, list[Standing]] = {}
+    groups: dict[object, list[Standing]] = {}
     for each in facts:
         if each.is_so_at(moment_ms):
-            groups.setdefault(each.fact.key, []).append(each)
+            groups.setdefault(each.fact.names, []).append(each)
     return [clashing for group in groups.values() if (clashing := _clashing(group))]
 
 

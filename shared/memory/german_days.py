@@ -52,9 +52,9 @@ _AGO: Final = tuple(
 )
 _PAST_UNITS: Final = re.compile(r"\bin den letzten (\d{1,5}) (tagen|stunden|wochen|monaten)\b")
 _PLURALS: Final = {"tagen": "days", "stunden": "hours", "wochen": "weeks", "monaten": "months"}
-# What follows a figure is no lead: 12 am yesterday.
+# What follows a figure is no lead before an English word: 12 am yesterday, but Kühlraum 2 am Montag.
 _LED_DAY: Final = re.compile(
-    rf"(?<!\d )(?<!\d)\b({'|'.join(_LEADS)})(?: dem| den)? ({'|'.join(_DAYS)}|yesterday|today|(?=\d{{1,2}}\.))(?!s)"
+    rf"\b({'|'.join(_LEADS)})(?: dem| den)? ({'|'.join(_DAYS)}|(?=\d{{1,2}}\.)|(?<!\d am )(?:yesterday|today))(?!s)"
 )
 _DATE: Final = re.compile(rf"\b(\d{{1,2}})\. ?({'|'.join(_MONTHS)})\b")
 _MONTH: Final = re.compile(rf"\b(im|seit|bis|letzten) ({'|'.join(_MONTHS)})\b")

@@ -77,8 +77,16 @@ class Fact:
 
     @property
     def key(self) -> str:
-        """The same for the same relation of the same subject, however they are written."""
+        """By which whatever may be the same relation of the same subject is found, however they are written."""
         return f"{_folded(self.subject)}\x1f{_folded(self.relation)}"
+
+    @property
+    def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Subject and relation, the same only for the very same: blood group A- is not A+, the operator of a pump not
+        its operation."""
+        from shared.memory.words import words
+
+        return tuple(words(self.subject)), tuple(words(self.relation))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

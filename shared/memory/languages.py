@@ -51,6 +51,12 @@ OTHERS: Final = frozenset(
     )
 )
 """What tells one of the other languages, unless a word of `ENGLISH` stands beside it."""
+GERMAN_ASKING: Final = (
+    "wer wen wem wessen was wann wo wohin woher wie wieso warum welche welcher welches welchen seit bis ab von vor nach"
+    " um am im in uhr der die das den dem des ein eine ist sind war waren wird werden wurde sein hat hatte hoch lange"
+    " viel viele früher vorher zuvor davor damals jetzt heute gestern vorgestern morgen geändert verändert sich es"
+)
+"""Words of asking and of time: they name nothing that is asked about."""
 LEANING: Final = frozenset(
     words_of(
         """

@@ -20,6 +20,7 @@ from typing import Final, Literal
 
 from shared.clock import to_ms
 from shared.memory.hops import names_in
+from shared.memory.languages import GERMAN_ASKING
 from shared.memory.surroundings import says_nothing
 from shared.memory.when import When, asks_count, asks_history, asks_since_when, time_in, without_time
 from shared.memory.words import NAME, words
@@ -63,6 +64,7 @@ _ASKING: Final = frozenset(
         " person whoever know tell told currently current today yesterday day date week month year hour value need call"
         " called said say please exactly anybody someone work works do done make made see problem thing something"
         " anything think remember weekday bring come stand lie belong use used"
+        f" {GERMAN_ASKING}"
     )
 )
 _MEASURED: Final = {
@@ -224,5 +226,5 @@ def _names(question: str, searched: str) -> frozenset[str]:
         each
         for each in found
         if each.removeprefix(NAME) in left
-        and (any(map(str.isdigit, each)) or each.startswith(NAME) or each in capitals)
+        and (any(map(str.isdigit, each)) or each.startswith(NAME) or each in capitals or each in "+-#")
     )

@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import Final
 
 from shared.memory.items import Fact
+from shared.memory.languages import GERMAN_ASKING
 from shared.memory.ranking import Candidate, interest_of, is_named, is_spoken_of
 from shared.memory.statements import IS, STATED
+from shared.memory.words import words
 from shared.retrieval.function_words import FUNCTION_WORDS
 from shared.retrieval.terms import terms
 
@@ -23,6 +25,7 @@ _ASKING: Final = frozenset(
         "tell know say said ask asked answer answered told give show find remember please current currently now today"
         " yesterday week month year day time since until before after earlier last change changed long much many value"
         " happen happened did do does is are was were be been there present moment used about what when who where how"
+        f" {GERMAN_ASKING}"
     )
 )
 """Words of asking and of time: they do not name what is asked about."""
@@ -43,8 +46,16 @@ def bears_on(question: str, fact: Fact, now: datetime) -> bool:
     if fact.relation == STATED:
         return bool(asked) and asked <= _content(said.text)
     subject, relation = _content(fact.subject), _content(fact.relation)
-    names_subject = _share(subject, asked) >= NAMED
+    # Blood group A+ has no word but one that means nothing elsewhere.
+    names_subject = _share(subject, asked) >= NAMED if subject else _is_written(fact.subject, question)
     return names_subject and (fact.relation == IS or not relation or _share(relation, asked) >= MOSTLY)
+
+
+def names_exactly(question: str, fact: Fact) -> bool:
+    """Whether a question names subject and relation in their very words: of an operator and an operation, or of Andrea
+    and Andreas, that one is meant."""
+    relation = "" if fact.relation in (IS, STATED) else fact.relation
+    return _is_written(f"{fact.subject} {relation}", question)
 
 
 def speaks_of(question: str, text: str, cosine: float | None) -> bool:
@@ -56,6 +67,10 @@ def speaks_of(question: str, text: str, cosine: float | None) -> bool:
 
 def _content(text: str) -> frozenset[str]:
     return frozenset(term for term in terms(text) if term not in FUNCTION_WORDS and term not in _ASKING)
+
+
+def _is_written(text: str, question: str) -> bool:
+    return frozenset(words(text)) <= frozenset(words(question))
 
 
 def _share(of: frozenset[str], among: frozenset[str]) -> float:

@@ -39,7 +39,7 @@ _OF: Final = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _POSSESSIVE: Final = re.compile(
-    rf"^(?P<subject>[^,.;:]{{1,120}}?)(?:['’]s|s['’])\s+(?P<relation>[^,.;:]{{1,80}}?)\s+(?P<verb>{_VERB})\s+(?P<value>.+)$",
+    rf"^(?P<subject>[^,.;:]{{1,120}}?)(?P<owns>['’]s|s['’])\s+(?P<relation>[^,.;:]{{1,80}}?)\s+(?P<verb>{_VERB})\s+(?P<value>.+)$",
     re.IGNORECASE | re.DOTALL,
 )
 _PLAIN: Final = re.compile(
@@ -101,10 +101,13 @@ def _stated(stated: str, said: str) -> Fact:
         verb = _NOW.sub("", parts["verb"].lower())
         relation = parts.get("relation") or (IS if verb in _IS_FORMS else verb)
         value = parts["value"].strip()
+        # The pumps' limit is that of each pump; Andreas' is not Andrea's.
+        is_name = parts.get("owns", "").startswith("s") and _ARTICLE.match(parts["subject"]) is None
+        subject = f"{parts['subject']}s" if is_name else parts["subject"]
         # A pump that is not running is in another state; a limit that is not 8 °C may still be 6 °C.
         denied = _DENIED_VALUE.match(value) if "relation" in parts and verb in _IS_FORMS else None
         fact = Fact(
-            subject=_name(parts["subject"]),
+            subject=_name(subject),
             relation=_name(relation),
             value=(value if denied is None else NOT + denied["what"])[:VALUE_MAX_CHARS],
             said=said,

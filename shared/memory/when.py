@@ -120,6 +120,8 @@ class _Clock:
     last: int
     at: time
     part: str | None = None
+    is_end_of_day: bool = False
+    """24:00, which is the next day's 0:00."""
 
 
 # --- words
@@ -256,7 +258,7 @@ def _read_clock(match: re.Match[str], first: int) -> _Clock | None:
     if groups.get("word"):
         return _Clock(first, last, time(0) if groups["word"] == "midnight" else time(12))
     found = _time(int(groups["hour"]), int(groups.get("minute") or 0), groups.get("half"))
-    return None if found is None else _Clock(first, last, found)
+    return None if found is None else _Clock(first, last, found, is_end_of_day=int(groups["hour"]) == 24)
 
 
 def _time(hour: int, minute: int, half: str | None) -> time | None:
@@ -349,6 +351,7 @@ def _joined(day: Named | None, clock: _Clock | None, context: Context) -> When:
         at = at.replace(hour=at.hour + 12)
     elif day is not None and _is_night(day) and at.hour < 6:
         base += timedelta(days=1)
+    base += timedelta(days=clock.is_end_of_day)
     moment = context.at(base, at)
     if day is None and context.direction < 0 and moment > context.now:
         moment = context.at(base - timedelta(days=1), at)

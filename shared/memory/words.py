@@ -80,7 +80,7 @@ _SPLIT: Final = {
 
 _PIECE: Final = re.compile(
     r"""
-      (?P<number>(?:(?<![\w.,)\]])[-+]\s?)?(?:(?<!\w)\d+(?:[.,:]\d+)*)(?![\w'/@-]|[.:]\w))
+      (?P<number>(?:(?<![\w.,)\]])[-+]\s?)?(?:(?<!\w)\d+(?:[.,:]\d+)*)(?:'s\b|(?![\w'/@-]|[.:]\w)))
     | (?P<degrees>°\s?[CcFf]\b|°)
     | (?P<word>\w+(?:[-_./:'@\\]+\w+)*)
     | (?P<symbol>!=|[^\s\w.,;!?"'()\[\]{}«»“”„‹›¿¡…:])
@@ -152,7 +152,7 @@ def _cased_unit(piece: str, before: list[str]) -> list[str] | None:
 
 
 def _number(piece: str) -> str:
-    number = piece.replace(" ", "")
+    number = piece.removesuffix("'s").replace(" ", "")
     return number.replace(",", "") if _THOUSANDS.fullmatch(number.lstrip("+-")) else number
 
 

@@ -11,6 +11,7 @@ from edge.settings import SensorSettings
 from shared.clock import to_ms
 from shared.ids import Lane
 from shared.memory.items import Fact
+from shared.memory.statements import fact_in
 from shared.policy.labels import UNTRUSTED
 from shared.records import MetricsWindow, Series
 from tests.edge.test_memory import asked
@@ -21,6 +22,7 @@ from tests.support.store import opened_journal
 NOW = "2026-11-22T15:00"
 LIMIT = Fact(subject="fridge", relation="limit", value="8 °C", said="the fridge's limit is 8 °C")
 LOWER = Fact(subject="fridge", relation="limit", value="6 °C", said="the fridge's limit is 6 °C")
+HIGHER = Fact(subject="fridge", relation="limit", value="9 °C", said="the fridge's limit is 9 °C")
 
 
 @pytest.fixture
@@ -92,6 +94,88 @@ async def test_a_history_is_told_in_order(world: World, question: str) -> None:
     assert await told(world, question) == (
         "fridge, limit: 8 °C (from 2026-11-01 08:00 to 2026-11-20 08:00); 6 °C (from 2026-11-20 08:00 to now)."
     )
+
+
+async def test_of_a_day_in_which_a_value_changed_both_are_told(world: World) -> None:
+    await known(world)
+    assert await told(world, "What was the fridge's limit on 2026-11-20?") == (
+        "fridge, limit: 8 °C (from 2026-11-01 08:00 to 2026-11-20 08:00); 6 °C (from 2026-11-20 08:00 to now)."
+    )
+
+
+async def test_of_a_day_in_which_a_value_began_it_is_told_from_when_on(world: World) -> None:
+    await known(world)
+    question = "What was the fridge's limit on 2026-11-01?"
+    assert await told(world, question) == "At 2026-11-01 08:00: the fridge's limit is 8 °C."
+
+
+async def test_what_is_yet_to_come_does_not_last_until_now(world: World) -> None:
+    await known(world)
+    await world.mind.memory.said(HIGHER, since_ms=to_ms(at("2027-01-01T00:00")))
+    history = await told(world, "How did the limit of the fridge change?")
+    assert history is not None
+    assert history.endswith(
+        "6 °C (from 2026-11-20 08:00 to 2027-01-01 00:00); 9 °C (from 2027-01-01 00:00 on)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Wie hoch ist der Grenzwert von Kühlraum 2?", "der Grenzwert von Kühlraum 2 ist 6 °C."),
+        (
+            "Seit wann ist der Grenzwert von Kühlraum 2 6 °C?",
+            "Since 2026-11-20 08:00: der Grenzwert von Kühlraum 2 ist 6 °C; before that: 4 °C.",
+        ),
+        (
+            "Wie hoch war der Grenzwert von Kühlraum 2 am 10. November?",
+            "At 2026-11-10 00:00: der Grenzwert von Kühlraum 2 ist 4 °C.",
+        ),
+        (
+            "Bis wann war der Grenzwert von Kühlraum 2 4 °C?",
+            (
+                "Kühlraum 2, Grenzwert: 4 °C (from 2026-11-01 08:00 to 2026-11-20 08:00);"
+                " 6 °C (from 2026-11-20 08:00 to now)."
+            ),
+        ),
+    ],
+)
+async def test_a_fact_in_german_is_told_as_of_its_time(world: World, question: str, answer: str) -> None:
+    for value, since in (("4 °C", "2026-11-01T08:00"), ("6 °C", "2026-11-20T08:00")):
+        fact = fact_in(f"der Grenzwert von Kühlraum 2 ist {value}")
+        await world.mind.memory.said(fact, since_ms=to_ms(at(since)))
+    assert await told(world, question) == answer
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "question", "other_question"),
+    [
+        (
+            "the stock of A+ is 12 bags", "the stock of A- is 3 bags", "What is the stock of A+?",
+            "What is the stock of A-?",
+        ),
+        (
+            "the operator of pump 3 is Ann", "the operation of pump 3 is manual", "Who is the operator of pump 3?",
+            "What is the operation of pump 3?",
+        ),
+        (
+            "Andrea's phone number is 79 11", "Andreas' phone number is 79 12", "what is the phone number of andrea?",
+            "What is Andreas's phone number?",
+        ),
+        (
+            "room -1's code is 1234", "room 1's code is 5678", "What is the code of room -1?",
+            "What is room 1's code?",
+        ),
+    ],
+)  # fmt: skip
+async def test_of_relations_that_look_alike_the_one_that_is_named_is_told(
+    world: World, one: str, other: str, question: str, other_question: str
+) -> None:
+    for said in (one, other):
+        await world.mind.memory.said(fact_in(said))
+        world.clock.advance(seconds=60)
+    assert await told(world, question) == f"{one}."
+    assert await told(world, other_question) == f"{other}."
 
 
 async def test_what_contradicts_is_told_as_contradicting(world: World) -> None:

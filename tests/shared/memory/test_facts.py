@@ -4,6 +4,7 @@ import pytest
 
 from shared.memory.facts import Standing, contradictions, contrary, placed
 from shared.memory.items import Fact
+from shared.memory.statements import fact_in
 from shared.policy.labels import UNTRUSTED
 
 LIMIT = Fact(subject="fridge", relation="limit", value="8 °C")
@@ -52,3 +53,27 @@ def test_a_value_beside_another_contradicts_nothing() -> None:
 def test_the_contrary_of_the_contrary_is_the_value(value: str, other: str) -> None:
     assert contrary(value) == other
     assert contrary(contrary(value)).casefold() == value.casefold()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("the stock of A+ is 12 bags", "the stock of A- is 3 bags"),
+        ("room -1's code is 1234", "room 1's code is 5678"),
+        ("the operator of pump 3 is Ann", "the operation of pump 3 is manual"),
+        ("die Masse von Platte 3 ist 5 kg", "die Maße von Platte 3 sind 3 x 4 m"),
+        ("Andrea's phone number is 79 11", "Andreas' phone number is 79 12"),
+        ("the limit of zone <5 is 8 °C", "the limit of zone >5 is 6 °C"),
+    ],
+)
+def test_what_only_looks_like_the_same_relation_is_left_alone(one: str, other: str) -> None:
+    first, second = standing(fact_in(one), "a", 1), standing(fact_in(other), "b", 2)
+    found = placed(second, [first])
+    assert (found.outcome, found.closes) == ("new", ())
+    assert contradictions([first, standing(fact_in(other), "b", 1)], 3) == []
+
+
+def test_a_value_that_only_its_spaces_tell_apart_is_repeated() -> None:
+    spaced = Fact(subject="fridge", relation="limit", value="8  °C")
+    found = placed(standing(spaced, "b", 2), [standing(LIMIT, "a", 1)])
+    assert (found.outcome, found.repeats) == ("repeated", "a")
