@@ -45,6 +45,12 @@ TEXT_MAX_CHARS: Final = 2_000
 """Of an item, that it is found by."""
 DISK_FULL: Final = "disk_full"
 """Code of the error for a change that the disk has no room for: that is no fault of the index."""
+ALTERED: Final = (
+    "The index holds what this device did not write so, which was left out: `covey-edge memory verify` lists it, and"
+    " `covey-edge memory rebuild` makes it anew."
+)
+INDEX: Final = "index"
+"""As which an entry of the index is reported that is none of this device's."""
 GONE: Final = frozenset({"merged", "faded", "outdated"})
 """Reasons for which an item is not found any more. One that was superseded tells how things were."""
 
@@ -65,6 +71,8 @@ class Asked:
     """A query with its vector. `refused`: items that were found not to be the device's when the index was completed."""
 
     query: "Query"
+    model: bytes
+    """The embedder's fingerprint, empty for none."""
     note: str | None
     refused: frozenset[str]
 
@@ -167,23 +175,24 @@ class Recall:
         try:
             refused = await self.complete(model)
         except UnavailableError as error:
-            if error.code == DISK_FULL:
-                raise
-            logger.warning("the index of the memory is broken and made anew: %s", error)
-            await self.discard()
-            refused = await self.complete(model)
+            refused = await self._made_anew(error, model)
         if refused:
             await self._report(refused, 0)
         from shared.retrieval.search import query_of
 
-        return Asked(query=query_of(query, vector), note=note, refused=frozenset(refused))
+        return Asked(query=query_of(query, vector), model=model, note=note, refused=frozenset(refused))
 
     async def find(
         self, asked: Asked, *, sorts: Collection[str] = SORTS, limit: int = CANDIDATES
     ) -> Recalled:
         """What fits best of some sorts."""
         refused = set(asked.refused)
-        found = await asyncio.to_thread(self._searched, asked.query, sorted(sorts), max(limit, CANDIDATES))
+        among = sorted(sorts), max(limit, CANDIDATES)
+        try:
+            found = await asyncio.to_thread(self._searched, asked.query, *among)
+        except UnavailableError as error:
+            refused |= await self._made_anew(error, asked.model)
+            found = await asyncio.to_thread(self._searched, asked.query, *among)
         passages, support, ranked_by, problem, left_out = found
         rows = {row.item: row for row in await self._store.named([each.item.document for each in passages])}
         items = []
@@ -194,15 +203,26 @@ class Recall:
                 refused.add(row.item)
             elif item is not None:
                 items.append(Found(item=item, score=round(each.score, 6), cosine=each.cosine))
+        note = asked.note or problem
         if left_out or refused:
             await self._report(refused, left_out)
+        if left_out:
+            note = f"{note} {ALTERED}" if note else ALTERED
         return Recalled(
             found=tuple(items[:limit]),
             support=support if items else 0.0,
             ranked_by=ranked_by,
             refused=tuple(sorted(refused)),
-            note=asked.note or problem,
+            note=note,
         )
+
+    async def _made_anew(self, error: UnavailableError, model: bytes) -> set[str]:
+        """After an index was found broken; as `complete`."""
+        if error.code == DISK_FULL:
+            raise error
+        logger.warning("the index of the memory is broken and made anew: %s", error)
+        await self.discard()
+        return await self.complete(model)
 
     async def alike(self, sort: str, key: str) -> list[Remembered]:
         """Genuine items of that key. One that somebody gave it, to have it told with others, is reported."""
@@ -364,7 +384,8 @@ class Recall:
         return sorted(rows, key=lambda row: -row.position)[:most]
 
     async def _report(self, refused: Collection[str], left_out: int) -> None:
-        new = sorted(set(refused) - self._told)
+        found = set(refused) | ({INDEX} if left_out else set())
+        new = sorted(found - self._told)
         self._told |= set(new)
         if new or left_out:
             logger.warning(

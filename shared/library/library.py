@@ -538,8 +538,9 @@ class Library:
                     yield self._reader
                 finally:
                     self._reader.execute("COMMIT")
-            except sqlite3.Error as error:
-                raise UnavailableError(f"{self._path} cannot be read ({error}).") from error
+            except (sqlite3.Error, ValueError, IndexError, TypeError) as error:
+                # Values of which this program makes nothing are no better than a page that cannot be read.
+                raise UnavailableError(f"{self._path} cannot be read ({error!r}).") from error
 
 
 def _held(row: tuple[Any, ...]) -> Held:

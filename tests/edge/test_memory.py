@@ -369,6 +369,28 @@ async def test_what_was_written_into_the_index_is_refused(world: World, tmp_path
     assert len(await world.mind.recall.verify()) >= 1
 
 
+async def test_who_searches_hears_that_the_index_was_written_into(world: World, tmp_path: Path) -> None:
+    await world.mind.memory.said(LIMIT)
+    await world.mind.recall.search("fridge limit")
+    with sqlite3.connect(tmp_path / "index" / "library.sqlite") as db:
+        db.execute("UPDATE content SET text = replace(text, '8', '80')")
+    again = mind_over(tmp_path, world.journal, clock=world.clock)
+    recalled = await again.mind.recall.search("fridge limit")
+    assert recalled.found == ()
+    assert again.refused == ["index"]
+    assert recalled.note is not None
+    assert "memory verify" in recalled.note
+
+
+async def test_an_index_with_values_that_mean_nothing_is_made_anew(world: World, tmp_path: Path) -> None:
+    await world.mind.memory.said(LIMIT)
+    await world.mind.recall.search("fridge limit")
+    with sqlite3.connect(tmp_path / "index" / "library.sqlite") as db:
+        db.execute("UPDATE posting SET data = x'ffffffff'")
+    recalled = await mind_over(tmp_path, world.journal, clock=world.clock).mind.recall.search("fridge limit")
+    assert [each.item.text for each in recalled.found] == [LIMIT.text]
+
+
 async def test_the_index_is_made_again_from_the_memory(world: World, tmp_path: Path) -> None:
     await world.mind.memory.said(LIMIT)
     await world.mind.recall.search("fridge")
