@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from edge.ports import Draft, Journal, MemoryStore
+from edge.ports import Draft, ForgetRequest, Journal, MemoryStore
 from edge.recall import Recall
 from edge.shelf import Shelf
 from shared.clock import Clock, to_ms
@@ -107,10 +107,12 @@ class Forgetting:
                 pass
 
     async def obey(self) -> int:
-        """Forget what the hub ordered; returns how many orders."""
+        """Forget what the hub ordered, and finish what a kill broke off; returns how many orders."""
+        async with self._working:
+            await self._finish()
         count = 0
         for each in await self._store.requests():
-            if each.done_ms is not None:
+            if each.done_ms is not None or _is_own(each):
                 continue
             count += 1
             if each.about is None:
@@ -122,6 +124,11 @@ class Forgetting:
 
     async def look(self, about: str) -> Mentioned:
         """What speaks of it. Raises `RefusedError` (code `invalid`) for what is too short or too long to look for."""
+        async with self._working:
+            await self._finish()
+            return await self._looked(about)
+
+    async def _looked(self, about: str) -> Mentioned:
         about = _checked(about)
         items, contents, kept = await self._store.mentions(about.encode())
         return Mentioned(
@@ -141,7 +148,8 @@ class Forgetting:
         async with self._working:
             items: set[str] = set()
             contents: set[bytes] = set()
-            found = await self.look(about)
+            await self._store.note_scrub(is_due=True)
+            found = await self._looked(about)
             for _ in range(PASSES_MAX):
                 if not found.items and not found.contents:
                     break
@@ -151,7 +159,7 @@ class Forgetting:
                 await self._write(
                     name, found.items, found.contents, kept=found.kept, causes=causes, is_last=False
                 )
-                found = await self.look(about)
+                found = await self._looked(about)
             await self._write(name, (), (), kept=found.kept, causes=causes)
             await asyncio.to_thread(
                 self._recall_shelf.wipe_index
@@ -163,6 +171,7 @@ class Forgetting:
                 await self._recall.discard()
                 await self._store.scrub(about.encode(), is_whole=True)
                 files, size, remaining = await asyncio.to_thread(self._searched, about)
+            await self._store.note_scrub(is_due=False)
         return Forgotten(
             request=name,
             items=len(items),
@@ -173,6 +182,17 @@ class Forgetting:
             bytes=size,
             remaining=remaining,
         )
+
+    async def _finish(self) -> None:
+        """Of a forgetting that was broken off the words are not known any more: then everything is written anew."""
+        if not await self._store.is_scrub_due():
+            return
+        for each in await self._store.requests():
+            if each.done_ms is None and _is_own(each):
+                await self._write(each.request, (), (), kept=0, causes=())
+        await self._recall.discard()
+        await self._store.scrub(None, is_whole=True)
+        await self._store.note_scrub(is_due=False)
 
     async def _write(
         self,
@@ -231,6 +251,11 @@ class Forgetting:
                 logger.warning("%s could not be searched: %s", path, error)
                 remaining.append(str(path.relative_to(self._home)))
         return files, size, tuple(remaining)
+
+
+def _is_own(request: ForgetRequest) -> bool:
+    """Whether the device itself began it: what the hub ordered is known until it is done."""
+    return request.about is None and bool(request.items or request.contents)
 
 
 def _files(home: Path) -> Iterator[Path]:

@@ -438,10 +438,16 @@ class MemoryStore(Protocol):
         """Items and contents of the log that speak of something; and how many contents open work still needs."""
         ...
 
-    async def scrub(self, needle: bytes, *, is_whole: bool = False) -> int:
+    async def scrub(self, needle: bytes | None, *, is_whole: bool = False) -> int:
         """Take what speaks of something out of the tables that no record speaks for, and give back what is free in the
-        files: nothing of what was deleted stays in them. Returns how many rows."""
+        files: nothing of what was deleted stays in them. `needle` None: that alone. Returns how many rows."""
         ...
+
+    async def note_scrub(self, *, is_due: bool) -> None:
+        """That what is deleted from now on is to be scrubbed, and that it was: a kill between the two is made good."""
+        ...
+
+    async def is_scrub_due(self) -> bool: ...
 
     async def requests(self) -> tuple[ForgetRequest, ...]: ...
 

@@ -37,6 +37,8 @@ _COLUMNS: Final = (
 )
 KEYS_VERSION: Final = "memory_terms"
 """In `meta`: the version of the terms that the keys were made of."""
+SCRUB_DUE: Final = "scrub_due"
+"""In `meta` from before something is forgotten until it stands in no free page any more."""
 IN_CHUNK: Final = 500
 QUESTIONS_SHOWN: Final = 100
 _OPEN: Final = tuple(state.value for state in NodeState if state not in TERMINAL)
@@ -93,10 +95,18 @@ class SqliteMemory:
     async def mentions(self, needle: bytes) -> tuple[tuple[str, ...], tuple[bytes, ...], int]:
         return await self._database.read(lambda db: read_mentions(db, needle))
 
-    async def scrub(self, needle: bytes, *, is_whole: bool = False) -> int:
-        count = await self._database.write(lambda db: scrub(db, needle), durable=True)
+    async def scrub(self, needle: bytes | None, *, is_whole: bool = False) -> int:
+        count = 0
+        if needle is not None:
+            count = await self._database.write(lambda db: scrub(db, needle), durable=True)
         await self._database.scrub(is_whole=is_whole)
         return count
+
+    async def note_scrub(self, *, is_due: bool) -> None:
+        await self._database.write(lambda db: write_scrub_due(db, is_due=is_due), durable=True)
+
+    async def is_scrub_due(self) -> bool:
+        return await self._database.read(read_scrub_due)
 
     async def requests(self) -> tuple[ForgetRequest, ...]:
         return await self._database.read(read_requests)
@@ -478,6 +488,17 @@ def scrub(db: sqlite3.Connection, needle: bytes) -> int:
     with overwriting(db):
         db.executemany("DELETE FROM hub_question WHERE task = ? AND node = ? AND call = ?", gone)
     return len(gone)
+
+
+def write_scrub_due(db: sqlite3.Connection, *, is_due: bool) -> None:
+    if is_due:
+        db.execute("INSERT INTO meta VALUES (?, 1) ON CONFLICT DO NOTHING", (SCRUB_DUE,))
+    else:
+        db.execute("DELETE FROM meta WHERE key = ?", (SCRUB_DUE,))
+
+
+def read_scrub_due(db: sqlite3.Connection) -> bool:
+    return db.execute("SELECT 1 FROM meta WHERE key = ?", (SCRUB_DUE,)).fetchone() is not None
 
 
 def _needed(db: sqlite3.Connection) -> frozenset[bytes]:
