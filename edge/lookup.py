@@ -73,13 +73,14 @@ class Lookup:
         *,
         limit: int,
         sorts: Collection[str] = SORTS,
+        scopes: Collection[str] = (),
         is_ended_too: bool = False,
         since_ms: int | None = None,
         until_ms: int | None = None,
         who: str = "",
     ) -> ToldAll:
-        """What is remembered and may be told to `who`; what has ended only if asked for; of a span of time if one is
-        given.
+        """What is remembered and may be told to `who`; what has ended only if asked for; of a span of time and of
+        scopes if any are given.
 
         Raises `RefusedError` (code `policy`, or `stopped`) if memory may not be read, and as `Recall.search`.
         """
@@ -88,16 +89,18 @@ class Lookup:
             await self._catch_up()
         except (CapacityError, UnavailableError) as error:
             logger.info("what has just ended is not remembered yet: %s", error)
-        recalled = await self._recall.remember(query, self._now(), sorts=sorts or SORTS)
-        fitting = [
-            each
-            for each in recalled.found
-            if (is_ended_too or each.item.until_ms is None)
-            and (until_ms is None or each.item.since_ms <= until_ms)
-            and (since_ms is None or each.item.until_ms is None or each.item.until_ms > since_ms)
-            and (since_ms is None or each.item.sort != "episode" or each.item.since_ms >= since_ms)
-        ][:limit]
-        told = [await self._told(each.item, who, each.score) for each in fitting]
+
+        def fits(item: Remembered) -> bool:
+            return (
+                (not scopes or item.scope in scopes)
+                and (is_ended_too or item.until_ms is None)
+                and (until_ms is None or item.since_ms <= until_ms)
+                and (since_ms is None or item.until_ms is None or item.until_ms > since_ms)
+                and (since_ms is None or item.sort != "episode" or item.since_ms >= since_ms)
+            )
+
+        recalled = await self._recall.remember(query, self._now(), sorts=sorts or SORTS, fits=fits)
+        told = [await self._told(each.item, who, each.score) for each in recalled.found[:limit]]
         kept = tuple(each for each in told if each is not None)
         note = recalled.note
         if len(kept) < len(told):

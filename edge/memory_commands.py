@@ -13,7 +13,7 @@ from edge.here import told
 from edge.local_api import request
 from edge.settings import load_settings
 from shared.errors import ProtocolError, RefusedError
-from shared.memory.items import SORTS
+from shared.memory.items import SCOPES, SORTS
 
 if TYPE_CHECKING:
     from edge.daemon import Daemon
@@ -37,6 +37,9 @@ def search(
         list[str] | None,
         typer.Option("--sort", help="Only episode, fact, procedure or answer; repeat for several."),
     ] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option("--scope", help="Only device, site or fleet; repeat for several.")
+    ] = None,
     ended: Annotated[bool, typer.Option("--ended", help="Also what no longer holds.")] = False,
     since: Annotated[str | None, typer.Option(help="Only what was so at this ISO time or later.")] = None,
     until: Annotated[str | None, typer.Option(help="Only what was so at this ISO time or earlier.")] = None,
@@ -48,9 +51,12 @@ def search(
         raise RefusedError("Say what to look for: the query is empty.")
     if unknown := [each for each in sort or [] if each not in SORTS]:
         raise RefusedError(f"There is no sort {unknown[0]!r} of memory; there are {', '.join(SORTS)}.")
+    if unknown := [each for each in scope or [] if each not in SCOPES]:
+        raise RefusedError(f"There is no scope {unknown[0]!r}; there are {', '.join(SCOPES)}.")
     settings, _ = load_settings(home=home)
     params: dict[str, str | list[str]] = {
-        "q": query, "limit": str(limit), "ended": "true" if ended else "false", "sort": sort or []
+        "q": query, "limit": str(limit), "ended": "true" if ended else "false", "sort": sort or [],
+        "scope": scope or [],
     }  # fmt: skip
     params |= {name: value for name, value in (("since", since), ("until", until)) if value is not None}
 
@@ -62,6 +68,7 @@ def search(
             query,
             limit=limit,
             sorts=sort or (),
+            scopes=scope or (),
             is_ended_too=ended,
             since_ms=since_of(since),
             until_ms=since_of(until),
@@ -134,7 +141,6 @@ def add(
     async def here(daemon: "Daemon") -> dict[str, Any]:
         from edge.api.memory import describe_kept
         from edge.api.memory_routes import fact_from, since_of
-        from shared.memory.items import SCOPES
 
         chosen = next((each for each in SCOPES if each == scope), None)
         if chosen is None:

@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 CANDIDATES: Final = 50
 """That a search looks at."""
+WIDER: Final = 4
+"""Times as many are looked at when too few of them are wanted."""
 RANKED: Final = 100
 """Of which a question's time makes an order."""
 HOPS_MAX: Final = 2
@@ -54,6 +56,7 @@ INDEX: Final = "index"
 GONE: Final = frozenset({"merged", "faded", "outdated"})
 """Reasons for which an item is not found any more. One that was superseded tells how things were."""
 
+Fits = Callable[[Remembered], bool]
 Refused = Callable[[Sequence[str]], Awaitable[None]]
 
 
@@ -123,10 +126,17 @@ class Recall:
         return await self.find(await self.ask(query), sorts=sorts, limit=limit)
 
     async def remember(
-        self, question: str, now: datetime, *, sorts: Collection[str] = SORTS, limit: int = CANDIDATES
+        self,
+        question: str,
+        now: datetime,
+        *,
+        sorts: Collection[str] = SORTS,
+        limit: int = CANDIDATES,
+        fits: Fits | None = None,
     ) -> Recalled:
         """What is worth reading for a question that is asked at `now`: ranked by the time that it speaks of, and in two
-        steps where it asks of somebody who is only described (`shared.memory.ranking`, `hops`).
+        steps where it asks of somebody who is only described (`shared.memory.ranking`, `hops`). `fits`: which items
+        are wanted at all, however many others speak of it.
 
         Raises `ValueError` if `now` is without a zone.
         """
@@ -134,7 +144,8 @@ class Recall:
         from shared.memory.ranking import described, interest_of
 
         hop = hop_in(question)
-        first, order = await self._ranked(question if hop is None else hop.first, now, sorts)
+        fits = fits or _always
+        first, order = await self._ranked(question if hop is None else hop.first, now, sorts, fits)
         if hop is None:
             return replace(first, found=_in_order(first.found, order)[:limit])
         meant = described(order, interest_of(hop.first, now), question)
@@ -142,19 +153,19 @@ class Recall:
         orders = [[each for each, _ in meant] + order]
         found = list(first.found)
         for name in names:
-            more, then = await self._ranked(hop.asked_of(name), now, sorts)
+            more, then = await self._ranked(hop.asked_of(name), now, sorts, fits)
             found += more.found
             orders.append(then)
         return replace(first, found=_in_order(found, _woven(orders))[:limit])
 
     async def _ranked(
-        self, question: str, now: datetime, sorts: Collection[str]
+        self, question: str, now: datetime, sorts: Collection[str], fits: Fits
     ) -> "tuple[Recalled, list[Candidate]]":
         from shared.memory.ranking import Candidate, interest_of, is_named, is_spoken_of, ranked
 
         interest = interest_of(question, now)
         # A question that is nothing but a time is searched for as it stands.
-        recalled = await self.find(await self.ask(interest.text or question), sorts=sorts, limit=RANKED)
+        recalled = await self._fitting(await self.ask(interest.text or question), sorts, fits)
         candidates = [
             Candidate(
                 item=each.item.item,
@@ -168,6 +179,16 @@ class Recall:
         is_sound = recalled.support >= SUPPORT_MIN
         is_known = is_sound and is_named(candidates, interest) and is_spoken_of(candidates, interest)
         return replace(recalled, is_known=is_known), ranked(candidates, interest)
+
+    async def _fitting(self, asked: Asked, sorts: Collection[str], fits: Fits) -> Recalled:
+        """The best that fit: it is looked further for as long as what was found does not, and there is more."""
+        depth, seen = 1, -1
+        while True:
+            recalled = await self.find(asked, sorts=sorts, limit=RANKED * depth, depth=depth)
+            fitting = tuple(each for each in recalled.found if fits(each.item))[:RANKED]
+            if len(fitting) >= CANDIDATES or len(recalled.found) in (seen, len(fitting)):
+                return replace(recalled, found=fitting)
+            depth, seen = depth * WIDER, len(recalled.found)
 
     async def ask(self, query: str) -> Asked:
         """A query, ready to be searched for among one sort after the other; the index is completed for it."""
@@ -183,11 +204,11 @@ class Recall:
         return Asked(query=query_of(query, vector), model=model, note=note, refused=frozenset(refused))
 
     async def find(
-        self, asked: Asked, *, sorts: Collection[str] = SORTS, limit: int = CANDIDATES
+        self, asked: Asked, *, sorts: Collection[str] = SORTS, limit: int = CANDIDATES, depth: int = 1
     ) -> Recalled:
-        """What fits best of some sorts."""
+        """What fits best of some sorts. `depth`: as `shared.retrieval.search.search`."""
         refused = set(asked.refused)
-        among = sorted(sorts), max(limit, CANDIDATES)
+        among = sorted(sorts), max(limit, CANDIDATES), depth
         try:
             found = await asyncio.to_thread(self._searched, asked.query, *among)
         except UnavailableError as error:
@@ -396,14 +417,14 @@ class Recall:
             await self._on_refused(new)
 
     def _searched(
-        self, query: "Query", sorts: Sequence[str], limit: int
+        self, query: "Query", sorts: Sequence[str], limit: int, depth: int
     ) -> "tuple[tuple[Passage, ...], float, str, str | None, int]":
         if query.vector is None:
             with self._shelf.library() as library:
-                found = library.search(query, sorts, limit=limit)
+                found = library.search(query, sorts, limit=limit, depth=depth)
         else:
             with self._shelf.searched() as library:
-                found = library.search(query, sorts, limit=limit)
+                found = library.search(query, sorts, limit=limit, depth=depth)
         problem = self._shelf.index_problem if query.vector is not None else None
         return found.passages, found.support, found.ranked_by, found.note or problem, found.refused
 
@@ -445,6 +466,10 @@ class Recall:
                 for item in library.items(sort)
                 if words.get(item.document) != item.text
             ]
+
+
+def _always(_item: Remembered) -> bool:
+    return True
 
 
 def _in_order(found: "Sequence[Found]", order: "Sequence[Candidate]") -> tuple[Found, ...]:

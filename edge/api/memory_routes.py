@@ -17,7 +17,7 @@ from edge.api.memory import (
 from edge.api.outcomes import read_body
 from edge.api.parts import Api
 from shared.errors import RefusedError
-from shared.memory.items import SORTS
+from shared.memory.items import SCOPES, SORTS
 
 if TYPE_CHECKING:
     from shared.memory.items import Fact
@@ -44,10 +44,16 @@ async def search_memory(api: Api, request: Request) -> Response:
         raise RefusedError(
             f"There is no sort {unknown[0][:40]!r} of memory; there are {', '.join(SORTS)}.", code="invalid"
         )
+    scopes = given.getlist("scope")
+    if unknown := [each for each in scopes if each not in SCOPES]:
+        raise RefusedError(
+            f"There is no scope {unknown[0][:40]!r}; there are {', '.join(SCOPES)}.", code="invalid"
+        )
     told = await api.mind.lookup.search(
         query,
         limit=limit,
         sorts=sorts,
+        scopes=scopes,
         is_ended_too=given.get("ended") == "true",
         since_ms=since,
         until_ms=until,

@@ -354,7 +354,13 @@ class Library:
     # --- searching
 
     def search(
-        self, query: "Query", names: Sequence[str], *, limit: int, model: bytes | None = None
+        self,
+        query: "Query",
+        names: Sequence[str],
+        *,
+        limit: int,
+        model: bytes | None = None,
+        depth: int = 1,
     ) -> Findings:
         """The best of these corpora together. Without a vector in `query`, or without an index, by keywords alone; so
         is each corpus that was embedded by another model than `model`, whose vector it is (None: not told)."""
@@ -370,7 +376,7 @@ class Library:
                 is_comparable = model is None or snapshot.state.model == model
                 of_this = self._query_for(snapshot, query) if is_comparable else replace(query, vector=None)
                 with self._indexing:
-                    ranking = search(snapshot, of_this, limit=limit)
+                    ranking = search(snapshot, of_this, limit=limit, depth=depth)
                 note = note or snapshot.problem
                 has_used_vectors |= of_this.vector is not None and snapshot.problem is None
                 passages = self._passages(snapshot.state, ranking)

@@ -85,18 +85,19 @@ def query_of(text: str, vector: bytes | None = None) -> Query:
     return Query(tuple(terms(text[:QUERY_MAX_CHARS])), vector)
 
 
-def search(source: Source, query: Query, *, limit: int) -> Ranking:
-    """At most `limit` hits; none that has nothing in common with the query."""
+def search(source: Source, query: Query, *, limit: int, depth: int = 1) -> Ranking:
+    """At most `limit` hits; none that has nothing in common with the query. `depth`: times as many candidates as usual
+    are looked at."""
 
     def by_keywords() -> tuple[KeywordQuery, tuple[Ordinals, Floats]]:
         keywords = KeywordQuery(query.terms, source.impacts(tuple(dict.fromkeys(query.terms))), source.norms)
-        return keywords, keywords.best(KEYWORD_CANDIDATES)
+        return keywords, keywords.best(KEYWORD_CANDIDATES * depth)
 
     if query.vector is None:
         near, (keywords, best) = NOTHING, by_keywords()
     else:
-        near, (keywords, best) = source.nearest_while(query.vector, VECTOR_CANDIDATES, by_keywords)
-    candidates, keyword = _candidates(source, keywords, best, near)
+        near, (keywords, best) = source.nearest_while(query.vector, VECTOR_CANDIDATES * depth, by_keywords)
+    candidates, keyword = _candidates(source, keywords, best, near, KEYWORD_CANDIDATES * depth)
     cosine = _cosines(source, query.vector, candidates)
     result = fused(keyword, cosine)
     order = _best(source, candidates, result.scores, max(limit, LEAD_RANK))
@@ -114,12 +115,12 @@ def search(source: Source, query: Query, *, limit: int) -> Ranking:
 
 
 def _candidates(
-    source: Source, keywords: KeywordQuery, best: tuple[Ordinals, Floats], near: Ordinals
+    source: Source, keywords: KeywordQuery, best: tuple[Ordinals, Floats], near: Ordinals, most: int
 ) -> tuple[Ordinals, Scores]:
     """What either side proposes, with the keyword scores."""
     ordinals, scores = best
-    if len(ordinals) > KEYWORD_CANDIDATES:
-        kept = [at for at, _ in _best(source, ordinals, scores, KEYWORD_CANDIDATES)]
+    if len(ordinals) > most:
+        kept = [at for at, _ in _best(source, ordinals, scores, most)]
         ordinals, scores = ordinals[kept], scores[kept]
     if len(near):
         known = set(ordinals.tolist())

@@ -391,6 +391,21 @@ async def test_an_index_with_values_that_mean_nothing_is_made_anew(world: World,
     assert [each.item.text for each in recalled.found] == [LIMIT.text]
 
 
+async def test_what_is_asked_for_is_found_among_many_that_are_not(world: World) -> None:
+    """However often it changed: what holds, and what was so then."""
+    day_ms = 86_400_000
+    for day in range(120):
+        fact = replace(LIMIT, value=f"{day} °C", said=f"the fridge's limit is {day} °C")
+        await world.mind.memory.said(fact, since_ms=day * day_ms)
+    now = await world.mind.lookup.search("fridge limit", limit=5)
+    assert [each.text for each in now.found] == ["the fridge's limit is 119 °C"]
+    then = await world.mind.lookup.search(
+        "fridge limit", limit=5, is_ended_too=True, since_ms=20 * day_ms + 1, until_ms=20 * day_ms + 2
+    )
+    assert [each.text for each in then.found] == ["the fridge's limit is 20 °C"]
+    assert (await world.mind.lookup.search("fridge limit", limit=5, scopes=("fleet",))).found == ()
+
+
 async def test_the_index_is_made_again_from_the_memory(world: World, tmp_path: Path) -> None:
     await world.mind.memory.said(LIMIT)
     await world.mind.recall.search("fridge")
