@@ -79,6 +79,13 @@ def enroll(
     device: Annotated[
         str | None, typer.Option("--device", help="This device's name, if the token leaves it open.")
     ] = None,
+    anew: Annotated[
+        bool,
+        typer.Option(
+            "--anew",
+            help="Join again, or another hub, with new keys: what the device remembers and has not sent stays.",
+        ),
+    ] = False,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
@@ -97,6 +104,7 @@ def enroll(
         device=device,
         hub_url=hub,
         passphrase_file=settings.identity_passphrase_file,
+        anew=anew,
     )
     waits = " It waits for an operator's approval at the hub." if identity.needs_approval else ""
     is_replacing = must_restore(settings.identity_dir)

@@ -21,13 +21,15 @@ from edge.key_files import (
     CA,
     CERTIFICATE,
     ENROLMENT,
+    NEXT_CERTIFICATE,
+    NEXT_TLS_KEY,
     SEALING_KEY,
     SIGNING_KEY,
     TICKET,
     TLS_KEY,
     KeyFiles,
 )
-from edge.keychain import HubKeys, first_copy
+from edge.keychain import KEYCHAIN, KEYCHAIN_DIGEST, HubKeys, first_copy
 from shared.enrolment import (
     CA_PATH,
     ENROL_PATH,
@@ -43,6 +45,8 @@ from shared.errors import ConfigError, ProtocolError, RefusedError, UnavailableE
 from shared.ids import Principal
 from shared.keys import Signer, TrustView
 
+OF_ONE_ENROLMENT: Final = (NEXT_TLS_KEY, NEXT_CERTIFICATE, TICKET, KEYCHAIN, KEYCHAIN_DIGEST)
+"""What an enrolment need not bring, and must not leave there of the one before."""
 HTTP_TIMEOUT_S: Final = 20.0
 CA_MAX_BYTES: Final = 65_536
 
@@ -135,8 +139,11 @@ def enrol(
     device: str | None,
     hub_url: str | None,
     passphrase_file: Path | None = None,
+    anew: bool = False,
 ) -> Identity:
     """Spend a token at the hub and store what it gives, encrypted if there is a passphrase. Blocks.
+
+    `anew`: also where the device is enrolled. It gets other keys and keeps `secrets.key`, under which it remembers.
 
     Raises `RefusedError` if the device is enrolled already or the hub refuses the token, `ProtocolError` if what
     answers is not the hub of the token, `UnavailableError` if nothing answers, `ConfigError` for a malformed token, a
@@ -144,9 +151,9 @@ def enrol(
     """
     files = KeyFiles(folder, passphrase_file)
     files.recover()
-    if (folder / ENROLMENT).exists():
+    if (folder / ENROLMENT).exists() and not anew:
         raise RefusedError(
-            f"This device is already enrolled; remove {folder} first if it shall join another hub."
+            "This device is already enrolled; with --anew it joins again, or another hub, and keeps its memory."
         )
     # Here, because only enrolment needs certificates from the inside and the daemon must stay small.
     from cryptography import x509
@@ -195,17 +202,16 @@ def enrol(
         broker=response.broker,
         needs_approval=response.needs_approval,
     )
+    stored = {
+        **keys,
+        CERTIFICATE: response.certificate_pem.encode(),
+        CA: ca_pem.encode(),
+        ENROLMENT: enrolment.model_dump_json(indent=2).encode(),
+        **(first_copy(response.hub_keys, ca=ca_pem.encode()) if response.hub_keys else {}),
+        **({TICKET: token_text.strip().encode()} if token.replaces else {}),
+    }
     try:
-        files.store(
-            {
-                **keys,
-                CERTIFICATE: response.certificate_pem.encode(),
-                CA: ca_pem.encode(),
-                ENROLMENT: enrolment.model_dump_json(indent=2).encode(),
-                **(first_copy(response.hub_keys, ca=ca_pem.encode()) if response.hub_keys else {}),
-                **({TICKET: token_text.strip().encode()} if token.replaces else {}),
-            }
-        )
+        files.store(stored, remove=[name for name in OF_ONE_ENROLMENT if name not in stored])
     except ConfigError as error:
         raise ConfigError(
             f"The identity could not be stored in {folder}, and the token is spent; check the disk, then enrol again"

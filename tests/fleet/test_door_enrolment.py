@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from edge.identity import load_identity
+from edge.key_files import NEXT_CERTIFICATE, NEXT_TLS_KEY
+from edge.vault_key import memory_key
 from shared.enrolment import Token
 from tests.support.ports import free_port
 from tests.support.real_hub import RealHub, edge_command, hub_command
@@ -109,6 +111,25 @@ def test_a_device_that_is_enrolled_stays_what_it_is(real_hub: RealHub, tmp_path:
     kept = load_identity(tmp_path / "loyal" / "identity")
     assert kept is not None
     assert (kept.principal, kept.signer.public) == (identity.principal, identity.signer.public)
+
+
+def test_a_device_that_joins_anew_has_other_keys_and_can_still_read_what_it_remembers(
+    real_hub: RealHub, tmp_path: Path
+) -> None:
+    before = real_hub.enrol("anew-1", tmp_path / "anew")
+    files = before.files
+    remembers_with = memory_key(files)
+    of_the_hub_before = dict.fromkeys((NEXT_TLS_KEY, NEXT_CERTIFICATE), b"of the enrolment before")
+    files.store(of_the_hub_before)  # a renewal that had not come to its end
+
+    assert enroll(tmp_path / "anew", real_hub.token("anew-2"), "--anew").returncode == 0
+
+    after = load_identity(tmp_path / "anew" / "identity")
+    assert after is not None
+    assert str(after.principal).endswith("anew-2")
+    assert after.signer.public != before.signer.public
+    assert memory_key(after.files) == remembers_with
+    assert not any(after.files.has(name) for name in of_the_hub_before)
 
 
 def test_a_token_for_one_device_does_not_make_another(real_hub: RealHub, tmp_path: Path) -> None:
