@@ -14,9 +14,12 @@ from cloud.checks.subject import Subject
 from cloud.devices.presence import PresenceState
 from cloud.devices.presence_sql import presence_of, read_horizons
 from cloud.devices.tables import Device, DeviceStatus
+from cloud.ingest.strangers import strangers
 from cloud.journal.tables import DeadLetter, LaneRow
 from cloud.recovery.repository import forked
 from shared.findings import Finding, ok, some_of, warn
+from shared.ids import Principal
+from shared.topics import PROBE_PREFIX
 
 FORKS: Final = "forks"
 APPROVAL: Final = "approval"
@@ -25,6 +28,7 @@ DEAD_LETTERS: Final = "dead letters"
 LOST: Final = "lost devices"
 CERTIFICATES: Final = "device certificates"
 CONDITIONS: Final = "device conditions"
+STRANGERS: Final = "strangers"
 CERTIFICATE_LEFT_MIN: Final = timedelta(days=14)
 FOUND_MAX: Final = 10_000
 """Rows of one kind that are read; a fleet with more of them has another problem."""
@@ -91,6 +95,15 @@ def check(subject: Subject) -> Iterator[Finding]:
             well="No device complains.",
             command=_for_first(subject, "device show", troubled),
         )
+        unknown = [name for name in strangers(session, now) if PROBE_PREFIX not in name]
+        yield judge(
+            STRANGERS,
+            unknown,
+            "speak with a certificate of this hub and are not known here, as after a backup was restored: for each make"
+            " a token, then on the device `covey-edge enroll --anew`",
+            well="Nobody speaks at the broker who is no device here.",
+            command=_for_stranger(subject, unknown),
+        )
 
 
 def judge(name: str, principals: Sequence[str], what: str, *, well: str, command: str) -> Finding:
@@ -102,6 +115,12 @@ def judge(name: str, principals: Sequence[str], what: str, *, well: str, command
 
 def _for_first(subject: Subject, arguments: str, principals: Sequence[str]) -> str:
     return subject.command(f"{arguments} {principals[0] if principals else 'NAME'}")
+
+
+def _for_stranger(subject: Subject, principals: Sequence[str]) -> str:
+    first = Principal.parse(principals[0]) if principals else None
+    where = "" if first is None or first.tenant == subject.settings.tenant else f" --tenant {first.tenant}"
+    return subject.command(f"token create --device {'NAME' if first is None else first.device}{where}")
 
 
 def _of_status(session: Session, status: DeviceStatus) -> Sequence[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cloud.devices.tables import Device, DeviceSession, DeviceStatus
+from cloud.ingest.strangers import UNKNOWN_DEVICE
 from cloud.ingest.turn import Turn
 from shared.errors import ProtocolError
 from shared.gate import Expected, Reason, Rejected, ReplayWindow, Session, admit
@@ -59,7 +60,9 @@ def admit_on(turn: Turn, topic: DeviceTopic, raw: bytes) -> Admitted | None:
     principal, channel = str(topic.principal), topic.channel
     device = turn.devices.get(principal)
     if device is None:
-        _refuse(turn, principal, "unknown_device")
+        if channel is not Channel.STATE:  # which is retained, and may be of long ago
+            turn.strangers[principal] += 1
+        _refuse(turn, principal, UNKNOWN_DEVICE)
         return None
     if (shut_out := _shut_out(device, channel)) is not None:
         if shut_out == Reason.REVOKED_KEY and channel is not Channel.STATE:  # which its will speaks on

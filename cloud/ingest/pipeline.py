@@ -30,6 +30,7 @@ from cloud.ingest.applied import EndedNode
 from cloud.ingest.inbox import Arrival
 from cloud.ingest.rates import TOO_FAST
 from cloud.ingest.status import word_of
+from cloud.ingest.strangers import note_strangers
 from cloud.ingest.turn import Outgoing, Turn
 from cloud.twins.delivery import SaltOf, order_due
 from shared.clock import Clock
@@ -50,7 +51,7 @@ PUSH_CHUNK: Final = 32
 class Outcome:
     """What committed transactions leave to be done. `hub_word`: what a worker said last of whether the hub is there.
 
-    `still_there`: revoked devices that were heard.
+    `still_there`: revoked devices that were heard. `strangers`: messages of who is no device.
     """
 
     outgoing: list[Outgoing] = field(default_factory=list)
@@ -58,6 +59,7 @@ class Outcome:
     ended: list[EndedNode] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     still_there: set[str] = field(default_factory=set)
+    strangers: Counter[str] = field(default_factory=Counter)
     hub_word: bool | None = None
 
 
@@ -118,6 +120,7 @@ class Pipeline:
                 outcome.ended += alone.ended
                 outcome.counts += alone.counts
                 outcome.still_there |= alone.still_there
+                outcome.strangers += alone.strangers
                 outcome.hub_word = outcome.hub_word if alone.hub_word is None else alone.hub_word
         return outcome
 
@@ -158,6 +161,12 @@ class Pipeline:
                 for name in names[begin : begin + PUSH_CHUNK]:
                     turn.refuse(name, TOO_FAST, count=refused[name])
         return outcome
+
+    def note_strangers(self, heard: Mapping[str, int]) -> Outcome:
+        """So many messages came under these names, which are no device's."""
+        with self._database.write() as session:
+            note_strangers(session, heard, self._clock.now())
+        return Outcome()
 
     def note_listening(self, limits: PresenceLimits) -> Outcome:
         """The devices can be heard now."""
@@ -231,6 +240,7 @@ class Pipeline:
         outcome.ended += turn.ended
         outcome.counts += turn.counts
         outcome.still_there |= turn.still_there
+        outcome.strangers += turn.strangers
 
 
 @contextmanager

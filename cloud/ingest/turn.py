@@ -49,8 +49,8 @@ class Turn:
     arrived that still waits: an answer that is not known yet may have arrived since, so nobody is late before it is
     handled. `arrived_at`: when the message that is being handled arrived. `last`: what is to be done last in the
     transaction, for the audit log's writers wait for one another. `still_there`: revoked devices that are heard, so
-    that their sessions must be ended (again). `settings_for`: devices whose desired settings may have to be ordered
-    now (`cloud.twins.delivery`).
+    that their sessions must be ended (again). `strangers`: messages of who is no device. `settings_for`: devices whose
+    desired settings may have to be ordered now (`cloud.twins.delivery`).
     """
 
     session: Session
@@ -72,6 +72,7 @@ class Turn:
     counts: Counter[str] = field(default_factory=Counter)
     last: list[Callable[[], object]] = field(default_factory=list)
     still_there: set[str] = field(default_factory=set)
+    strangers: Counter[str] = field(default_factory=Counter)
     _blobs: dict[bytes, Blob] = field(default_factory=dict)
     _with_open_offers: frozenset[str] | None = None
 

@@ -32,6 +32,7 @@ from cloud.ingest.inbox import (
 from cloud.ingest.pipeline import Outcome, Pipeline
 from cloud.ingest.rates import DeviceRate, DeviceRates
 from cloud.ingest.status import HubWord, spread_for
+from cloud.ingest.strangers import STRANGERS_MAX
 from cloud.ports import Link
 from cloud.twins.delivery import SaltOf
 from shared.clock import Clock
@@ -129,6 +130,7 @@ class IngestWorker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken: set[str] = set()
         self._heard: set[str] = set()
+        self._strangers: Counter[str] = Counter()
         self._is_woken = asyncio.Event()
         self._must_contradict = asyncio.Event()
         self._must_sign_anew = asyncio.Event()
@@ -235,6 +237,9 @@ class IngestWorker:
             await self._try(executor, self._pipeline.note_listening, limits)
             if too_fast := self._rates.fetch_refused():
                 await self._finish(await self._try(executor, self._pipeline.note_too_fast, too_fast))
+            if strangers := self._strangers:
+                self._strangers = Counter()
+                await self._try(executor, self._pipeline.note_strangers, strangers)
             if beat % SPREAD_EVERY_BEATS == 0:
                 await self._spread(executor)
             await asyncio.sleep(BEAT_S)
@@ -286,6 +291,9 @@ class IngestWorker:
         self._counts += outcome.counts
         if outcome.still_there:
             self._on_revoked_heard(outcome.still_there)
+        for name, count in outcome.strangers.items():
+            if name in self._strangers or len(self._strangers) < STRANGERS_MAX:
+                self._strangers[name] += count
         for outgoing in outcome.outgoing:
             if not await self._link.publish(outgoing.topic, outgoing.message):
                 self._counts["unpublished"] += 1

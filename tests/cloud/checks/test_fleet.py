@@ -14,12 +14,15 @@ from cloud.checks.fleet import (
     FORKS,
     LOST,
     QUARANTINE,
+    STRANGERS,
 )
 from cloud.checks.subject import Subject
 from cloud.devices.tables import DeviceStatus
+from cloud.ingest.strangers import note_strangers
 from cloud.ingest.turn import FORK_REASON
 from cloud.journal.tables import DeadLetter, LaneRow
 from shared.findings import NAMES_SHOWN, Finding, State
+from shared.topics import PROBE_PREFIX
 from tests.cloud.checks.devices import add_device
 from tests.support.clock import START, ManualClock
 
@@ -59,7 +62,9 @@ def test_a_fleet_that_needs_nobody_is_well(either: Subject) -> None:
     add_device(either.database, FRIDGE, last_hello_at=START)
     add_lane(either, FRIDGE)
     found = found_in(either)
-    assert set(found) == {FORKS, APPROVAL, QUARANTINE, DEAD_LETTERS, LOST, CERTIFICATES, CONDITIONS}
+    assert set(found) == {
+        *(FORKS, APPROVAL, QUARANTINE, DEAD_LETTERS, LOST, CERTIFICATES, CONDITIONS, STRANGERS)
+    }
     assert {each.state for each in found.values()} == {State.OK}
 
 
@@ -129,6 +134,18 @@ def test_what_devices_say_is_wrong_with_them_is_told(either: Subject) -> None:
     assert found.state is State.WARN
     assert FRIDGE in found.sentence
     assert PUMP not in found.sentence
+
+
+def test_who_speaks_and_is_not_known_is_told_until_it_is_enrolled_anew(either: Subject) -> None:
+    assert either.database is not None
+    with either.database.write() as session:
+        note_strangers(session, {"acme.pump": 3, f"main.{PROBE_PREFIX}1": 1}, START)
+    found = found_in(either)[STRANGERS]
+    assert found.state is State.WARN
+    assert found.sentence.startswith("acme.pump speak")
+    assert found.command == either.command("token create --device pump --tenant acme")
+    add_device(either.database, "acme.pump")
+    assert found_in(either)[STRANGERS].state is State.OK
 
 
 def test_revoked_devices_need_nobody(either: Subject, clock: ManualClock) -> None:
