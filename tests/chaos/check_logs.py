@@ -40,6 +40,7 @@ def check_logs(device: DeviceHistory, held: HubDevice, history: History) -> Iter
     for log in (*held.logs, *held.orders):
         yield from _check_chain(name, "hub", log)
         yield from _check_sightings(name, log, history)
+    yield from _check_gone(name, held, history)
     for log in device.orders:
         yield from _check_chain(name, "device", log)
     yield from _check_upward(device, held, history)
@@ -98,6 +99,21 @@ def _check_sightings(name: str, log: Log, history: History) -> Iterator[Violatio
             yield Violation("lost_record", where, f"record {seq} was there once and is gone")
 
 
+def _check_gone(name: str, held: HubDevice, history: History) -> Iterator[Violation]:
+    """As `_check_sightings`, of logs that the hub does not have at all any more."""
+    there = {log.lane for log in (*held.logs, *held.orders)}
+    seen = {
+        (lane, head.seq): look.era
+        for look in history.looks
+        for lane, head in look.held.items()
+        if lane.principal == name and lane not in there and head.seq
+    }
+    for (lane, seq), era in seen.items():
+        if not _is_lost(history.restores[era:], lane, (seq, seq)):
+            what = f"a log of epoch {lane.epoch.hex()[:8]} had {seq} records once and is gone"
+            yield Violation("lost_record", f"{name} {lane.lane} at the hub", what)
+
+
 def _check_looks(name: str, history: History) -> Iterator[Violation]:
     """At no time did a device take for committed what the hub had not; but just after a restore."""
     for number, look in enumerate(history.looks, start=1):
@@ -145,7 +161,7 @@ def _check_upward(device: DeviceHistory, held: HubDevice, history: History) -> I
         )
         others = [other for lane, other in copies.items() if lane.lane is log.lane.lane and other is not copy]
         yield from _check_gaps(device, log, copy, others, history)
-        yield from _check_drained(device, log, copy)
+        yield from _check_drained(device, log, after, copy, history)
 
 
 def _compared_upto(log: Log, after: Log | None, copy: Log | None) -> int | None:
@@ -243,26 +259,35 @@ def _is_common(position: Head, log: Log, others: Sequence[Log]) -> bool:
 
 
 def _tombstones(log: Log) -> tuple[Range, ...]:
+    """What the log itself says that it shed: always something before the record that says so."""
     found = []
     for entry in log.entries:
         record = parse_record(entry.record)
-        if isinstance(record, MetricsShed):
+        if isinstance(record, MetricsShed) and record.last < entry.seq:
             found.append((record.first, record.last))
     return tuple(found)
 
 
-def _check_drained(device: DeviceHistory, log: Log, copy: Log | None) -> Iterator[Violation]:
+def _check_drained(
+    device: DeviceHistory, log: Log, after: Log | None, copy: Log | None, history: History
+) -> Iterator[Violation]:
+    """`after`: the log that goes on from this one, whose place it took in the store."""
     where = f"{device.principal} {log.lane.lane}"
     now = device.held.get(log.lane)
     if now is None:
-        return  # it goes on under another epoch
+        if after is None:
+            yield Violation("lost_record", where, f"its store lost the log, of {log.head.seq} records")
+        return
     if now != log.head:
         what = f"its store ends at {now.seq}, and {log.head.seq} was committed in it"
         yield Violation("lost_record", where, what)
-    if log.lane.lane is Lane.METRICS:
-        return
     at_hub = start(log.lane) if copy is None else copy.head
     acked = device.acked.get(log.lane, 0)
+    if log.lane.lane is Lane.METRICS:
+        if acked > max(at_hub.seq, *(restore.lost.get(log.lane, 0) for restore in history.restores), 0):
+            what = f"{acked} are taken for committed and the hub has {at_hub.seq}"
+            yield Violation("acknowledged_early", where, what)
+        return
     if acked != now.seq or (now.seq and at_hub != now):
         what = f"the device has {now.seq} records, takes {acked} for committed, and the hub has {at_hub.seq}"
         yield Violation("not_drained", where, what)

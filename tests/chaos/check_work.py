@@ -44,6 +44,14 @@ def check_work(device: DeviceHistory, stories: Stories) -> Iterator[Violation]:
     for call, story in sorted(stories.calls.items()):
         if story.is_repeated:
             yield Violation("repeated_call", name, f"call {_at(call)} was begun again after its result")
+        if story.is_otherwise:
+            yield Violation("repeated_call", name, f"call {_at(call)} became another one")
+        if story.is_after_end:
+            yield Violation("order_effect", name, f"call {_at(call)} was begun when its node had ended")
+        if story.is_answered_again:
+            yield Violation(
+                "order_effect", name, f"call {_at(call)} was answered twice, and asked about once"
+            )
         if story.results > 1:
             yield Violation("repeated_call", name, f"call {_at(call)} has {story.results} results")
         if done[call] > story.intents:
@@ -56,6 +64,13 @@ def check_work(device: DeviceHistory, stories: Stories) -> Iterator[Violation]:
             yield Violation("claimed_call", name, f"call {_at(call)} has a result and was never carried out")
     for call in sorted(done.keys() - stories.calls.keys()):
         yield Violation("repeated_call", name, f"call {_at(call)} was carried out without an intent")
+    if not any(
+        log.gaps for log in (*device.written, *device.orders)
+    ):  # or the answer may be what was not seen
+        for call in sorted(call for call, story in stories.calls.items() if story.is_unanswered):
+            yield Violation("order_effect", name, f"call {_at(call)} went on, and nobody had answered")
+    for place in stories.revived:
+        yield Violation("order_effect", name, f"node {_at(place)} went on after its end")
     for call in stories.unasked:
         yield Violation("order_effect", name, f"call {_at(call)} was answered, and nobody had asked")
     for log in device.written:

@@ -16,6 +16,7 @@ from shared.records import (
     Poison,
     QuestionAnswered,
     QuestionAsked,
+    QuestionReplied,
     Record,
     TaskCreated,
     TaskOffered,
@@ -32,16 +33,28 @@ Attempt = tuple[str, int, int]
 
 @dataclass(slots=True)
 class CallStory:
-    """What is said of one tool call, in order."""
+    """What is said of one tool call, in order.
+
+    `is_answered`: since it was asked last; `has_happened`: the answer was that it had been carried out. Then what
+    must never be: `is_repeated`, begun again although it was known how it ended; `is_answered_again`;
+    `is_unanswered`, gone on with nobody's answer; `is_otherwise`, another tool under its number; `is_after_end`,
+    begun when the node had ended.
+    """
 
     tool: str = ""
     is_idempotent: bool = True
     intents: int = 0
     results: int = 0
     asked: int = 0
+    is_answered: bool = False
+    has_happened: bool = False
     ok: bool | None = None
     result: bytes | None = None
     is_repeated: bool = False
+    is_answered_again: bool = False
+    is_unanswered: bool = False
+    is_otherwise: bool = False
+    is_after_end: bool = False
 
     def facts(self) -> EffectFacts:
         return EffectFacts(self.intents, self.results, self.ok, self.result)
@@ -52,6 +65,8 @@ class Stories:
     """Told by `tell`, orders first. `homeless`: records that speak of what this side does not know, by log; of these
     `replies` say so, because the hub had asked (rule P19).
 
+    `replied`: calls that the hub answered about, by an order.
+    `ended`: the attempt with which a node ended; `revived`: nodes that went on with an attempt that had ended.
     `learns_from_replies`: as the hub does; to the device that gives them they say nothing new.
     """
 
@@ -65,6 +80,9 @@ class Stories:
     homeless: dict[LaneId, set[int]] = field(default_factory=lambda: defaultdict(set))
     replies: dict[LaneId, set[int]] = field(default_factory=lambda: defaultdict(set))
     queried: set[Place] = field(default_factory=set)
+    replied: set[Call] = field(default_factory=set)
+    ended: dict[Place, int] = field(default_factory=dict)
+    revived: list[Place] = field(default_factory=list)
     records: int = 0
 
     def tell_orders(self, logs: Iterable[Log]) -> None:
@@ -72,6 +90,8 @@ class Stories:
             for _, record in _parsed(log):
                 if isinstance(record, TaskOffered):
                     self._offer((record.task, record.node), record.attempt)
+                elif isinstance(record, QuestionReplied):
+                    self.replied.add((record.task, record.node, record.call))
                 elif isinstance(record, NodeQueried):
                     self.queried.add((record.task, record.node))
 
@@ -134,22 +154,29 @@ class Stories:
     ) -> None:
         match record:
             case ToolIntent():
+                story.is_otherwise |= story.tool not in ("", record.tool)
                 story.tool, story.is_idempotent = record.tool, record.idempotent
-                story.is_repeated |= story.results > 0
+                story.is_repeated |= story.results > 0 or story.has_happened
+                story.is_after_end |= (record.task, record.node) in self.ended
                 story.intents += 1
             case ToolResult():
+                story.is_otherwise |= story.tool != record.tool
+                story.is_unanswered |= story.asked > 0 and not story.is_answered and call not in self.replied
                 story.results += 1
                 story.ok, story.result = record.ok, record.result.hash
             case QuestionAsked():
                 story.asked += 1
+                story.is_answered = False
             case QuestionAnswered():
                 if not story.asked:
                     self.unasked.append(call)
+                story.is_answered_again |= story.is_answered
+                story.is_answered, story.has_happened = True, record.happened
 
     def _move(self, record: NodeMoved) -> bool:
         place = (record.task, record.node)
-        if record.state in TERMINAL and not record.is_repeated:
-            self.ends[record.task, record.node, record.attempt] += 1
+        if not record.is_repeated:
+            self._end(place, record)
         before = self.nodes.get(place)
         if before is None or record.attempt > before.attempt:
             return False
@@ -159,6 +186,15 @@ class Stories:
             result = None if record.result is None else record.result.hash
             self.nodes[place] = NodeFacts(record.attempt, record.state, result)
         return True
+
+    def _end(self, place: Place, record: NodeMoved) -> None:
+        if record.state in TERMINAL:
+            self.ends[record.task, record.node, record.attempt] += 1
+            self.ended[place] = record.attempt
+        elif record.attempt > self.ended.get(place, record.attempt):
+            del self.ended[place]
+        elif place in self.ended:
+            self.revived.append(place)
 
 
 def unseen_offers(orders: Sequence[Log], journals: Iterable[Log]) -> dict[Place, int]:

@@ -9,12 +9,13 @@ import pytest
 
 from shared.ids import Lane
 from shared.log import Entry, Head
-from shared.records import ForeignCause, NodeQueried, Record
+from shared.records import ForeignCause, MetricsShed, NodeQueried, QuestionReplied, Record
 from shared.tasks.states import NodeState
 from tests.chaos.check_work import check_work, device_stories, hub_stories
 from tests.chaos.checker import check
 from tests.chaos.evidence import EffectFacts, History, Look, NodeFacts
 from tests.chaos.sample import (
+    ANSWERED,
     ASKED,
     AT,
     JOURNAL,
@@ -100,6 +101,20 @@ def unrecorded(history: History) -> History:
     return at_hub(history, logs=tuple(replace(each, gaps=()) for each in held.logs))
 
 
+def shed_ahead() -> History:
+    """The tombstone is older than what it claims to have shed."""
+    tombstone = MetricsShed(at_ms=AT, first=4, last=5, count=2)
+    metrics = log(Lane.METRICS, (WINDOW, tombstone, WINDOW, WINDOW, WINDOW))
+    device = only(shed())[0]
+    history = at_hub(shed(), logs=(WRITTEN, without_records(metrics, 4, 5, "shed")))
+    return on_device(
+        history,
+        written=(WRITTEN, metrics),
+        held={**device.held, metrics.lane: metrics.head},
+        acked={**device.acked, metrics.lane: metrics.head.seq},
+    )
+
+
 BROKEN: Final[Mapping[str, tuple[Callable[[], History], str]]] = {
     # --- the log
     "the hub lacks a device": (
@@ -179,6 +194,15 @@ BROKEN: Final[Mapping[str, tuple[Callable[[], History], str]]] = {
             logs=(WRITTEN, without_records(log(Lane.METRICS, (WINDOW,) * 12), 1, 11, "shed")),
         ),
         "lost_content",
+    ),
+    "the device's store has lost its log": (lambda: on_device(sound(), held={}, acked={}), "lost_record"),
+    "a log seen at the hub is gone": (
+        lambda: at_hub(branched(), logs=only(branched())[1].logs[1:]),
+        "lost_record",
+    ),
+    "telemetry that was taken for committed is gone": (
+        lambda: at_hub(shed(), logs=(WRITTEN, log(Lane.METRICS, (WINDOW,)))),
+        "acknowledged_early",
     ),
     # --- gaps, restored backups, clones
     "a branch leaves out what the hub does not hold under the old epoch either": (
@@ -264,6 +288,7 @@ BROKEN: Final[Mapping[str, tuple[Callable[[], History], str]]] = {
         ),
         "unexplained_gap",
     ),
+    "a tombstone speaks of what is not before it": (shed_ahead, "unexplained_gap"),
     "the journal was shed": (
         lambda: at_hub(sound(), logs=(without_records(WRITTEN, 2, 2, "shed"),)),
         "unexplained_gap",
@@ -294,6 +319,28 @@ BROKEN: Final[Mapping[str, tuple[Callable[[], History], str]]] = {
         "order_effect",
     ),
     "an answer to no question": (lambda: without(7), "order_effect"),
+    "a question was answered twice": (lambda: inserted(9, ANSWERED), "order_effect"),
+    "a call goes on although nobody answered": (lambda: without(8), "order_effect"),
+    "a call was begun when its node had ended": (
+        lambda: sound((*JOURNAL, intent(2), result(2))),
+        "order_effect",
+    ),
+    "a node went on after its end": (
+        lambda: sound((*JOURNAL, moved(OFFERED, NodeState.RUNNING))),
+        "order_effect",
+    ),
+    "a call that had happened was begun again": (
+        lambda: inserted(9, intent(1, idempotent=False)),
+        "repeated_call",
+    ),
+    "another call was begun under the same number": (
+        lambda: sound((*JOURNAL[:4], intent(0).model_copy(update={"tool": "stamp"}), *JOURNAL[5:])),
+        "repeated_call",
+    ),
+    "a result is of another tool": (
+        lambda: sound((*JOURNAL[:5], result(0).model_copy(update={"tool": "stamp"}), *JOURNAL[6:])),
+        "repeated_call",
+    ),
     "a finished call was begun again": (lambda: inserted(6, intent(0)), "repeated_call"),
     "a call has two results": (lambda: inserted(6, result(0)), "repeated_call"),
     "a call was carried out more often than intended": (
@@ -371,6 +418,31 @@ def test_what_was_broken_on_purpose_is_found(case: str) -> None:
     history, rule = BROKEN[case]
     found = {violation.rule for violation in check(history()).violations}
     assert rule in found
+
+
+def test_an_answer_may_be_an_order() -> None:
+    reply = QuestionReplied(at_ms=AT, task=OFFERED, node=0, call=1, happened=True)
+    history = sound((*JOURNAL[:8], *JOURNAL[9:]))
+    orders = log(Lane.ORDERS, (*ORDERS, reply))
+    history = on_device(history, orders=(orders,))
+    assert check(at_hub(history, orders=(orders,), orders_acked={orders.lane: 2})).violations == ()
+
+
+def test_an_attempt_may_follow_upon_one_that_ended() -> None:
+    again = offer(OFFERED, attempt=2)
+    device, _ = only(
+        on_device(
+            sound(
+                (
+                    *JOURNAL,
+                    moved(OFFERED, NodeState.RUNNING, attempt=2),
+                    moved(OFFERED, NodeState.FAILED, attempt=2),
+                )
+            ),
+            orders=(log(Lane.ORDERS, (*ORDERS, again)),),
+        )
+    )
+    assert list(check_work(device, device_stories(device))) == []
 
 
 def test_an_effect_that_failed_needs_no_trace_in_the_ledger() -> None:
