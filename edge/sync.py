@@ -552,7 +552,8 @@ class Sync:
         What both have is what the hub acknowledged; or `known`: found equal when the histories parted, or all that it
         holds, if that is ours and only its acknowledgement was lost. Whichever is furthest. If what was found is
         another history, the hub was put back since it acknowledged, and another card wrote on in our place: then it
-        gets all that we hold, and takes of that what it lacks.
+        gets all that we hold, and takes of that what it lacks. Of a log that was never trimmed that is all but its
+        first record, which every copy of it has: from the beginning on it would be the log of a store made anew.
         """
         name = lane.id.lane
         common = Head(lane.acked, await self._outbox.hash_at(name, lane.acked) or b"")
@@ -560,7 +561,8 @@ class Sync:
         if parted is not None and parted.epoch == lane.id.epoch:
             own = await self._outbox.hash_at(name, parted.upto)
             if own is not None and own != parted.hash:
-                common = Head(lane.tail - 1, await self._outbox.hash_at(name, lane.tail - 1) or b"")
+                begin = max(lane.tail - 1, min(1, lane.acked))
+                common = Head(begin, await self._outbox.hash_at(name, begin) or b"")
         for cursor in known:
             if cursor is None or cursor.epoch != lane.id.epoch or (common.hash and cursor.upto <= common.seq):
                 continue
