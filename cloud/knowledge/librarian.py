@@ -224,7 +224,7 @@ class Librarian:
 
     def _renew(self, claim: _Claim) -> None:
         with self._database.write() as session:
-            upload = session.get(KnowledgeUpload, claim.upload)
+            upload = _upload(session, claim)
             if upload is not None:
                 upload.claimed_until = self._clock.now() + timedelta(seconds=CLAIM_S)
 
@@ -299,7 +299,7 @@ class Librarian:
         """
         with self._database.write() as session:
             repository.lock(session, claim.collection)
-            upload = session.get(KnowledgeUpload, claim.upload)
+            upload = _upload(session, claim)
             row = repository.document(session, claim.collection, claim.name)
             if upload is None or row is None or row.sha256 != claim.sha256:
                 return False
@@ -316,7 +316,7 @@ class Librarian:
         with self._database.write() as session:
             collection = repository.lock(session, claim.collection)
             row = repository.document(session, claim.collection, claim.name)
-            is_awaited = session.get(KnowledgeUpload, claim.upload) is not None
+            is_awaited = _upload(session, claim) is not None
             if collection is None or row is None or row.sha256 != claim.sha256 or not is_awaited:
                 return (
                     True  # removed or replaced meanwhile, and its upload with it, or read by another process
@@ -355,7 +355,7 @@ class Librarian:
     def _release(self, claim: _Claim) -> None:
         """It was no fault of the document's."""
         with self._database.write() as session:
-            upload = session.get(KnowledgeUpload, claim.upload)
+            upload = _upload(session, claim)
             if upload is not None:
                 upload.claimed_until, upload.attempts = None, max(0, upload.attempts - 1)
 
@@ -482,8 +482,15 @@ def _add_contents(
     return True
 
 
-def _drop(session: Session, claim: _Claim) -> None:
+def _upload(session: Session, claim: _Claim) -> KnowledgeUpload | None:
+    """What is claimed; None once it is dropped: SQLite may give its number to another document's."""
     upload = session.get(KnowledgeUpload, claim.upload)
+    is_claimed = upload is not None and (upload.collection_id, upload.name) == (claim.collection, claim.name)
+    return upload if is_claimed else None
+
+
+def _drop(session: Session, claim: _Claim) -> None:
+    upload = _upload(session, claim)
     if upload is not None:
         session.delete(upload)
 

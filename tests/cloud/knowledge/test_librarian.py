@@ -217,6 +217,21 @@ async def test_nothing_is_left_of_a_long_document_that_was_taken_back(knowledge:
         assert not [row for row in session.exec(select(KnowledgeContent)) if row.text.startswith("Row")]
 
 
+async def test_a_claim_does_not_touch_another_document_that_got_its_number(knowledge: Knowledge) -> None:
+    """SQLite gives the number of the last row away again once that is deleted."""
+    knowledge.create()
+
+    def replace() -> None:
+        if knowledge.embeddings.embedded == EMBED_BATCH:
+            knowledge.remove("long.md")
+            knowledge.put({"a.md": PUMP, "long.md": LONG})
+
+    knowledge.embeddings.on_embedded = replace
+    await knowledge.publish({"long.md": LONG})
+    view = knowledge.view()
+    assert (view.ready, view.waiting, view.documents) == (2, 0, 2)
+
+
 async def test_what_two_processes_read_is_stored_once(knowledge: Knowledge) -> None:
     knowledge.create()
     knowledge.put({"pump.md": PUMP})
