@@ -421,11 +421,14 @@ class Librarian:
             if old is None:
                 return
             repository.lock(session, old.collection_id)
-            if not _add_contents(session, tenant, model, pieces, vectors):
-                return  # the next round does it
-            new = KnowledgeVersion(**old.model_dump(exclude={"id", "model"}), model=model)
-            session.add(new)
-            session.flush()
+            # A revision that is kept may be of that model: after a change back, or when it was rolled back to another.
+            new = repository.version(session, old.collection_id, old.name, old.sha256, model)
+            if new is None:
+                if not _add_contents(session, tenant, model, pieces, vectors):
+                    return  # the next round does it
+                new = KnowledgeVersion(**old.model_dump(exclude={"id", "model"}), model=model)
+                session.add(new)
+                session.flush()
             row = repository.document(session, old.collection_id, old.name)
             if row is not None and row.version == old.id:
                 row.version = new.id

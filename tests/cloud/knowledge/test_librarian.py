@@ -13,9 +13,11 @@ from cloud.knowledge.tables import KnowledgeContent, KnowledgeUpload, KnowledgeV
 from shared.errors import CapacityError, ConfigError, ConflictError, RefusedError, UnavailableError
 from tests.cloud.knowledge.world import KEEP, NAME, OVEN, PUMP, TENANT, WAITING_MAX_BYTES, Knowledge
 from tests.support.device import bytes_from
-from tests.support.library import BROKEN, HANGING, SURPRISING
+from tests.support.library import BROKEN, HANGING, MODEL, SURPRISING
 
 pytestmark = pytest.mark.slow
+
+OTHER_MODEL = bytes_from("another model", 32)
 
 
 async def test_what_was_added_is_found_once_it_is_published(knowledge: Knowledge) -> None:
@@ -342,13 +344,36 @@ async def test_labels_hold_from_the_next_revision_on(knowledge: Knowledge) -> No
 async def test_another_embedding_model_embeds_everything_anew(knowledge: Knowledge) -> None:
     knowledge.create()
     await knowledge.publish({"pump.md": PUMP})
-    knowledge.embeddings.model = bytes_from("another model", 32)
+    knowledge.embeddings.model = OTHER_MODEL
     await knowledge.librarian._ask_for_present_model()
     await knowledge.librarian.work()
     knowledge.replica.refresh()
     assert knowledge.manifest().model == knowledge.embeddings.model
     assert knowledge.scribe.read_names == ["pump.md"]
     assert knowledge.search("valve").ranked_by == "fused"
+
+
+async def test_the_embedding_model_may_be_changed_back(knowledge: Knowledge) -> None:
+    knowledge.create()
+    await knowledge.publish({"pump.md": PUMP})
+    before = knowledge.embeddings.embedded
+    for model in (OTHER_MODEL, MODEL, OTHER_MODEL):
+        knowledge.embeddings.model = model
+        await knowledge.librarian._ask_for_present_model()
+        await knowledge.librarian.work()
+        assert knowledge.manifest().model == model
+    assert knowledge.embeddings.embedded == 2 * before, "what a kept revision has is not embedded again"
+
+
+async def test_a_revision_of_another_embedding_model_can_be_rolled_back_to(knowledge: Knowledge) -> None:
+    knowledge.create()
+    await knowledge.publish({"pump.md": PUMP})
+    knowledge.embeddings.model = OTHER_MODEL
+    await knowledge.librarian._ask_for_present_model()
+    await knowledge.librarian.work()
+    knowledge.roll_back(1)
+    await knowledge.librarian.work()
+    assert (knowledge.view().revision, knowledge.manifest().model) == (4, OTHER_MODEL)
 
 
 async def test_tenants_do_not_meet(knowledge: Knowledge) -> None:
