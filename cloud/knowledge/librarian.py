@@ -126,8 +126,8 @@ class Librarian:
         self._on_published = on_published
         self._woken = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._is_between = False
-        """Whether others are let through while a long document is embedded."""
+        self._midst: list[int] = []
+        """Sizes of the long documents in whose midst others are let through, the outermost first."""
 
     def wake(self) -> None:
         """Something was taken in or asked for. May be called from any thread."""
@@ -174,8 +174,11 @@ class Librarian:
 
     def _claim(self) -> _Claim | None:
         now = self._clock.now()
+        # In the midst of one long document the next may be as long. From then on only what is much smaller is let
+        # through, so that neither waits for the end of the other, and there are never many in the midst.
+        size_max = self._midst[-1] // 2 if len(self._midst) > 1 else None
         with self._database.write() as session:
-            while (upload := repository.next_upload(session, now)) is not None:
+            while (upload := repository.next_upload(session, now, size_max)) is not None:
                 row = repository.document(session, upload.collection_id, upload.name)
                 collection = session.get(KnowledgeCollection, upload.collection_id)
                 if row is None or collection is None:
@@ -271,20 +274,18 @@ class Librarian:
             if claim is not None and first + EMBED_BATCH < len(missing):
                 if not await asyncio.to_thread(self._keep, claim, model, by_id, some, batch):
                     return None
-                await self._let_others_through()
+                await self._let_others_through(len(claim.content))
         return vectors
 
-    async def _let_others_through(self) -> None:
+    async def _let_others_through(self, size: int) -> None:
         """A table of a hundred thousand rows takes many minutes: whoever else waits does not wait for it."""
-        if self._is_between:
-            return
-        self._is_between = True
+        self._midst.append(size)
         try:
             await self.work()
         except CoveyError as error:
             logger.warning("documents wait: %s", error)
         finally:
-            self._is_between = False
+            self._midst.pop()
 
     def _keep(
         self,

@@ -131,14 +131,15 @@ def drop_upload(session: Session, key: int, name: str) -> None:
     )
 
 
-def next_upload(session: Session, now: datetime) -> KnowledgeUpload | None:
-    """The oldest that nobody is reading."""
+def next_upload(session: Session, now: datetime, size_max: int | None = None) -> KnowledgeUpload | None:
+    """The oldest that nobody is reading, of those of at most so many bytes."""
+    query = select(KnowledgeUpload).where(
+        or_(col(KnowledgeUpload.claimed_until).is_(None), col(KnowledgeUpload.claimed_until) < now)
+    )
+    if size_max is not None:
+        query = query.where(func.length(KnowledgeUpload.content) <= size_max)
     return session.exec(
-        select(KnowledgeUpload)
-        .where(or_(col(KnowledgeUpload.claimed_until).is_(None), col(KnowledgeUpload.claimed_until) < now))
-        .order_by(col(KnowledgeUpload.id))
-        .limit(1)
-        .with_for_update(skip_locked=True)
+        query.order_by(col(KnowledgeUpload.id)).limit(1).with_for_update(skip_locked=True)
     ).first()
 
 

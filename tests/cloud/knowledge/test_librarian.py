@@ -122,6 +122,27 @@ async def test_nobody_waits_for_a_document_of_very_many_passages(knowledge: Know
     assert knowledge.view().chunks == 2 * EMBED_BATCH + 1
 
 
+async def test_nobody_waits_for_several_documents_of_very_many_passages(knowledge: Knowledge) -> None:
+    knowledge.create()
+    knowledge.create("other")
+
+    def come() -> None:
+        if knowledge.embeddings.embedded == 2 * EMBED_BATCH:  # one of each of two
+            knowledge.put({"bad.pdf": BROKEN, "pump.md": PUMP}, "other")
+            knowledge.ask("other")
+        elif not waited and knowledge.published:
+            waited.append(knowledge.embeddings.embedded - 2 * EMBED_BATCH)
+
+    waited: list[int] = []
+    """Contents that were embedded before the other collection was published: its own three, and the next batch."""
+    knowledge.embeddings.on_embedded = come
+    also_long = {f"{name}.md": LONG.replace(b"Row", name.encode()) for name in ("Line", "Entry")}
+    await knowledge.publish({"long.md": LONG, **also_long})
+    assert waited == [EMBED_BATCH + 3]
+    assert knowledge.published == [(TENANT, "other"), (TENANT, NAME)]
+    assert knowledge.view().chunks == 3 * (2 * EMBED_BATCH + 1)
+
+
 async def test_a_long_document_stays_claimed_for_as_long_as_it_takes(knowledge: Knowledge) -> None:
     knowledge.create()
     claims: list[tuple[datetime | None, datetime]] = []
