@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, Protocol
 
 import cbor2
@@ -128,6 +129,7 @@ class Librarian:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._midst: list[int] = []
         """Sizes of the long documents in whose midst others are let through, the outermost first."""
+        self._is_embedding_anew = False
 
     def wake(self) -> None:
         """Something was taken in or asked for. May be called from any thread."""
@@ -165,7 +167,8 @@ class Librarian:
         while (claim := await asyncio.to_thread(self._claim)) is not None:
             await self._read(claim)
         for key in await asyncio.to_thread(self._asked):
-            await self._embed_anew(key)
+            if not self._is_embedding_anew:
+                await self._embed_anew(key)
             published = await asyncio.to_thread(self._publish, key, await self._embeddings.fingerprint())
             if published is not None:
                 await asyncio.to_thread(self._on_published, *published)
@@ -247,16 +250,26 @@ class Librarian:
         is_stored = False
         while not is_stored:  # again, should contents that were held have been pruned meanwhile
             model = await self._embeddings.fingerprint()
-            made = await self._embedded(claim.tenant, model, read.pieces, claim)
+            keep = partial(self._keep, claim, model, {piece.id for piece in read.pieces})
+            made = await self._embedded(claim.tenant, model, read.pieces, keep=keep, size=len(claim.content))
             if made is None:
                 return
             vectors |= made
             is_stored = await asyncio.to_thread(self._store, claim, read, model, vectors)
 
     async def _embedded(
-        self, tenant: str, model: bytes, pieces: Sequence[Piece], claim: _Claim | None = None
+        self,
+        tenant: str,
+        model: bytes,
+        pieces: Sequence[Piece],
+        *,
+        keep: Callable[[Sequence[Piece], dict[bytes, bytes]], bool],
+        size: int,
     ) -> dict[bytes, bytes] | None:
-        """Vectors of those that the hub does not hold yet; None if the document was taken back meanwhile."""
+        """Vectors of those that the hub does not hold yet; None if the document was taken back meanwhile.
+
+        `keep` stores a batch, and says whether to go on. `size`: of the document, in bytes.
+        """
         by_id = {piece.id: piece for piece in pieces}
 
         def known() -> set[bytes]:
@@ -271,10 +284,10 @@ class Librarian:
             made = await self._embeddings.embed([embedded_text(piece.headings, piece.text) for piece in some])
             batch = {piece.id: vector for piece, vector in zip(some, made, strict=True)}
             vectors |= batch
-            if claim is not None and first + EMBED_BATCH < len(missing):
-                if not await asyncio.to_thread(self._keep, claim, model, by_id, some, batch):
+            if first + EMBED_BATCH < len(missing):
+                if not await asyncio.to_thread(keep, some, batch):
                     return None
-                await self._let_others_through(len(claim.content))
+                await self._let_others_through(size)
         return vectors
 
     async def _let_others_through(self, size: int) -> None:
@@ -397,7 +410,13 @@ class Librarian:
 
     async def _embed_anew(self, key: int) -> None:
         """Give documents that were embedded by another model vectors of the present one: a revision is of one model."""
-        model = await self._embeddings.fingerprint()
+        self._is_embedding_anew = True
+        try:
+            await self._embed_stale(key, await self._embeddings.fingerprint())
+        finally:
+            self._is_embedding_anew = False
+
+    async def _embed_stale(self, key: int, model: bytes) -> None:
 
         def stale() -> list[tuple[int, str, list[Piece]]]:
             with self._database.read() as session:
@@ -410,9 +429,27 @@ class Librarian:
                 ]
 
         for version, tenant, pieces in await asyncio.to_thread(stale):
-            vectors = await self._embedded(tenant, model, pieces)
-            assert vectors is not None, "nothing is claimed here"
-            await asyncio.to_thread(self._store_anew, version, tenant, model, pieces, vectors)
+            keep = partial(self._keep_anew, version, tenant, model)
+            size = sum(len(piece.text) for piece in pieces)
+            vectors = await self._embedded(tenant, model, pieces, keep=keep, size=size)
+            if vectors is not None:
+                await asyncio.to_thread(self._store_anew, version, tenant, model, pieces, vectors)
+
+    def _keep_anew(
+        self,
+        version: int,
+        tenant: str,
+        model: bytes,
+        pieces: Sequence[Piece],
+        vectors: dict[bytes, bytes],
+    ) -> bool:
+        """As `_keep`. They stay because their collection is to be published."""
+        with self._database.write() as session:
+            old = session.get(KnowledgeVersion, version)
+            if old is None or repository.lock(session, old.collection_id) is None:
+                return False
+            _add_contents(session, tenant, model, pieces, vectors)
+            return True
 
     def _store_anew(
         self, version: int, tenant: str, model: bytes, pieces: Sequence[Piece], vectors: dict[bytes, bytes]

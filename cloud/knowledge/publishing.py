@@ -203,7 +203,10 @@ def _restore_documents(
 
 
 def _drop_contents(session: Session, tenant: str) -> None:
-    """Contents of the tenant that no version of any of its collections names, nor a document that waits."""
+    """Contents of the tenant that no version of any of its collections names, nor a document that waits.
+
+    Of a collection that is to be published those of every model stay: it may be embedded by another one just now.
+    """
     of_tenant = select(KnowledgeCollection.id).where(KnowledgeCollection.tenant == tenant)
     awaited: set[bytes] = set()
     for needs in session.exec(
@@ -213,12 +216,19 @@ def _drop_contents(session: Session, tenant: str) -> None:
     ):
         awaited.update(cbor2.loads(needs or b"\x80"))
     needed: set[tuple[bytes, bytes]] = set()
-    for model, chunks in session.exec(
-        select(KnowledgeVersion.model, KnowledgeVersion.chunks).where(
-            col(KnowledgeVersion.collection_id).in_(of_tenant)
+    for model, chunks, is_asked in session.exec(
+        select(
+            KnowledgeVersion.model,
+            KnowledgeVersion.chunks,
+            col(KnowledgeCollection.answered) < col(KnowledgeCollection.asked),
         )
+        .join(KnowledgeCollection, col(KnowledgeCollection.id) == KnowledgeVersion.collection_id)
+        .where(KnowledgeCollection.tenant == tenant)
     ):
-        needed.update((bytes(model), chunk[0]) for chunk in cbor2.loads(chunks))
+        ids = [chunk[0] for chunk in cbor2.loads(chunks)]
+        needed.update((bytes(model), id_) for id_ in ids)
+        if is_asked:
+            awaited.update(ids)
     held = session.exec(
         select(KnowledgeContent.id, KnowledgeContent.model).where(KnowledgeContent.tenant == tenant)
     ).all()

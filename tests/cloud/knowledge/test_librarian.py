@@ -374,6 +374,46 @@ async def test_another_embedding_model_embeds_everything_anew(knowledge: Knowled
     assert knowledge.search("valve").ranked_by == "fused"
 
 
+async def test_what_is_kept_of_a_long_document_is_not_embedded_anew_again(knowledge: Knowledge) -> None:
+    knowledge.create()
+    knowledge.create("other")
+    await knowledge.publish({"long.md": LONG})
+    knowledge.embeddings.model, knowledge.embeddings.embedded = OTHER_MODEL, 0
+    await knowledge.librarian._ask_for_present_model()
+    end_in_second_batch(knowledge, asyncio.CancelledError())
+    with pytest.raises(asyncio.CancelledError):
+        await knowledge.librarian.work()
+    with knowledge.database.write() as session:
+        publishing.prune(session, knowledge.row(session, "other"))
+
+    def come() -> None:
+        if knowledge.embeddings.embedded == 3 * EMBED_BATCH:
+            knowledge.put({"pump.md": PUMP}, "other")
+            knowledge.ask("other")
+
+    knowledge.embeddings.on_embedded = come
+    await knowledge.librarian.work()
+    assert knowledge.embeddings.embedded == 3 * EMBED_BATCH + 1 + 3, (
+        "but for the batch that was lost, once each"
+    )
+    assert knowledge.published[1:] == [(TENANT, "other"), (TENANT, NAME)], "nobody waited"
+    assert knowledge.manifest().model == OTHER_MODEL
+
+
+async def test_nothing_is_left_of_what_was_embedded_anew_in_vain(knowledge: Knowledge) -> None:
+    knowledge.create()
+    await knowledge.publish({"long.md": LONG})
+    knowledge.embeddings.model = OTHER_MODEL
+    await knowledge.librarian._ask_for_present_model()
+    end_in_second_batch(knowledge, asyncio.CancelledError())
+    with pytest.raises(asyncio.CancelledError):
+        await knowledge.librarian.work()
+    knowledge.embeddings.on_embedded, knowledge.embeddings.model = lambda: None, MODEL
+    await knowledge.librarian.work()
+    with knowledge.database.read() as session:
+        assert {row.model for row in session.exec(select(KnowledgeContent))} == {MODEL}
+
+
 async def test_the_embedding_model_may_be_changed_back(knowledge: Knowledge) -> None:
     knowledge.create()
     await knowledge.publish({"pump.md": PUMP})
