@@ -51,6 +51,8 @@ POLL_S: Final = 0.5
 WATCH_INTERVAL_S: Final = 2.0
 OF_ONE_DOCUMENT: Final = frozenset({"invalid", "body_too_large", "document_too_large", "document_invalid"})
 """Codes of what the hub says to one file, whatever the others are like."""
+UNDECODED: Final = frozenset(map(chr, range(0xDC80, 0xDD00)))
+"""What Python puts for the bytes of a file's name that are not UTF-8 (PEP 383)."""
 EXIT_REFUSED: Final = 1
 """Some documents could not be read; everything else was done."""
 
@@ -360,6 +362,8 @@ class _Addition:
 
     def _brought(self, file: SourceFile, before: DocumentView | None) -> str | None:
         """Have the hub hold the file as it is; why it does not, if that is for this file alone to answer."""
+        if any(character in UNDECODED for character in file.name):
+            return "Its name is not UTF-8 and cannot be told to the hub; rename it."
         try:
             if before is not None and before.state != "refused" and before.sha256 == digest(file.path):
                 return None
