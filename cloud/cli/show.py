@@ -34,6 +34,7 @@ STATE_STYLES = {
     "cancelled": "yellow",
 }
 LINE_CHARS = 400
+NAME_MAX_CHARS = 60
 PIPE_COLUMNS = 240
 
 console = Console(highlight=False, soft_wrap=False)
@@ -368,12 +369,14 @@ def _is_open(view: TaskView) -> bool:
 def _table(*columns: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        # What names the row stays in one piece.
+        # What names the row stays in one piece, if the other columns can still be read beside it.
         table.add_column(Text(column), overflow="fold", no_wrap=column == columns[0])
     return table
 
 
 def _row(table: Table, *cells: str | Text) -> None:
+    if len(cells[0]) > NAME_MAX_CHARS:
+        table.columns[0].no_wrap = False
     # Text, not str: rich would read square brackets in a device's words as its markup.
     table.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in cells))
 

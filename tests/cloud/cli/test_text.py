@@ -60,6 +60,15 @@ VIEWS = (
 """Commands that show what devices and people said."""
 
 
+def test_a_long_name_leaves_room_for_what_is_said_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    name, reason = "x" * 230 + ".pdf", "The file is empty."
+    show.table(show.rows(("document", "state", "chunks", "bytes", ""), [(name, "refused", "0", "0", reason)]))
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) < 5
+    assert "refused" in printed
+    assert reason in printed
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     directory = tmp_path_factory.mktemp("text") / "hub"
