@@ -32,7 +32,7 @@ from cloud.knowledge.tables import (
 from shared.clock import Clock
 from shared.errors import CapacityError, CoveyError, ProtocolError, RefusedError, UnavailableError
 from shared.folded import fold
-from shared.knowledge.manifest import TITLE_MAX_CHARS
+from shared.knowledge.manifest import CHUNKS_MAX, TITLE_MAX_CHARS
 from shared.retrieval.chunking import Chunk
 
 logger = logging.getLogger(__name__)
@@ -335,6 +335,10 @@ class Librarian:
                 return (
                     True  # removed or replaced meanwhile, and its upload with it, or read by another process
                 )
+            if not repository.has_room(session, claim.collection, claim.name, len(read.pieces)):
+                _drop(session, claim)
+                _refuse(row, "collection_too_large", TOO_LARGE, now)
+                return True
             if not _add_contents(session, claim.tenant, model, read.pieces, vectors):
                 return False
             _drop(session, claim)
@@ -492,6 +496,7 @@ class Librarian:
 
 
 OUR_MISTAKE: Final = "Reading it failed within the hub, whose log says how; the others are not held up."
+TOO_LARGE: Final = f"The collection would hold more than {CHUNKS_MAX} passages; put it into another one."
 GIVEN_UP: Final = "Reading it ended the program that read it, again and again; it was given up."
 
 

@@ -20,6 +20,7 @@ from cloud.knowledge.tables import (
     KnowledgeVersion,
 )
 from shared.knowledge import Content
+from shared.knowledge.manifest import CHUNKS_MAX
 
 T = TypeVar("T")
 
@@ -107,6 +108,16 @@ def served(session: Session, key: int) -> Sequence[KnowledgeVersion]:
         .where(KnowledgeDocument.collection_id == key)
         .order_by(col(KnowledgeVersion.name))
     ).all()
+
+
+def has_room(session: Session, key: int, name: str, chunks: int) -> bool:
+    """Whether the collection can be published with so many chunks of that document, beside the others' of now."""
+    of_others = (
+        select(func.coalesce(func.sum(KnowledgeVersion.chunk_count), 0))
+        .join(KnowledgeDocument, col(KnowledgeDocument.version) == KnowledgeVersion.id)
+        .where(KnowledgeDocument.collection_id == key, KnowledgeDocument.name != name)
+    )
+    return int(session.exec(of_others).one()) + chunks <= CHUNKS_MAX
 
 
 def version(

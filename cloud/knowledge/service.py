@@ -112,7 +112,7 @@ def put_document(
     row.code, row.sentence, row.warnings, row.changed_at = "", "", [], now
     session.add(row)
     known = repository.version(session, collection.id, name, sha256)
-    if known is not None:
+    if known is not None and repository.has_room(session, collection.id, name, known.chunk_count):
         row.version, row.state, row.warnings = known.id, DocumentState.READY.value, known.warnings
     else:
         session.add(KnowledgeUpload(collection_id=collection.id, name=name, content=content))

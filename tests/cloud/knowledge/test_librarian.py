@@ -11,6 +11,7 @@ from cloud.knowledge.librarian import ATTEMPTS_MAX, CLAIM_S, EMBED_BATCH
 from cloud.knowledge.schemas import ChangeCollection
 from cloud.knowledge.tables import KnowledgeContent, KnowledgeUpload, KnowledgeVersion
 from shared.errors import CapacityError, ConfigError, ConflictError, RefusedError, UnavailableError
+from shared.knowledge.manifest import CHUNKS_MAX
 from tests.cloud.knowledge.world import KEEP, NAME, OVEN, PUMP, TENANT, WAITING_MAX_BYTES, Knowledge
 from tests.support.device import bytes_from
 from tests.support.library import BROKEN, HANGING, MODEL, SURPRISING
@@ -57,6 +58,29 @@ async def test_a_document_that_cannot_be_read_stops_no_other(knowledge: Knowledg
         "file_broken",
         "The file is broken; save it again.",
     )
+
+
+async def test_a_document_for_which_a_collection_has_no_room_holds_up_no_collection(
+    knowledge: Knowledge,
+) -> None:
+    """Found only once it is read: as bytes it is small, and the same passages again cost nothing to embed."""
+    knowledge.create()
+    knowledge.create("other")
+    fifth = b"\n\n".join([b"Again."] * (CHUNKS_MAX // 5))
+    last = fifth + b"\n\nAgain."
+    for name, content in [*((f"{number}.md", fifth) for number in range(4)), ("last.md", last)]:
+        knowledge.put({name: content})
+        await knowledge.librarian.work()
+    knowledge.ask()
+    knowledge.ask("other")
+    await knowledge.librarian.work()
+    assert (knowledge.view().ready, knowledge.view().refused, knowledge.view().is_publishing) == (4, 1, False)
+    assert not knowledge.view("other").is_publishing
+    knowledge.remove("0.md")
+    for name, content in (("last.md", last), ("0.md", fifth)):  # what the latter holds is known still
+        knowledge.put({name: content})
+        await knowledge.librarian.work()
+    assert (knowledge.view().ready, knowledge.view().refused) == (4, 1)
 
 
 async def test_a_mistake_of_ours_with_a_document_stops_no_other(knowledge: Knowledge) -> None:
