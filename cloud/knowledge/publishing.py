@@ -96,9 +96,24 @@ def roll_back(
     return _append(session, collection, again, by=by, keep=keep, now=now, rolled_back_to=number)
 
 
-def forget(session: Session, collection: KnowledgeCollection, name: str) -> list[int]:
-    """Drop every revision but the newest that has the document; returns their numbers."""
+def forget(
+    session: Session, collection: KnowledgeCollection, name: str, *, keep: int, now: datetime
+) -> list[int]:
+    """Drop every revision that has the document, which was taken out; returns their numbers.
+
+    If the newest has it, one without it is made at once: what waits to be read comes with the next. Raises
+    `ConflictError` while the collection is embedded anew.
+    """
     assert collection.id is not None
+    head = repository.revision(session, collection.id, collection.head)
+    if head is not None and any(each.id == name for each in manifest_of(head).documents):
+        model = manifest_of(head).model
+        if any(each.model != model for each in repository.served(session, collection.id)):
+            raise ConflictError(
+                "This collection is being embedded anew; try again when it is published.",
+                current={"head": collection.head},
+            )
+        publish(session, collection, model=model, keep=keep, now=now)
     rows = session.exec(
         select(KnowledgeRevision).where(KnowledgeRevision.collection_id == collection.id)
     ).all()

@@ -183,7 +183,12 @@ def knowledge_routes(
             row = _get(session, caller, collection, tenant, for_change=True)
             document = service.remove_document(session, row, name, now=clock.now())
             view = service.document_view(session, document)
-            gone = publishing.forget(session, row, name) if everywhere else []
+            gone: list[int] = []
+            if everywhere:
+                row.asked_by = caller.name
+                gone = publishing.forget(
+                    session, row, name, keep=settings.knowledge_revisions_keep, now=clock.now()
+                )
             _note(
                 session,
                 caller,
@@ -191,6 +196,9 @@ def knowledge_routes(
                 row,
                 detail={"document": name[:128], "revisions_dropped": len(gone)},
             )
+        if gone:
+            on_asked()
+            on_changed()
         return view
 
     @router.post("/{collection}/publish", status_code=202)

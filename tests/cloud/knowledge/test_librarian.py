@@ -345,6 +345,20 @@ async def test_removal_everywhere_drops_the_revisions_that_had_it(knowledge: Kno
         assert all("valve" not in row.text for row in session.exec(select(KnowledgeContent)))
 
 
+async def test_removal_everywhere_drops_the_newest_revision_too(knowledge: Knowledge) -> None:
+    knowledge.create()
+    await knowledge.publish({"pump.md": PUMP, "oven.md": OVEN})
+    knowledge.put({"long.md": LONG})
+    assert knowledge.remove("pump.md", everywhere=True) == [1]
+    assert (knowledge.view().revision, knowledge.view().documents, knowledge.view().waiting) == (2, 1, 1)
+    with knowledge.database.read() as session:
+        assert not session.exec(select(KnowledgeVersion).where(KnowledgeVersion.name == "pump.md")).all()
+        assert all("valve" not in row.text for row in session.exec(select(KnowledgeContent)))
+    await knowledge.publish({})
+    with pytest.raises(RefusedError, match="no revision"):
+        knowledge.roll_back(1)
+
+
 async def test_a_roll_back_is_a_new_revision_with_the_documents_of_then(knowledge: Knowledge) -> None:
     knowledge.create()
     await knowledge.publish({"pump.md": PUMP})

@@ -63,7 +63,9 @@ class Knowledge:
         with self.database.write() as session:
             row = self.row(session)
             service.remove_document(session, row, document, now=self.clock.now())
-            return publishing.forget(session, row, document) if everywhere else []
+            if not everywhere:
+                return []
+            return publishing.forget(session, row, document, keep=KEEP, now=self.clock.now())
 
     def ask(self, name: str = NAME, *, tenant: str = TENANT) -> None:
         with self.database.write() as session:
