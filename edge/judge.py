@@ -44,6 +44,7 @@ RULES_SHOWN: Final = 16
 UNTOLD_MAX_BYTES: Final = 24_576
 """Of an answer that was refused, to be kept with the decision: as JSON it fits the content of one record."""
 ANSWER: Final = "message.person"
+READ: Final = "memory.read"
 REFUSED: Final = Deny(
     rule="approval_refused",
     sentence="A person said no.",
@@ -344,8 +345,9 @@ class Judge:
     ) -> Judgement:
         """Ask about an action that is no tool call: an answer, a look into memory. Let through, it counts.
 
-        Its record holds no arguments, for what is told stands in the record of the end. What a task may not tell so
-        stands nowhere: its record holds it, so that other rules can be asked about it later.
+        Its record holds no arguments, for what is told stands in the record of the end. What a task may not tell so,
+        and which scope it would read from, stands nowhere else: its record holds it, so that other rules can be asked
+        about it later.
         """
         now = self._clock.now()
         situation = replace(flow.situation(action, arguments, now=now), now=self._local(now))
@@ -357,7 +359,8 @@ class Judge:
             and not is_stop(decision)
             and len(str(arguments["text"]).encode(errors="replace")) <= UNTOLD_MAX_BYTES
         )
-        written = self._written(action, arguments, place, situation, decision, now, is_kept=is_untold)
+        is_kept = is_untold or (place is not None and action == READ)
+        written = self._written(action, arguments, place, situation, decision, now, is_kept=is_kept)
         if written.call is not None:
             flow.called(written.call, at=now)
             if action == ANSWER:

@@ -2,17 +2,21 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from cloud.governance.explanation import explain
+from cloud.governance.simulation import simulate
 from shared.memory.shelves import FLEET_MEMORY
-from shared.records import PolicyDecided
+from shared.records import MemoryWritten, PolicyDecided
 from tests.cloud.knowledge.world import NAME, OVEN, PUMP
 from tests.edge.api.test_knowledge import call
 from tests.fleet.in_memory import TENANT, MemoryDevice, eventually
 from tests.fleet.test_knowledge import World, answer_of, world_in
 from tests.support.model import ScriptedModel
+from tests.support.rules import permissive
 from tests.support.store import records
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("each_database")]
@@ -61,6 +65,12 @@ async def reads_of(device: MemoryDevice) -> list[PolicyDecided]:
     ]
 
 
+async def _remembers_answer(device: MemoryDevice) -> bool:
+    return any(
+        isinstance(each, MemoryWritten) and each.sort == "answer" for each in await records(device.journal)
+    )
+
+
 async def test_the_agent_answers_from_what_the_fleet_knows(tmp_path: Path) -> None:
     async with world_in(tmp_path) as world, device_in(world, "", ANSWER) as device:
         _, end = await answer_of(device, QUESTION)
@@ -95,13 +105,30 @@ async def test_an_answer_from_before_is_not_given_where_its_source_may_not_be_re
         world_in(tmp_path) as world,
         device_in(world, FORBIDS_FLEET_OFFLINE, ANSWER, ACT, "Who knows?") as device,
     ):
-        for _ in range(2):  # the second time it is remembered
-            _, end = await answer_of(device, QUESTION)
-            assert ANSWER in end.text
+        _, end = await answer_of(device, QUESTION)
+        assert ANSWER in end.text
+        await eventually("the answer to be remembered", lambda: _remembers_answer(device))
+        _, end = await answer_of(device, QUESTION)  # no model is asked again
+        assert ANSWER in end.text
         device.link.cut()
         world.fleet.clock.advance(seconds=120)
         _, end = await answer_of(device, QUESTION)
         assert end.text == "Who knows?"
+
+
+async def test_a_candidate_that_keeps_a_scope_back_is_told_what_was_read_from_it(tmp_path: Path) -> None:
+    async with world_in(tmp_path) as world, device_in(world, "", ANSWER) as device:
+        await answer_of(device, QUESTION)
+        await eventually("the journal to be at the hub", device.is_drained)
+        since = world.fleet.clock.now() - timedelta(days=1)
+        with world.fleet.database.read() as session:
+            same = simulate(session, permissive([]), tenant=TENANT, since=since)
+            other = simulate(session, permissive([], also=FORBIDS_FLEET), tenant=TENANT, since=since)
+            assert (same.unknown, same.flipped, other.unknown) == (0, 0, 0)
+            (flip,) = other.flips
+            assert (flip.tool, flip.was, flip.would, flip.rule) == ("memory.read", "allow", "deny", "own")
+            view = explain(session, device.principal, flip.examples[0].seq, None)
+            assert view.arguments == {"scope": "fleet", "query": QUESTION}
 
 
 async def test_people_find_no_more_than_the_rules_let_be_read(tmp_path: Path) -> None:
