@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from edge.blobs import make_blob
 from edge.core.turn import ToolSpec
-from edge.judge import Judge, Judgement, Place, StoppedError
+from edge.judge import READ, Judge, Place, StoppedError
 from edge.ports import Draft, Journal
 from edge.tools import AnyTool, Occasion, Tool, ToolWithOccasion, ToolWithSecrets
 from edge.vault import NoSecrets, SecretSource
@@ -25,6 +25,7 @@ from edge.watch import Watch
 from shared.blobs import BLOB_MAX_BYTES
 from shared.clock import Clock, to_ms
 from shared.errors import CapacityError, CoveyError, ProtocolError, RefusedError, UnavailableError
+from shared.memory.shelves import SHARED
 from shared.policy.flow import TaskFlow
 from shared.records import ForeignCause, ToolIntent, ToolResult
 
@@ -116,7 +117,7 @@ class Dispatcher:
         executed = frozen.values()
         if not judgement.is_again:
             flow.called(frozen, at=self._clock.now())
-        scopes = await self._scopes(held, executed, replace(place, call=None), flow)
+        unread, asked = await self._unread(held, executed, replace(place, call=None), flow)
         _, intent, *_ = await self._journal.append(
             judgement.draft,
             Draft(
@@ -132,7 +133,7 @@ class Dispatcher:
                     arguments=argument.ref(),
                 ),
             ),
-            *(each.draft for each in scopes.values()),
+            *asked,
             *found,
             durable=True,
         )
@@ -143,7 +144,7 @@ class Dispatcher:
             call=call,
             intent=intent,
             labels=judgement.labels,
-            unread=tuple(scope for scope, each in scopes.items() if each.call is None),
+            unread=unread,
         )
         ok, content = await self._attempt(held, executed, occasion)
         # First: what does not come in anyway is not looked through, however long that would take.
@@ -165,18 +166,17 @@ class Dispatcher:
             beside=seen,
         )
 
-    async def _scopes(
+    async def _unread(
         self, tool: AnyTool, arguments: Mapping[str, object], place: Place, flow: TaskFlow
-    ) -> dict[str, Judgement]:
-        """What the rules say of each further scope that the tool would read from. Nobody is asked to agree: what waits
-        for people is left out."""
-        scopes = tool.scopes() if isinstance(tool, ToolWithOccasion) else ()
-        return {
-            scope: await self._judge.ask_about(
-                tool.spec.name, {**arguments, "scope": scope}, flow, place=place
-            )
-            for scope in scopes
+    ) -> tuple[tuple[str, ...], list[Draft]]:
+        """The scopes of what others have shared that the tool may not read from now, and what the rules said of those
+        that it would. Nobody is asked to agree: what waits for people is left out, and so is what came meanwhile."""
+        reads = tool.reads(arguments) if isinstance(tool, ToolWithOccasion) else ()
+        said = {
+            str(each["scope"]): await self._judge.ask_about(READ, each, flow, place=place) for each in reads
         }
+        unread = tuple(scope for scope in SHARED if scope not in said or said[scope].call is None)
+        return unread, [each.draft for each in said.values()]
 
     async def _found(
         self,

@@ -53,12 +53,14 @@ class KnowledgeLookup:
         """The scopes, beside the device's own, of what would be read: what others have shared with this device."""
         return sorted({scope_of(each) for each in self.names(collections)} - {"device"})
 
-    async def search(self, question: str, collections: Sequence[str] = (), *, limit: int) -> "Findings":
-        """The best of these collections, or of all that are held.
+    async def search(
+        self, question: str, collections: Sequence[str] = (), *, limit: int, unread: Collection[str] = ()
+    ) -> "Findings":
+        """The best of these collections, or of all that are held, but for those of a scope in `unread`.
 
         Raises `RefusedError` (code `collection_unknown`, `knowledge_none`) and what opening the library raises.
         """
-        held = list(self._names())
+        held = self.names(unread=unread)
         if unknown := [each for each in collections if each not in held]:
             raise RefusedError(
                 f"This device does not hold {unknown[0]}; `covey-edge knowledge list` shows what it holds.",

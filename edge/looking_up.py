@@ -241,11 +241,10 @@ class LookingUp:
     # --- documents, and what was asked before
 
     async def _of_documents(self, request: str, unread: Collection[str]) -> dict[str, object] | None:
-        names = self._knowledge.names(unread=unread)
-        if not names:
+        if not self._knowledge.names(unread=unread):
             return None
         try:
-            return told_of(await self._knowledge.search(request, names, limit=PASSAGES))
+            return told_of(await self._knowledge.search(request, limit=PASSAGES, unread=unread))
         except CoveyError as error:
             return {"is_supported": False, "passages": [], "note": str(error)}
 

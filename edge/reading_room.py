@@ -13,6 +13,7 @@ from edge.knowledge_lookup import KnowledgeLookup
 from edge.lookup import Lookup, refusal, text_of
 from shared.errors import RefusedError
 from shared.inference.ports import LanguageModel
+from shared.memory.shelves import SHARED
 from shared.policy.decisions import Allow, Asker, Deny, NeedsApproval, Transform
 from shared.policy.flow import TaskFlow
 from shared.policy.labels import UNTRUSTED
@@ -39,8 +40,7 @@ class ReadingRoom:
         `KnowledgeLookup.search`."""
         await self._lookup.may_read(query)
         unread = await self._unread(query, collections)
-        chosen = collections or self._knowledge.names(unread=unread)
-        found = await self._knowledge.search(query, chosen, limit=limit)
+        found = await self._knowledge.search(query, collections, limit=limit, unread=unread)
         passages = [told for each in found.passages if (told := await self._told(query, each)) is not None]
         if len(passages) == len(found.passages):
             return replace(found, passages=tuple(passages))
@@ -49,17 +49,19 @@ class ReadingRoom:
         return replace(found, passages=tuple(passages), support=found.support if passages else 0.0, note=note)
 
     async def _unread(self, query: str, collections: Sequence[str]) -> set[str]:
-        """The scopes of what others have shared that may not be read. Raises `RefusedError` (code `policy`) if one of
-        the named collections is of such a scope, or nothing else is held."""
-        unread: dict[str, RefusedError] = {}
+        """The scopes of what others have shared that may not be read, or that nobody asked about because they came
+        meanwhile. Raises `RefusedError` (code `policy`) if one of the named collections is of a scope that may not, or
+        nothing else is held."""
+        unread, refused = set(SHARED), None
         for scope in self._knowledge.shared_scopes(collections):
             try:
                 await self._lookup.may_read(query, scope=scope)
+                unread.remove(scope)
             except RefusedError as error:
-                unread[scope] = error
-        if unread and (collections or not self._knowledge.names(unread=unread)):
-            raise next(iter(unread.values()))
-        return set(unread)
+                refused = error
+        if refused is not None and (collections or not self._knowledge.names(unread=unread)):
+            raise refused
+        return unread
 
     async def ask(
         self, question: str, collections: Sequence[str] = ()

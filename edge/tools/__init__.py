@@ -15,6 +15,7 @@ from edge.tools.read_memory import LookUp
 from edge.tools.write_memory import Remember
 from edge.vault import SecretHandle
 from shared.clock import Clock
+from shared.memory.shelves import SHARED
 
 Call = Callable[[Mapping[str, object], str], Awaitable[dict[str, object]]]
 """Arguments and idempotency key to a result of plain JSON values. Raises `CoveyError` if it could not be done."""
@@ -28,12 +29,15 @@ CallWithSecrets = Callable[
 
 LabelsOf = Callable[[Mapping[str, object]], tuple[str, ...]]
 
+Reads = Callable[[Mapping[str, object]], Sequence[Mapping[str, object]]]
+"""Of a call's arguments: arguments of `memory.read`, each with another scope."""
+
 
 def _always() -> bool:
     return True
 
 
-def _none() -> tuple[str, ...]:
+def _nothing(_arguments: Mapping[str, object]) -> tuple[Mapping[str, object], ...]:
     return ()
 
 
@@ -67,8 +71,8 @@ class ToolWithSecrets:
 class Occasion:
     """The call of a node that a tool is used for.
 
-    `intent`: its record; `labels`: of all that caused it. `unread`: of the scopes that the tool would read from, those
-    that the rules keep from it.
+    `intent`: its record; `labels`: of all that caused it. `unread`: the scopes of what others have shared that the
+    rules do not let it read from.
     """
 
     task: str
@@ -76,7 +80,7 @@ class Occasion:
     call: int
     intent: int
     labels: tuple[str, ...]
-    unread: tuple[str, ...] = ()
+    unread: tuple[str, ...] = SHARED
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +93,8 @@ class ToolWithOccasion:
     labels_of: LabelsOf | None = None
     is_there: Callable[[], bool] = _always
     """Whether there is anything that it could do now; the agent is not told of one that could not."""
-    scopes: Callable[[], Sequence[str]] = _none
-    """What it would read from beside the scope that its arguments name; the rules are asked about each."""
+    reads: Reads = _nothing
+    """What a call would read of what others have shared; the rules are asked about each."""
 
 
 AnyTool = Tool | ToolWithSecrets | ToolWithOccasion
@@ -105,7 +109,7 @@ def builtin_tools(sensors: Sequence[SensorSettings], clock: Clock) -> tuple[Tool
 
 
 def memory_tools(
-    look_up: LookUp, remember: Remember, shared_scopes: Callable[[], Sequence[str]] = _none
+    look_up: LookUp, remember: Remember, shared_scopes: Callable[[], Sequence[str]] = tuple
 ) -> tuple[AnyTool, ...]:
     """Looking up what the device knows, and remembering. `shared_scopes`: of what others have shared with it."""
     return (
@@ -113,7 +117,7 @@ def memory_tools(
             read_memory.SPEC,
             read_memory.make(look_up),
             labels_of=read_memory.labels_of,
-            scopes=shared_scopes,
+            reads=lambda arguments: [{**arguments, "scope": scope} for scope in shared_scopes()],
         ),
         ToolWithOccasion(write_memory.SPEC, write_memory.make(remember), labels_of=write_memory.labels_of),
     )

@@ -10,6 +10,8 @@ FLEET_MEMORY: Final = "fleet-memory"
 SITE_PREFIX: Final = "site-memory-"
 COLLECTION_MAX_CHARS: Final = 48
 SITE_DIGEST_CHARS: Final = 8
+SHARED: Final = ("fleet", "site")
+"""Scopes of memory beside the device's own."""
 _UNFIT: Final = re.compile(r"[^a-z0-9]+")
 
 

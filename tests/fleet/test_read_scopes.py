@@ -1,22 +1,30 @@
 """What a site or the fleet has shared is read by a device only if its rules, asked about that scope, let it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from cloud.governance.explanation import explain
 from cloud.governance.simulation import simulate
+from edge.dispatch import Dispatcher
+from edge.knowledge_lookup import KnowledgeLookup
+from edge.reading_room import ReadingRoom
+from edge.shelf import Shelf
+from edge.tools import memory_tools
+from shared.errors import RefusedError
 from shared.memory.shelves import FLEET_MEMORY
 from shared.records import MemoryWritten, PolicyDecided
 from tests.cloud.knowledge.world import NAME, OVEN, PUMP
 from tests.edge.api.test_knowledge import call
 from tests.fleet.in_memory import TENANT, MemoryDevice, eventually
 from tests.fleet.test_knowledge import World, answer_of, world_in
+from tests.support.device import task_id_from
 from tests.support.model import ScriptedModel
-from tests.support.rules import permissive
+from tests.support.rules import open_flow, open_judge, permissive
 from tests.support.store import records
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("each_database")]
@@ -141,3 +149,42 @@ async def test_people_find_no_more_than_the_rules_let_be_read(tmp_path: Path) ->
         assert "What others found out" in refused.json()["error"]["message"]
         answer = (await call(device, "POST", "/knowledge/ask", {"question": QUESTION})).json()
         assert not answer["is_known"]
+
+
+async def test_what_came_while_the_rules_were_asked_is_not_read(tmp_path: Path) -> None:
+    """Nobody has asked them about it."""
+
+    def coming() -> KnowledgeLookup:
+        held = iter([(), *[(FLEET_MEMORY,)] * 9])
+        return KnowledgeLookup(
+            shelf=Shelf(tmp_path / "none", _not_opened), names=lambda: next(held), embedder=None
+        )
+
+    told: list[tuple[str, ...]] = []
+
+    async def look_up(_request: str, unread: Collection[str]) -> dict[str, object]:
+        told.append(tuple(unread))
+        return {}
+
+    async def remember(*_: object) -> NoReturn:
+        raise AssertionError("nothing is remembered")
+
+    async with world_in(tmp_path) as world, world.device() as device:
+        judge = open_judge(world.fleet.clock)
+        room = ReadingRoom(
+            knowledge=coming(), lookup=device.daemon.mind.lookup, judge=judge, model=ScriptedModel()
+        )
+        with pytest.raises(RefusedError, match="holds no knowledge"):
+            await room.search(QUESTION, limit=5)
+        tools = memory_tools(look_up, remember, coming().shared_scopes)
+        dispatcher = Dispatcher(tools=tools, journal=device.journal, clock=world.fleet.clock, judge=judge)
+        task = task_id_from("task")
+        await dispatcher.call(
+            task=task, node=0, call=0, tool="memory.read", arguments={"scope": "device", "query": QUESTION},
+            causes=(), flow=open_flow(task),
+        )  # fmt: skip
+        assert told == [("fleet", "site")]
+
+
+def _not_opened(_directory: Path) -> NoReturn:
+    raise AssertionError("nothing may be read")
