@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final, Literal, assert_never
 
 from edge.blobs import make_blob
 from edge.core.turn import ToolSpec
@@ -168,7 +168,7 @@ class Dispatcher:
 
     async def _unread(
         self, tool: AnyTool, arguments: Mapping[str, object], place: Place, flow: TaskFlow
-    ) -> tuple[tuple[str, ...], list[Draft]]:
+    ) -> tuple[tuple[Literal["fleet", "site"], ...], list[Draft]]:
         """The scopes of what others have shared that the tool may not read from now, and what the rules said of those
         that it would. Nobody is asked to agree: what waits for people is left out, and so is what came meanwhile."""
         reads = tool.reads(arguments) if isinstance(tool, ToolWithOccasion) else ()

@@ -93,5 +93,6 @@ class Escalation:
             node=occasion.node,
             call=occasion.call,
             question=question.ref(),
+            unread=occasion.unread,
         )
         await self._journal.append(Draft(record, (question,)), durable=True)

@@ -52,7 +52,8 @@ class ReadingRoom:
         """The scopes of what others have shared that may not be read, or that nobody asked about because they came
         meanwhile. Raises `RefusedError` (code `policy`) if one of the named collections is of a scope that may not, or
         nothing else is held."""
-        unread, refused = set(SHARED), None
+        unread: set[str] = set(SHARED)
+        refused = None
         for scope in self._knowledge.shared_scopes(collections):
             try:
                 await self._lookup.may_read(query, scope=scope)

@@ -440,7 +440,8 @@ class MemoryForgotten(RecordBody):
 
 
 class HubAsked(NodeBody):
-    """The device asks the hub what it cannot answer itself (rule P31). `labels`: those of the question."""
+    """The device asks the hub what it cannot answer itself (rule P31). `labels`: those of the question. `unread`: the
+    scopes of what devices have shared that its rules do not let it read."""
 
     kind: Literal["hub.asked"] = "hub.asked"
     call: Call
@@ -448,6 +449,7 @@ class HubAsked(NodeBody):
     collections: Annotated[
         tuple[CollectionName, ...], Field(max_length=MAX_ASKED_COLLECTIONS, strict=False)
     ] = ()
+    unread: Annotated[tuple[Literal["fleet", "site"], ...], Field(max_length=2, strict=False)] = ()
 
     def blob_refs(self) -> tuple[BlobRef, ...]:
         return (self.question,)

@@ -20,6 +20,7 @@ from sqlmodel import Session, col, select
 
 from cloud.db import Database
 from cloud.devices.tables import Device, DeviceStatus
+from cloud.journal import repository as logs
 from cloud.journal.service import append_order
 from cloud.journal.tables import BlobRow
 from cloud.knowledge.delivery import may_have
@@ -32,9 +33,11 @@ from shared.blobs import SALT_BYTES, Blob
 from shared.clock import Clock, to_ms
 from shared.errors import CoveyError, UnavailableError
 from shared.escalation import QUESTION_MAX_CHARS, encode_answer
+from shared.ids import Lane
 from shared.knowledge.answer import Supported
 from shared.library.answering import Answered
-from shared.records import ForeignCause, HubAnswered
+from shared.memory.shelves import SHARED, scope_of
+from shared.records import ForeignCause, HubAnswered, HubAsked, parse_record
 
 logger = logging.getLogger(__name__)
 
@@ -275,7 +278,9 @@ class Clerk:
 
 
 def _allowed(session: Session, row: HubQuestion, device: Device) -> tuple[str, ...]:
-    """Collections of the device's tenant in whose audience it is; of those that it asks in, if it says so."""
+    """Collections of the device's tenant in whose audience it is, and which its rules let it read; of those that it
+    asks in, if it says so."""
+    unread = _unread(session, row)
     rows = session.exec(
         select(KnowledgeCollection)
         .where(KnowledgeCollection.tenant == device.tenant, col(KnowledgeCollection.head) > 0)
@@ -284,5 +289,18 @@ def _allowed(session: Session, row: HubQuestion, device: Device) -> tuple[str, .
     return tuple(
         each.name
         for each in rows
-        if (not row.collections or each.name in row.collections) and may_have(each.audience, device)
+        if (not row.collections or each.name in row.collections)
+        and scope_of(each.name) not in unread
+        and may_have(each.audience, device)
     )
+
+
+def _unread(session: Session, row: HubQuestion) -> Sequence[str]:
+    """The scopes that the device's rules keep from it, by its record; all of them without it."""
+    for lane in logs.lanes_of(session, row.principal):
+        if lane.lane != Lane.JOURNAL or bytes(lane.epoch) != bytes(row.epoch):
+            continue
+        for entry in logs.read_entries(session, lane, after=row.seq - 1, limit=1, upto=row.seq):
+            record = parse_record(entry.record)
+            return record.unread if isinstance(record, HubAsked) else SHARED
+    return SHARED

@@ -6,6 +6,7 @@ it. Only `edge.dispatch` calls it.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from edge.core.turn import ToolSpec
 from edge.settings import SensorSettings
@@ -80,7 +81,7 @@ class Occasion:
     call: int
     intent: int
     labels: tuple[str, ...]
-    unread: tuple[str, ...] = SHARED
+    unread: tuple[Literal["fleet", "site"], ...] = SHARED
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,11 @@ def memory_tools(
 
 
 def escalate_tool(ask: Ask, is_there: Callable[[], bool]) -> ToolWithOccasion:
-    """For a device with a hub."""
+    """For a device with a hub, which would also look in what devices have shared."""
     return ToolWithOccasion(
-        escalate.SPEC, escalate.make(ask), labels_of=escalate.labels_of, is_there=is_there
+        escalate.SPEC,
+        escalate.make(ask),
+        labels_of=escalate.labels_of,
+        is_there=is_there,
+        reads=lambda arguments: [{"scope": scope, "query": arguments["text"]} for scope in SHARED],
     )

@@ -10,7 +10,7 @@ FLEET_MEMORY: Final = "fleet-memory"
 SITE_PREFIX: Final = "site-memory-"
 COLLECTION_MAX_CHARS: Final = 48
 SITE_DIGEST_CHARS: Final = 8
-SHARED: Final = ("fleet", "site")
+SHARED: Final[tuple[Literal["fleet", "site"], ...]] = ("fleet", "site")
 """Scopes of memory beside the device's own."""
 _UNFIT: Final = re.compile(r"[^a-z0-9]+")
 

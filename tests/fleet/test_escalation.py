@@ -25,6 +25,7 @@ from edge.later_answers import WITHHELD
 from shared.blobs import Blob
 from shared.ids import Lane
 from shared.inference.ports import TextDelta
+from shared.memory.shelves import FLEET_MEMORY
 from shared.policy.bundle import pack
 from shared.records import HubAnswered, HubAsked, NodeAmended, NodeMoved, PolicyDecided, ToolResult
 from shared.tasks.states import NodeState
@@ -181,6 +182,29 @@ async def test_a_linked_device_tells_what_the_hub_knows_and_asks_no_model(tmp_pa
         assert [(each["state"], each["is_known"], each["later"]) for each in shown["hub_questions"]] == [
             ("told", True, None)
         ]
+
+
+FORBIDS_FLEET: Final = """
+@id("own") forbid (principal, action == Action::"memory.read", resource == Scope::"fleet");
+"""
+
+
+@pytest.mark.parametrize("rules", ["", FORBIDS_FLEET], ids=["may", "may not"])
+async def test_the_hub_tells_what_others_have_shared_only_to_whom_rules_let_read_it(
+    tmp_path: Path, rules: str
+) -> None:
+    """P31"""
+    async with asked_in(tmp_path) as asked, asked.device(*GUESSES, also_rules=rules) as device:
+        await asked.publish()
+        asked.knowledge.create(FLEET_MEMORY, tenant=TENANT)
+        await asked.knowledge.publish(
+            {"oven.md": b"# Lamp\n\nThe lamp is changed each spring.\n"}, FLEET_MEMORY, tenant=TENANT
+        )
+        task = await device.daemon.runner.submit("When is the lamp changed?")
+        await asked.answered()
+        end = await end_of(device.daemon.runner, task)
+        assert ("each spring" in end.text) == (not rules)
+        assert asked.desk.asked[-1][1] == ((NAME,) if rules else (FLEET_MEMORY, NAME))
 
 
 async def test_work_that_the_hub_gave_asks_it_too(tmp_path: Path) -> None:
