@@ -8,6 +8,9 @@ it. Two properties of OpenSSL shape the lists:
 * a list whose `nextUpdate` has passed, or whose `thisUpdate` lies ahead, makes it refuse everybody: so lists are good
   for years, and dated back.
 
+What a list named once stays on it until its certificate must have ended, whatever the database says since: a database
+that was put back to an older state must let nobody in again. A certificate on hold alone may leave it.
+
 `PROBE_SERIAL` is on every list: whoever asks whether a broker obeys the list shows it a certificate of that number.
 """
 
@@ -23,6 +26,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from cloud.keys.authorities import Issuer
+from cloud.keys.certificates import LEAF_LIFE
 
 LIST_LIFE: Final = timedelta(days=3_650)
 RENEW_AFTER: Final = timedelta(days=1)
@@ -30,6 +34,9 @@ BACKDATED: Final = timedelta(days=60)
 """For clocks of brokers that are behind ours, and room for several lists within a second: a list that is not valid yet
 makes a broker refuse everybody."""
 STEP: Final = timedelta(seconds=1)
+HOLD: Final = x509.ReasonFlags.certificate_hold.value
+LISTED_KEEP: Final = LEAF_LIFE + timedelta(days=2)
+"""Since it was revoked: the longest that a certificate can live on, and two days for a broker's clock."""
 PROBE_SERIAL: Final = int.from_bytes(hashlib.sha256(b"covey/1/revoked-probe").digest()[:19])
 """152 bits, as a device's random one of 159 never is by chance."""
 FILE_MAX_BYTES: Final = 67_108_864
@@ -49,18 +56,29 @@ class Revoked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevocationLists:
-    """What a file says: the serials and reasons of each authority's list, by the SHA-256 of its certificate.
+    """What a file says: each authority's list, by the SHA-256 of its certificate, and in it each serial.
 
     `dated`: the latest date among them.
     """
 
-    entries: Mapping[str, Mapping[int, str]]
+    entries: Mapping[str, Mapping[int, Revoked]]
     dated: datetime
 
     @property
     def serials(self) -> frozenset[int]:
         """All that are named, whoever signed them."""
         return frozenset(serial for entries in self.entries.values() for serial in entries)
+
+    def lasting(self, due: Iterable[Revoked], *, now: datetime) -> list[Revoked]:
+        """What is named for good and is not `due` any more, though its certificate may live on."""
+        known = {each.serial for each in due} | {PROBE_SERIAL}
+        found = {
+            serial: each
+            for entries in self.entries.values()
+            for serial, each in entries.items()
+            if serial not in known and each.reason != HOLD and each.at > now - LISTED_KEEP
+        }
+        return [found[serial] for serial in sorted(found)]
 
 
 def wanted(issuers: Sequence[Issuer], revoked: Iterable[Revoked]) -> dict[str, dict[int, Revoked | None]]:
@@ -79,7 +97,10 @@ def is_current(
     found: RevocationLists, issuers: Sequence[Issuer], revoked: Iterable[Revoked], *, now: datetime
 ) -> bool:
     """Whether a file still says what it should, and not since too long ago."""
-    said = {name: dict(entries) for name, entries in found.entries.items()}
+    said = {
+        name: {serial: each.reason for serial, each in entries.items()}
+        for name, entries in found.entries.items()
+    }
     due = {
         name: {serial: _reason(each) for serial, each in entries.items()}
         for name, entries in wanted(issuers, revoked).items()
@@ -103,14 +124,15 @@ def read_lists(pem: bytes, issuers: Sequence[Issuer]) -> RevocationLists | None:
     blocks = _BLOCK.findall(pem)
     if not blocks or len(pem) > FILE_MAX_BYTES or b"".join(blocks) != pem:
         return None
-    entries: dict[str, dict[int, str]] = {}
+    entries: dict[str, dict[int, Revoked]] = {}
     dates: list[datetime] = []
     for block in blocks:
         try:
             found = x509.load_pem_x509_crl(block)
             issuer = next((each for each in issuers if found.is_signature_valid(each.key.public_key())), None)
             if issuer is not None:
-                entries[_name(issuer)] = {each.serial_number: _reason_in(each) for each in found}
+                name = _name(issuer)
+                entries[name] = {each.serial_number: _entry(each, name) for each in found}
             dates.append(found.last_update_utc)
         except (ValueError, TypeError):
             return None
@@ -148,8 +170,11 @@ def _reason(each: Revoked | None) -> str:
     return x509.ReasonFlags.unspecified.value if each is None else each.reason
 
 
-def _reason_in(entry: x509.RevokedCertificate) -> str:
+def _entry(entry: x509.RevokedCertificate, issuer_sha256: str) -> Revoked:
     try:
-        return entry.extensions.get_extension_for_class(x509.CRLReason).value.reason.value
+        reason = entry.extensions.get_extension_for_class(x509.CRLReason).value.reason.value
     except x509.ExtensionNotFound:
-        return x509.ReasonFlags.unspecified.value
+        reason = x509.ReasonFlags.unspecified.value
+    return Revoked(
+        serial=entry.serial_number, issuer_sha256=issuer_sha256, at=entry.revocation_date_utc, reason=reason
+    )

@@ -13,11 +13,13 @@ from typing import Final
 from cloud.adapters.cut_paho import certificate_in_the_name_of
 from cloud.adapters.probe_paho import UNREACHABLE, Probe, ProbedBroker, Shown
 from cloud.checks.subject import Subject
+from cloud.db import Database
+from cloud.devices.certificates import RevocationReason, unrevoked
 from cloud.identity import Identity
 from cloud.private_files import read_private
-from cloud.revocation import PROBE_SERIAL, read_lists
+from cloud.revocation import PROBE_SERIAL, RevocationLists, read_lists
 from shared.errors import CoveyError, RefusedError
-from shared.findings import Finding, fail, ok, warn
+from shared.findings import Finding, fail, ok, some_of, warn
 from shared.ids import Principal
 from shared.topics import PROBE_PREFIX
 
@@ -73,6 +75,27 @@ def judge_file(subject: Subject, identity: Identity) -> Iterator[Finding]:
         return
     count = len(found.serials - {PROBE_SERIAL})
     yield ok(LIST, f"The revocation list is whole and names {count} certificates.")
+    if subject.database is not None and subject.has_tables:
+        yield from _of_older_database(subject, subject.database, found)
+
+
+def _of_older_database(subject: Subject, database: Database, found: RevocationLists) -> Iterator[Finding]:
+    """Whom the list names for good, and the database takes for unharmed: it was put back to an older state."""
+    now = subject.clock.now()
+    serials = [
+        f"{each.serial:x}"
+        for each in found.lasting((), now=now)
+        if each.reason != RevocationReason.SUPERSEDED  # its device has another one by now
+    ]
+    with database.read() as session:
+        names = unrevoked(session, serials, now=now)
+    if names:
+        yield warn(
+            LIST,
+            f"The list goes on refusing {some_of(names)}, of whose revocation the database, put back to an older state,"
+            " knows nothing: revoke again, so that the hub refuses what bears those keys too.",
+            subject.command(f"device revoke {Principal.parse(names[0]).device} --reason restored"),
+        )
 
 
 def _is_let_in(subject: Subject, identity: Identity, name: str, *, serial: int) -> bool:

@@ -13,6 +13,7 @@ from sqlmodel import Session, col, select
 
 from cloud.devices.tables import Device, DeviceCertificateRow, DeviceKey
 from cloud.identity import DeviceCertificate
+from cloud.journal.repository import IN_CHUNK
 from shared.keys import key_id
 
 EXPIRED_KEEP: Final = timedelta(days=2)
@@ -106,3 +107,19 @@ def revoked(session: Session, *, now: datetime) -> Sequence[DeviceCertificateRow
         )
         .order_by(col(DeviceCertificateRow.serial))
     ).all()
+
+
+def unrevoked(session: Session, serials: Sequence[str], *, now: datetime) -> list[str]:
+    """The devices whose certificates of these serials (hexadecimal) are known, live and not revoked, by name."""
+    found: set[str] = set()
+    for first in range(0, len(serials), IN_CHUNK):
+        found.update(
+            session.exec(
+                select(DeviceCertificateRow.principal).where(
+                    col(DeviceCertificateRow.serial).in_(serials[first : first + IN_CHUNK]),
+                    col(DeviceCertificateRow.revoked_at).is_(None),
+                    col(DeviceCertificateRow.not_after) > now,
+                )
+            )
+        )
+    return sorted(found)

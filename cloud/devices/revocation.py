@@ -87,8 +87,10 @@ class RevocationList:
             issuers, now = self._issuers(), self._clock.now()
             pem = read_private(self.path)
             found = None if pem is None else read_lists(pem, issuers)
-            if found is not None and is_current(found, issuers, due, now=now):
-                return Look(is_written=False)
+            if found is not None:
+                due += found.lasting(due, now=now)
+                if is_current(found, issuers, due, now=now):
+                    return Look(is_written=False)
             if pem is not None and found is None:
                 logger.warning("the revocation list %s was damaged and is made anew", self.path)
             before = None if found is None else found.dated
@@ -124,7 +126,9 @@ class RevocationList:
         pem = read_private(self.path)
         issuers = self._issuers()
         found = None if pem is None else read_lists(pem, issuers)
-        is_good = found is not None and is_current(found, issuers, due, now=now)
+        is_good = found is not None and is_current(
+            found, issuers, [*due, *found.lasting(due, now=now)], now=now
+        )
         self._good = (place, due, self._authorities(), now) if is_good and place is not None else None
         return is_good
 

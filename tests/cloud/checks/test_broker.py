@@ -4,6 +4,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import paho.mqtt.client as mqtt
@@ -18,7 +19,11 @@ from cloud.checks import revocation as revocation_check
 from cloud.checks.broker import ACL, BROKER, STRANGERS, Tried
 from cloud.checks.revocation import CUT, LIST, judge_file
 from cloud.checks.subject import Subject
+from cloud.devices.tables import DeviceCertificateRow
 from cloud.identity import open_identity
+from cloud.keys.certificates import fingerprint
+from cloud.private_files import write_public
+from cloud.revocation import Revoked, make_lists
 from shared.enrolment import BrokerAddress
 from shared.findings import Finding, State
 from shared.topics import FROM_DEVICE, FROM_HUB, Channel, device_topic
@@ -288,3 +293,36 @@ def publish_retained(hub: Subject, topic: str) -> None:
     finally:
         client.disconnect()
         client.loop_stop()
+
+
+def test_whom_the_list_refuses_though_the_database_was_put_back_is_named(subject: Subject) -> None:
+    identity, database, now = subject.identity, subject.database, subject.clock.now()
+    assert identity is not None
+    assert database is not None
+    issuer = fingerprint(identity.issuers[0].certificate)
+    with database.write() as session:
+        for serial, name in ((0xA, "main.fridge"), (0xB, "main.pump"), (0xC, "main.oven")):
+            session.add(
+                DeviceCertificateRow(
+                    serial=f"{serial:x}",
+                    principal=name,
+                    issuer_sha256=issuer,
+                    sha256="",
+                    not_after=now + timedelta(days=30),
+                    made_at=now,
+                )
+            )
+    due = [
+        Revoked(serial=serial, issuer_sha256=issuer, at=now, reason=reason)
+        for serial, reason in ((0xA, "unspecified"), (0xB, "certificateHold"), (0xC, "superseded"))
+    ]
+    path = subject.settings.revocation_file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_public(path, make_lists(identity.issuers, due, before=None, now=now))
+    whole, older = judge_file(subject, identity)
+    assert (whole.state, older.state) == (State.OK, State.WARN)
+    assert "main.fridge" in older.sentence
+    assert "main.pump" not in older.sentence
+    assert "main.oven" not in older.sentence
+    assert older.command is not None
+    assert "device revoke fridge --reason" in older.command

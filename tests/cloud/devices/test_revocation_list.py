@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlmodel import select
 
 from cloud.devices.certificates import RevocationReason, release_certificates, revoke_certificates
 from cloud.devices.revocation import Look, RevocationKeeper, RevocationList, SessionCutter
+from cloud.devices.tables import DeviceCertificateRow
 from cloud.private_files import read_private
 from cloud.revocation import PROBE_SERIAL, read_lists
 from shared.errors import UnavailableError
@@ -116,6 +118,23 @@ def test_a_certificate_that_ended_long_ago_is_named_no_more(fleet: HubApi, tmp_p
     fleet.clock.advance(timedelta(days=100))
     revocations.look()
     assert listed(fleet, revocations) == 0
+
+
+def test_who_was_revoked_stays_listed_when_the_database_is_put_back(fleet: HubApi, tmp_path: Path) -> None:
+    revocations = the_list(fleet, tmp_path)
+    with fleet.database.write() as session:
+        revoke_certificates(session, PRINCIPAL, RevocationReason.UNSPECIFIED, now=fleet.clock.now())
+    assert revocations.look().newly == {PRINCIPAL}
+    with fleet.database.write() as session:  # as before the revocation
+        for row in session.exec(select(DeviceCertificateRow)):
+            row.revoked_at, row.reason = None, None
+    assert revocations.look() == Look(is_written=False)
+    fleet.clock.advance(timedelta(days=1, minutes=1))
+    assert revocations.look().is_written
+    assert listed(fleet, revocations) == 1
+    fleet.clock.advance(timedelta(days=92))
+    revocations.look()
+    assert listed(fleet, revocations) == 0, "its certificate has ended"
 
 
 @pytest.mark.slow
