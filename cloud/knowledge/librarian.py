@@ -10,7 +10,7 @@ stops, and runs out when whoever made it is gone.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -165,13 +165,27 @@ class Librarian:
     async def work(self) -> None:
         """Everything that there is to do. Raises `UnavailableError` or `ConfigError` for what should be tried again."""
         while (claim := await asyncio.to_thread(self._claim)) is not None:
-            await self._read(claim)
+            # The claim of one that fails runs out, and after `ATTEMPTS_MAX` of them it is given up.
+            await self._unless_mistaken(self._read(claim), "document", claim.upload)
         for key in await asyncio.to_thread(self._asked):
-            if not self._is_embedding_anew:
-                await self._embed_anew(key)
-            published = await asyncio.to_thread(self._publish, key, await self._embeddings.fingerprint())
-            if published is not None:
-                await asyncio.to_thread(self._on_published, *published)
+            await self._unless_mistaken(self._bring_out(key), "revision of collection", key)
+
+    @staticmethod
+    async def _unless_mistaken(work: Awaitable[None], what: str, key: int) -> None:
+        """A mistake of ours with one of them holds up no other, and does not end the hub."""
+        try:
+            await work
+        except CoveyError:
+            raise
+        except Exception:
+            logger.exception("%s %d failed", what, key)
+
+    async def _bring_out(self, key: int) -> None:
+        if not self._is_embedding_anew:
+            await self._embed_anew(key)
+        published = await asyncio.to_thread(self._publish, key, await self._embeddings.fingerprint())
+        if published is not None:
+            await asyncio.to_thread(self._on_published, *published)
 
     # --- documents
 

@@ -2,15 +2,23 @@
 
 import asyncio
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
-from sqlmodel import select
+from sqlmodel import Session, select
 
 from cloud.knowledge import publishing, service
 from cloud.knowledge.librarian import ATTEMPTS_MAX, CLAIM_S, EMBED_BATCH
 from cloud.knowledge.schemas import ChangeCollection
-from cloud.knowledge.tables import KnowledgeContent, KnowledgeUpload, KnowledgeVersion
+from cloud.knowledge.tables import (
+    KnowledgeCollection,
+    KnowledgeContent,
+    KnowledgeRevision,
+    KnowledgeUpload,
+    KnowledgeVersion,
+)
 from shared.errors import CapacityError, ConfigError, ConflictError, RefusedError, UnavailableError
+from shared.folded import fold
 from shared.knowledge.manifest import CHUNKS_MAX
 from tests.cloud.knowledge.world import KEEP, NAME, OVEN, PUMP, TENANT, WAITING_MAX_BYTES, Knowledge
 from tests.support.device import bytes_from
@@ -277,6 +285,38 @@ async def test_a_claim_does_not_touch_another_document_that_got_its_number(knowl
     await knowledge.publish({"long.md": LONG})
     view = knowledge.view()
     assert (view.ready, view.waiting, view.documents) == (2, 0, 2)
+
+
+async def test_a_mistake_with_one_revision_or_document_ends_nothing_else(
+    knowledge: Knowledge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    knowledge.create("other")
+    knowledge.create()
+    made = publishing.publish
+
+    def publish(session: Session, collection: KnowledgeCollection, **others: Any) -> KnowledgeRevision | None:
+        if collection.name == "other":
+            raise ValueError("nobody thought of that")
+        return made(session, collection, **others)
+
+    def fold_unless_odd(raw: bytes) -> bytes:
+        if b"oven" in raw:
+            raise ValueError("nor of that")
+        return fold(raw)
+
+    monkeypatch.setattr(publishing, "publish", publish)
+    monkeypatch.setattr("cloud.knowledge.librarian.fold", fold_unless_odd)
+    knowledge.put({"pump.md": PUMP}, "other")
+    knowledge.ask("other")
+    knowledge.put({"oven.md": OVEN, "pump.md": PUMP})
+    knowledge.ask()
+    for _ in range(ATTEMPTS_MAX + 1):
+        await knowledge.librarian.work()
+        knowledge.clock.advance(timedelta(seconds=CLAIM_S + 1))
+    assert (knowledge.view().revision, knowledge.view().ready, knowledge.view().refused) == (1, 1, 1)
+    monkeypatch.setattr(publishing, "publish", made)
+    await knowledge.librarian.work()
+    assert knowledge.view("other").revision == 1
 
 
 async def test_what_two_processes_read_is_stored_once(knowledge: Knowledge) -> None:
