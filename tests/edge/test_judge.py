@@ -656,7 +656,9 @@ async def test_a_stop_that_comes_between_two_steps_costs_the_task_nothing(tmp_pa
             await at.device.rules.refresh()
         assert (await finished(at, task)).text == "Done."
         assert [call for call, _ in at.valve.calls] == [{"to": "open"}]
-        assert [each.rules for each in await at.decisions()] == [("stopped",), ("all",)]
+        # The work that is broken off may be about to write that it was refused, or have written it.
+        decided = [each.rules for each in await at.decisions()]
+        assert [rules for rules in decided if rules != ("stopped",)] == [("all",)]
 
 
 async def test_a_stop_holds_over_restarts(tmp_path: Path) -> None:
