@@ -102,7 +102,10 @@ class MemoryView:
             _cell("Device", device_name(item.device, self._query.tenant), "device-text")
             _cell("For", shown(item.place), "device-text")
             _cell("Says", "(forgotten)" if item.says is None else shown(item.says), "device-text")
-            with Tag("td", "device-text", data_label="Against it"):
+            with (
+                Tag("td", "device-text", data_label="Against it"),
+                Tag("div"),
+            ):  # one below the other, narrow too
                 for device, value in item.against:
                     Text("div", f"{shown(device)} says {shown(value)}")
             _cell("Labels", shown(", ".join(item.labels)), "device-text")
