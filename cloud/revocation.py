@@ -35,8 +35,10 @@ BACKDATED: Final = timedelta(days=60)
 makes a broker refuse everybody."""
 STEP: Final = timedelta(seconds=1)
 HOLD: Final = x509.ReasonFlags.certificate_hold.value
-LISTED_KEEP: Final = LEAF_LIFE + timedelta(days=2)
-"""Since it was revoked: the longest that a certificate can live on, and two days for a broker's clock."""
+EXPIRED_KEEP: Final = timedelta(days=2)
+"""A revoked certificate stays on the list for so long after it ended: a broker's clock may be behind ours."""
+LISTED_KEEP: Final = LEAF_LIFE + EXPIRED_KEEP
+"""Since it was revoked: no certificate lives on for longer."""
 PROBE_SERIAL: Final = int.from_bytes(hashlib.sha256(b"covey/1/revoked-probe").digest()[:19])
 """152 bits, as a device's random one of 159 never is by chance."""
 FILE_MAX_BYTES: Final = 67_108_864

@@ -16,8 +16,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final, Literal, assert_never
 
 from edge.blobs import make_blob
+from edge.core.reading import READ
 from edge.core.turn import ToolSpec
-from edge.judge import READ, Judge, Place, StoppedError
+from edge.judge import Judge, Place, StoppedError
 from edge.ports import Draft, Journal
 from edge.tools import AnyTool, Occasion, Tool, ToolWithOccasion, ToolWithSecrets
 from edge.vault import NoSecrets, SecretSource

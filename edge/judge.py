@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from edge.blobs import make_blob
+from edge.core.reading import READ
 from edge.echoes import Echoes
 from edge.placeholders import Placeholders
 from edge.ports import Draft, PendingApproval, PolicyStore
@@ -44,7 +45,6 @@ RULES_SHOWN: Final = 16
 UNTOLD_MAX_BYTES: Final = 24_576
 """Of an answer that was refused, to be kept with the decision: as JSON it fits the content of one record."""
 ANSWER: Final = "message.person"
-READ: Final = "memory.read"
 REFUSED: Final = Deny(
     rule="approval_refused",
     sentence="A person said no.",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from edge.core.reading import READ
 from edge.core.remembered import Remembered
 from edge.judge import ANSWER, Judge
 from edge.ports import Journal, MemoryStore
@@ -21,7 +22,6 @@ from shared.policy.flow import TaskFlow
 
 logger = logging.getLogger(__name__)
 
-READ: Final = "memory.read"
 OWN: Final = "device"
 
 

@@ -4,9 +4,8 @@ Enrolment, renewal and replacement all write through here, so that whatever was 
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
-from typing import Final
 
 from sqlalchemy import update
 from sqlmodel import Session, col, select
@@ -14,10 +13,8 @@ from sqlmodel import Session, col, select
 from cloud.devices.tables import Device, DeviceCertificateRow, DeviceKey
 from cloud.identity import DeviceCertificate
 from cloud.journal.repository import IN_CHUNK
+from cloud.revocation import EXPIRED_KEEP
 from shared.keys import key_id
-
-EXPIRED_KEEP: Final = timedelta(days=2)
-"""A revoked certificate stays on the list for so long after it ended: a broker's clock may be behind ours."""
 
 
 class RevocationReason(StrEnum):

@@ -25,6 +25,7 @@ from cloud.devices.renewal_rules import RenewalRules
 from cloud.devices.tables import Device, DeviceCertificateRow, DeviceStatus
 from cloud.devices.trust import DeviceTrust, KeyCache
 from cloud.identity import DeviceCertificate, leaf_key, parse_csr
+from cloud.revocation import EXPIRED_KEEP
 from shared.clock import to_ms
 from shared.errors import CapacityError, ConfigError, CoveyError, ProtocolError, RefusedError
 from shared.gate import Expected, Rejected, admit
@@ -118,7 +119,7 @@ class Renewals:
         session.execute(
             delete(DeviceCertificateRow).where(
                 col(DeviceCertificateRow.principal) == device.principal,
-                col(DeviceCertificateRow.not_after) < now - self.rules.grace - certificates.EXPIRED_KEEP,
+                col(DeviceCertificateRow.not_after) < now - self.rules.grace - EXPIRED_KEEP,
             )
         )
 

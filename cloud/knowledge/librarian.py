@@ -225,10 +225,8 @@ class Librarian:
         holding = asyncio.create_task(self._hold(claim))
         try:
             await self._read_claimed(claim)
-        except (
-            CoveyError,
-            asyncio.CancelledError,
-        ):  # a hub that is stopped too: it goes on when it starts again
+        except (CoveyError, asyncio.CancelledError):
+            # A hub that is stopped gives it back too: whoever starts next goes on at once.
             await asyncio.to_thread(self._release, claim)
             raise
         finally:

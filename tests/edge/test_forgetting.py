@@ -168,10 +168,7 @@ async def test_no_copy_of_a_row_that_was_moved_is_left(world: World) -> None:
         assert db.execute("PRAGMA freelist_count").fetchone() == (0,)
 
 
-@pytest.mark.parametrize("is_last", [False, True])
-async def test_a_kill_in_the_midst_of_forgetting_is_made_good(
-    world: World, tmp_path: Path, is_last: bool
-) -> None:
+async def killed_while_forgetting(world: World, *, is_last: bool) -> None:
     """After the record, before the free pages: nobody knows the words any more."""
     await filled(world)
     found = await world.mind.forgetting.look(NAME)
@@ -180,6 +177,13 @@ async def test_a_kill_in_the_midst_of_forgetting_is_made_good(
         at_ms=1, request=REQUEST, items=found.items, contents=found.contents, is_last=is_last
     )
     await world.journal.append(Draft(record), durable=True)
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+async def test_a_kill_in_the_midst_of_forgetting_is_made_good(
+    world: World, tmp_path: Path, is_last: bool
+) -> None:
+    await killed_while_forgetting(world, is_last=is_last)
     assert files_with(world.home, NAME)
     again = mind_over(tmp_path, world.journal, clock=world.clock)
     assert await again.mind.forgetting.obey() == 0
@@ -192,13 +196,7 @@ async def test_a_kill_in_the_midst_of_forgetting_is_made_good(
 async def test_who_asks_what_would_be_forgotten_has_what_was_broken_off_finished(
     world: World, tmp_path: Path
 ) -> None:
-    await filled(world)
-    found = await world.mind.forgetting.look(NAME)
-    await world.mind.store.note_scrub(is_due=True)
-    record = MemoryForgotten(
-        at_ms=1, request=REQUEST, items=found.items, contents=found.contents, is_last=True
-    )
-    await world.journal.append(Draft(record), durable=True)
+    await killed_while_forgetting(world, is_last=True)
     again = mind_over(tmp_path, world.journal, clock=world.clock)
     assert (await again.mind.forgetting.look(NAME)).items == ()
     assert files_with(world.home, NAME) == []
