@@ -94,7 +94,7 @@ def _of_older_database(subject: Subject, database: Database, found: RevocationLi
             LIST,
             f"The list goes on refusing {some_of(names)}, of whose revocation the database, put back to an older state,"
             " knows nothing: revoke again, so that the hub refuses what bears those keys too.",
-            subject.command(f"device revoke {Principal.parse(names[0]).device} --reason restored"),
+            subject.command(f"device revoke {names[0]} --reason restored"),
         )
 
 

@@ -325,4 +325,4 @@ def test_whom_the_list_refuses_though_the_database_was_put_back_is_named(subject
     assert "main.pump" not in older.sentence
     assert "main.oven" not in older.sentence
     assert older.command is not None
-    assert "device revoke fridge --reason" in older.command
+    assert "device revoke main.fridge --reason" in older.command
